@@ -1,0 +1,43 @@
+"""What the tests use beside Python packages: says what is missing, and makes what can be made.
+
+Run by `make test` and `make bench` before pytest: Debian's programs are looked for, Synapse's environment and the
+browser's JavaScript packages are installed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.synapse_peer.environment import synapse_python
+
+BROWSER = Path(__file__).parent / "browser"
+PROGRAMS = {
+    "mosquitto": "mosquitto",
+    "mosquitto_passwd": "mosquitto",
+    "chromium": "chromium",
+    "node": "nodejs",
+    "npm": "npm",
+}
+
+
+def missing_packages() -> list[str]:
+    """Debian packages whose programs are not to be found here, sorted."""
+    path = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin"
+    return sorted({package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None})
+
+
+def main() -> None:
+    missing = missing_packages()
+    if missing:
+        sys.exit(f"The tests need programs that are not installed. Try: sudo apt-get install {' '.join(missing)}")
+    print("preparing the Synapse environment (once; about half a minute) ...", flush=True)
+    synapse_python()
+    if not (BROWSER / "node_modules" / ".package-lock.json").exists():
+        print("installing the browser tests' packages ...", flush=True)
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=BROWSER, check=True)
+
+
+if __name__ == "__main__":
+    main()
