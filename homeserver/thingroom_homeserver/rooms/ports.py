@@ -1,0 +1,101 @@
+"""What rooms and sync need from the rest of the homeserver, as Protocols; the composition root supplies them.
+
+Reads take the connection they run on (the reader's, or a transaction inside a write), so that a write function sees
+its own changes. Imports nothing of ours but thingroom_common.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from thingroom_common.database import Transaction
+
+Reader = sqlite3.Connection | Transaction
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a member event says of its user."""
+
+    displayname: str | None = None
+    avatar_url: str | None = None
+
+
+class Clock(Protocol):
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        ...
+
+
+class Profiles(Protocol):
+    def profile_of(self, connection: Reader, user_id: str) -> Profile:
+        """The profile of a local user; an empty Profile for anyone else."""
+        ...
+
+
+class Aliases(Protocol):
+    def room_of_alias(self, connection: Reader, alias: str) -> str | None:
+        """The room that a local alias points to."""
+        ...
+
+    def claim_alias(self, transaction: Transaction, alias: str, room_id: str, creator: str) -> bool:
+        """Point `alias` to the room; False if it is taken."""
+        ...
+
+
+class Filters(Protocol):
+    def filter_of(self, connection: Reader, user_id: str, filter_id: str) -> JsonObject | None:
+        """A filter that the user stored earlier."""
+        ...
+
+
+class AccountData(Protocol):
+    def global_since(self, connection: Reader, user_id: str, since: int, upto: int) -> list[JsonObject]:
+        """`{type, content}` of the user's global account data set at since < position <= upto; since 0: all."""
+        ...
+
+    def rooms_since(self, connection: Reader, user_id: str, since: int, upto: int) -> Mapping[str, list[JsonObject]]:
+        """The same for data of single rooms (tags among it), by room id."""
+        ...
+
+
+class Receipts(Protocol):
+    def since(
+        self, connection: Reader, user_id: str, room_ids: Collection[str], since: int, upto: int
+    ) -> Mapping[str, JsonObject]:
+        """By room id, the content of an m.receipt event with the receipts set at since < position <= upto.
+
+        Private receipts of other users than `user_id` are left out.
+        """
+        ...
+
+
+class Typing(Protocol):
+    @property
+    def position(self) -> int:
+        """Grows with each change; starts at the wall clock in ms, so it never goes back over restarts."""
+        ...
+
+    def changed_since(self, position: int) -> Mapping[str, list[str]]:
+        """Who is typing, in the rooms where that changed after `position`; 0: all rooms where someone types."""
+        ...
+
+
+class ToDevice(Protocol):
+    def one_time_key_counts(self, connection: Reader, user_id: str, device_id: str) -> Mapping[str, int]:
+        """By algorithm, how many one-time keys of the device are left."""
+        ...
+
+    def unused_fallback_key_types(self, connection: Reader, user_id: str, device_id: str) -> list[str]:
+        """Algorithms for which a fallback key is there and unused."""
+        ...
+
+
+class Appservices(Protocol):
+    def owner_of_user(self, user_id: str) -> str | None:
+        """The id of the application service whose exclusive namespace the user id falls in."""
+        ...
