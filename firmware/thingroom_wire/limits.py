@@ -1,0 +1,19 @@
+"""Limits of the wire format, as docs/wire_format.md states them. Imports nothing."""
+
+MAX_ENVELOPE = 8192
+"""Bytes in one envelope, answer or hello."""
+
+MAX_DEPTH = 8
+"""Arrays, maps and tags open at the same time in one CBOR encoding."""
+
+MAX_ITEMS = 1024
+"""CBOR data items in one encoding; keys, values, tags, containers and string chunks count one each."""
+
+MAX_DECIMAL_EXPONENT = 1000
+"""Largest absolute exponent of a decimal fraction (tag 4)."""
+
+MAX_SEQUENCE = (1 << 53) - 1
+"""Largest sequence number and largest counter or time: what every JSON and Matrix implementation holds exactly."""
+
+MAX_TEXT = 128
+"""Characters in a name, a firmware version, a profile name or a refusal's reason."""
