@@ -6,7 +6,6 @@ Fetching other servers' keys is the federation client's work. Next: build_event.
 
 from __future__ import annotations
 
-import os
 import re
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from binascii import Error as Base64Error
@@ -64,13 +63,8 @@ class SigningKey:
         object.__setattr__(self, "_secret", bytes(self.key) + bytes(self.key.verify_key))
 
     @classmethod
-    def generate(cls, version: str) -> SigningKey:
-        """A new key from the system's randomness, with the identifier `ed25519:<version>`."""
-        return cls.from_seed(f"ed25519:{version}", os.urandom(32))
-
-    @classmethod
     def from_seed(cls, key_id: str, seed: bytes) -> SigningKey:
-        """The key of a 32-byte seed. Raises ValueError when the seed or the identifier cannot be one."""
+        """The key of a 32-byte seed (a new key: 32 bytes of `os.urandom`). Raises ValueError when the seed or the identifier cannot be one."""
         return cls(key_id, NaclSigningKey(seed))
 
     @property
