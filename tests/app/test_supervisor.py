@@ -7,7 +7,6 @@ import sys
 import time
 
 import pytest
-
 from thingroom import supervisor as supervisor_module
 from thingroom.supervisor import Program, Supervisor
 
@@ -60,7 +59,9 @@ async def test_stop_is_in_reverse_order_and_kills_who_will_not_go(started, tmp_p
     monkeypatch.setattr(supervisor_module, "STOP_SECONDS", 0.5)
     supervisor, ended = started
     stops = []
-    polite = "import signal,sys,time\nsignal.signal(15, lambda *a: (print('bye'), sys.exit(0)))\nprint('up')\ntime.sleep(60)"
+    polite = (
+        "import signal,sys,time\nsignal.signal(15, lambda *a: (print('bye'), sys.exit(0)))\nprint('up')\ntime.sleep(60)"
+    )
     deaf = "import signal,time\nsignal.signal(15, signal.SIG_IGN)\nprint('up')\ntime.sleep(60)"
     await supervisor.start(program(tmp_path, "first", polite, lambda line: stops.append(f"first {line}")))
     await supervisor.start(program(tmp_path, "second", polite, lambda line: stops.append(f"second {line}")))

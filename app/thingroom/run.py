@@ -1,0 +1,204 @@
+"""`thingroom run`: homeserver, broker and gateway as supervised processes, the owner's account, and the live screen.
+
+The composition root of the whole. What each program does is its own business; this decides what is started, in which
+order, with which configuration, and what is told to the person at the terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+from rich.console import Console
+from thingroom_common.config_file import ConfigError
+from thingroom_gateway import control
+from thingroom_gateway.registration import ensure_registration
+from thingroom_homeserver.config import listener_address
+
+from thingroom.broker import broker_program
+from thingroom.config import Paths, ThingroomConfig, base_url, read_or_write, settle, write_programs_file
+from thingroom.demo import NODES, node_program
+from thingroom.owner import Owner, OwnerError, accept_invites, ensure_owner
+from thingroom.screen import Screen
+from thingroom.supervisor import Program, Supervisor
+
+READY_SECONDS = 60.0
+PAIRING_MINUTES = 10
+
+
+class StartError(Exception):
+    """It cannot start; the message is a sentence with the cure."""
+
+
+async def run(data: Path, config_file: Path | None, demo: bool, console: Console) -> int:
+    """Run until SIGINT or SIGTERM. Returns the exit code: 0 after a stop, 2 when it could not start."""
+    screen = Screen(console)
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    supervisor = Supervisor(screen.child_ended)
+    try:
+        paths = Paths(data.resolve())
+        paths.make()
+        config = settle(read_or_write(paths, config_file), paths)
+        await _until_stopped(_Run(config, paths, supervisor, screen), demo, stop)
+    except (ConfigError, StartError, OwnerError) as error:
+        screen.say(f"thingroom: {error}")
+        return 2
+    finally:
+        await supervisor.stop()
+    screen.say("Stopped. The data stays in " + str(paths.data))
+    return 0
+
+
+async def _until_stopped(runner: _Run, demo: bool, stop: asyncio.Event) -> None:
+    stopped = asyncio.create_task(stop.wait())
+    work = asyncio.create_task(runner.work(demo))
+    done, _ = await asyncio.wait({stopped, work, runner.supervisor.hopeless}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopped, work):
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+    if runner.supervisor.hopeless in done:
+        ended = runner.supervisor.hopeless.result()
+        raise StartError(f"the {ended.name} cannot run: {ended.last_words or 'it gave no reason'}")
+
+
+class _Run:
+    """One run: what was settled, and who takes part."""
+
+    def __init__(self, config: ThingroomConfig, paths: Paths, supervisor: Supervisor, screen: Screen) -> None:
+        self._config = config
+        self._paths = paths
+        self._screen = screen
+        self._gateway_ready = asyncio.Event()
+        self.supervisor = supervisor
+
+    async def work(self, demo: bool) -> None:
+        """Start everything in order, show the screen, then accept invites for ever."""
+        began = time.monotonic()
+        self._refuse_taken_ports()
+        gateway = self._config.gateway
+        ensure_registration(
+            self._paths.registration,
+            server_name=gateway.server_name,
+            url=f"http://{gateway.appservice.host}:{gateway.appservice.port}",
+        )
+        write_programs_file(self._config, self._paths)
+        url = base_url(self._config.homeserver)
+        async with aiohttp.ClientSession() as session:
+            await self._start_programs(session, url)
+            secret = self._config.homeserver.registration_shared_secret
+            owner = await ensure_owner(session, url, self._config.run.owner, secret, self._paths.owner)
+            async with asyncio.TaskGroup() as tasks:
+                bot = f"@thingroom:{gateway.server_name}"
+                tasks.create_task(accept_invites(session, url, owner, bot))
+                await self._wait_for_gateway()
+                if demo:
+                    await self._start_demo()
+                self._show(url, owner, time.monotonic() - began)
+
+    async def _start_programs(self, session: aiohttp.ClientSession, url: str) -> None:
+        await self.supervisor.start(self._python_program("homeserver", "thingroom_homeserver"))
+        broker = broker_program(self._config, self._paths)
+        if broker is not None:
+            await self.supervisor.start(broker)
+        await _wait_for_homeserver(session, url)
+        await self.supervisor.start(self._python_program("gateway", "thingroom_gateway"))
+
+    def _python_program(self, name: str, module: str) -> Program:
+        return Program(
+            name=name,
+            command=[sys.executable, "-m", module, "--config", str(self._paths.programs)],
+            log_file=self._paths.logs / f"{name}.log",
+            on_line=self._gateway_line if name == "gateway" else None,
+        )
+
+    def _gateway_line(self, line: str) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            self._screen.say(line)
+            return
+        if event.get("event") == "ready":
+            self._gateway_ready.set()
+        self._screen.gateway_event(event)
+
+    async def _wait_for_gateway(self) -> None:
+        try:
+            await asyncio.wait_for(self._gateway_ready.wait(), READY_SECONDS)
+        except TimeoutError:
+            raise StartError(f"the gateway is not ready; see {self._paths.logs / 'gateway.log'}") from None
+
+    async def _start_demo(self) -> None:
+        socket_path = self._paths.gateway / control.SOCKET_NAME
+        known = {device["name"] for device in (await control.ask(socket_path, {"command": "devices"}))["devices"]}
+        code = None
+        if not {node.name for node in NODES} <= known:
+            answer = await control.ask(socket_path, {"command": "open_pairing", "minutes": PAIRING_MINUTES})
+            code = answer["code"]
+        for node in NODES:
+            await self.supervisor.start(node_program(node, self._config, self._paths, code))
+
+    def _show(self, url: str, owner: Owner, seconds: float) -> None:
+        mqtt, coap = self._config.gateway.mqtt, self._config.gateway.coap
+        rows = [
+            ("Homeserver", f"{url}   (sign in with any Matrix client)"),
+            ("User", owner.user_id),
+            ("Password", owner.password),
+            (
+                "Boards reach us at",
+                f"MQTT {mqtt.host}:{mqtt.port}" + (f", CoAP {coap.host}:{coap.port}" if coap.enabled else ""),
+            ),
+            ("Data", str(self._paths.data)),
+            ("Started in", f"{seconds:.1f} s; Ctrl-C stops everything"),
+        ]
+        self._screen.started(rows)
+
+    def _refuse_taken_ports(self) -> None:
+        """One clear sentence now instead of a crash later. Raises StartError."""
+        gateway = self._config.gateway
+        for listener in self._config.homeserver.listeners:
+            host, port = listener_address(listener)
+            _refuse_taken(host, port, "homeserver", "listeners in [homeserver]")
+        if self._config.run.broker != "external":
+            _refuse_taken(gateway.mqtt.host, gateway.mqtt.port, "MQTT broker", "broker_port in [run]")
+        if gateway.coap.enabled:
+            _refuse_taken(
+                gateway.coap.host, gateway.coap.port, "CoAP server", "port in [gateway.coap]", socket.SOCK_DGRAM
+            )
+        _refuse_taken(gateway.appservice.host, gateway.appservice.port, "gateway", "port in [gateway.appservice]")
+
+
+def _refuse_taken(host: str, port: int, who: str, key: str, kind: int = socket.SOCK_STREAM) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(
+                f"the {who} cannot listen on {host} port {port} ({(error.strerror or str(error)).lower()}). "
+                f"Stop what uses it, or change {key} of the configuration."
+            ) from None
+
+
+async def _wait_for_homeserver(session: aiohttp.ClientSession, url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with session.get(
+                f"{url}/_matrix/client/versions", timeout=aiohttp.ClientTimeout(total=2)
+            ) as response:
+                if response.ok:
+                    return
+        await asyncio.sleep(0.05)
+    raise StartError(f"the homeserver does not answer at {url}")

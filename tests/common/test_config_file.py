@@ -1,0 +1,66 @@
+"""Configuration: unknown keys and wrong types are refused in a person's words; the example is true."""
+
+from typing import Annotated
+
+import msgspec
+import pytest
+from msgspec import Meta
+from thingroom_common.config_file import ConfigError, example, load
+
+
+class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    port: Annotated[int, Meta(ge=1, le=65535, description="Where to listen.")] = 8008
+    names: Annotated[tuple[str, ...], Meta(description="Two lines\nof words.")] = ("a", 'say "b"')
+
+
+class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    quiet: Annotated[bool, Meta(description="Say less.")] = False
+    inner: Inner = Inner()
+
+
+def write(tmp_path, text):
+    path = tmp_path / "thing.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    assert load(write(tmp_path, ""), Outer) == Outer()
+
+
+def test_the_example_is_all_comments_and_uncommented_gives_the_defaults(tmp_path):
+    text = example(Outer)
+    assert load(write(tmp_path, text), Outer) == Outer()
+    uncommented = "\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines())
+    assert uncommented != text
+    assert load(write(tmp_path, uncommented), Outer) == Outer()
+    assert "# Two lines\n# of words.\n# names = [" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("quite = true", "there is no key `quite`"),
+        ("[inner]\nprot = 1", "there is no key `prot` - in `inner`"),
+        ("[inner]\nport = 'x'", "in `inner.port`"),
+        ("[inner]\nport = 70000", "in `inner.port`"),
+        ("[inner\n", "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(tmp_path, text, words):
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text), Outer)
+    assert "thing.toml" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist. Write one with: thingroom config >"):
+        load(tmp_path / "none.toml", Outer)
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path):
+    path = tmp_path / "thing.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(path, Outer)
