@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 import tomli_w
 from msgspec import Meta, structs
+
 from thingroom_common.config_file import ConfigError, example, load
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_homeserver.config import HomeserverConfig, check_config, listener_address

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import thingroom_node
 import thingroom_wire
-from thingroom_common.config_file import ConfigError
-
 from thingroom.config import Paths, ThingroomConfig, write_private
 from thingroom.supervisor import Program
+from thingroom_common.config_file import ConfigError
 
 
 @dataclass(frozen=True)

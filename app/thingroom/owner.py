@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
 from thingroom.config import write_private
 
 # Without the letters and digits that people mistake for one another.
-_PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _DEVICE = "THINGROOMRUN"
 
 
@@ -42,7 +43,7 @@ async def ensure_owner(session: aiohttp.ClientSession, base_url: str, name: str,
     if file.exists():
         remembered = json.loads(file.read_text(encoding="utf-8"))
         return Owner(remembered["user_id"], remembered["password"])
-    password = "-".join("".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(5)) for _ in range(4))
+    password = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
     url = f"{base_url}/_synapse/admin/v1/register"
     async with session.get(url) as response:
         nonce = (await response.json())["nonce"]
@@ -77,7 +78,7 @@ async def accept_invites(session: aiohttp.ClientSession, base_url: str, owner: O
             for room_id, room in answer.get("rooms", {}).get("invite", {}).items():
                 if _invited_by(room, owner.user_id) == inviter:
                     async with session.post(
-                        f"{base_url}/_matrix/client/v3/rooms/{room_id}/join", headers=headers, json={}
+                        f"{base_url}/_matrix/client/v3/rooms/{quote(room_id)}/join", headers=headers, json={}
                     ):
                         pass
             since = answer["next_batch"]

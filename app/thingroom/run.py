@@ -17,10 +17,7 @@ from pathlib import Path
 
 import aiohttp
 from rich.console import Console
-from thingroom_common.config_file import ConfigError
-from thingroom_gateway import control
 from thingroom_gateway.registration import ensure_registration
-from thingroom_homeserver.config import listener_address
 
 from thingroom.broker import broker_program
 from thingroom.config import Paths, ThingroomConfig, base_url, read_or_write, settle, write_programs_file
@@ -28,6 +25,9 @@ from thingroom.demo import NODES, node_program
 from thingroom.owner import Owner, OwnerError, accept_invites, ensure_owner
 from thingroom.screen import Screen
 from thingroom.supervisor import Program, Supervisor
+from thingroom_common.config_file import ConfigError
+from thingroom_gateway import control
+from thingroom_homeserver.config import listener_address
 
 READY_SECONDS = 60.0
 PAIRING_MINUTES = 10

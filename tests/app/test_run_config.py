@@ -1,7 +1,10 @@
 """The whole file: its example, and what follows from the data directory."""
 
+import itertools
+
 import msgspec
 import pytest
+
 from thingroom.config import Paths, ThingroomConfig, base_url, example_file, read_or_write, settle, write_programs_file
 from thingroom_common.config_file import ConfigError, load
 from thingroom_gateway import config as gateway_config
@@ -26,7 +29,7 @@ def test_every_key_of_the_example_is_real_and_is_the_default(tmp_path):
 
 def test_every_key_is_explained():
     lines = example_file().splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if line.startswith("# ") and " = " in line:
             assert before.startswith("# "), f"no words above: {line}"
 

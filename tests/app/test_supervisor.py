@@ -5,8 +5,10 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
+
 from thingroom import supervisor as supervisor_module
 from thingroom.supervisor import Program, Supervisor
 
@@ -94,7 +96,8 @@ async def test_children_do_not_outlive_a_killed_supervisor(tmp_path):
         "from thingroom.supervisor import Program, Supervisor\n"
         "async def main():\n"
         "    s = Supervisor(print)\n"
-        "    await s.start(Program('c', [sys.executable, '-c', 'import time; time.sleep(60)'], pathlib.Path(sys.argv[1])))\n"
+        "    sleep = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
+        "    await s.start(Program('c', sleep, pathlib.Path(sys.argv[1])))\n"
         "    print(s.process_ids()['c'], flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
@@ -109,8 +112,7 @@ async def test_children_do_not_outlive_a_killed_supervisor(tmp_path):
 
     def gone():
         try:
-            with open(f"/proc/{child}/stat") as stat:
-                return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+            return Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
         except FileNotFoundError:
             return True
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 import pytest
 from msgspec import Meta
+
 from thingroom_common.config_file import ConfigError, example, load
 
 
@@ -55,7 +56,7 @@ def test_what_is_wrong_is_named_with_file_and_key(tmp_path, text, words):
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
-    with pytest.raises(ConfigError, match="does not exist. Write one with: thingroom config >"):
+    with pytest.raises(ConfigError, match=r"does not exist\. Write one with: thingroom config >"):
         load(tmp_path / "none.toml", Outer)
 
 

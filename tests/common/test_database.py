@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from thingroom_common.database import Database, Migration, SchemaTooNew
 
 ITEMS = Migration("items", "CREATE TABLE items (name TEXT PRIMARY KEY); CREATE TABLE other (n INTEGER);")
