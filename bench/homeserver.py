@@ -1,0 +1,243 @@
+"""Our homeserver beside Synapse: start-up, idle memory, sends per second, wake-up of a waiting /sync, rooms, logins.
+
+Rounds alternate between the two servers, one running at a time, and the same client code drives both. The next
+reading is bench/servers.py (how they are started) and bench/matrix_client.py (what they are asked).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+
+from bench import servers
+from bench.matrix_client import MatrixClient, new_session
+from bench.measure import describe, machine, progress, quantile, resident_megabytes, save
+
+ROUNDS = 3
+CLIENTS = 20
+SECONDS = 3.0
+IDLE_SECONDS = 5.0
+WAKE_UPS_SECONDS = 3.0
+# Long enough for the waiting client to be back in its long poll before the next send.
+PAUSE_SECONDS = 0.03
+WARM_UP_SENDS = 20
+REPEATS = 5
+PASSWORD = "correct horse battery staple"
+
+Start = Callable[[Path], AbstractAsyncContextManager[servers.Running]]
+
+
+@dataclass
+class Round:
+    """What one run of one server gave. Times in seconds, memory in 10^6 bytes, rates per second."""
+
+    started_in: float = 0.0
+    memory_at_start: float = 0.0
+    memory_idle: float = 0.0
+    memory_after_load: float = 0.0
+    sends_sequential: float = 0.0
+    sends_concurrent: float = 0.0
+    room_creation: float = 0.0
+    login: float = 0.0
+    wake_ups: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `ratio` is ours to theirs where more is better, theirs to ours where less is."""
+
+    name: str
+    title: str
+    unit: str
+    scale: float
+    more_is_better: bool
+    pick: Callable[[list[Round]], float]
+
+
+def _median(attribute: str) -> Callable[[list[Round]], float]:
+    return lambda rounds: statistics.median(getattr(one, attribute) for one in rounds)
+
+
+def _wake_up(fraction: float) -> Callable[[list[Round]], float]:
+    """The quantile over the wake-ups of all rounds: p99 needs every sample there is."""
+    return lambda rounds: quantile([sample for one in rounds for sample in one.wake_ups], fraction)
+
+
+ROWS = (
+    Row("start_up", "start of the process to the first answer", "s", 1, False, _median("started_in")),
+    Row("memory_at_start", "memory when it answers", "MB", 1, False, _median("memory_at_start")),
+    Row("memory_idle", f"memory {IDLE_SECONDS:g} s later, idle", "MB", 1, False, _median("memory_idle")),
+    Row("memory_after_load", "memory after the load below", "MB", 1, False, _median("memory_after_load")),
+    Row("sends_sequential", "sends, one client", "/s", 1, True, _median("sends_sequential")),
+    Row("sends_concurrent", f"sends, {CLIENTS} clients in one room", "/s", 1, True, _median("sends_concurrent")),
+    Row("wake_up_p50", "send to waiting /sync, p50", "ms", 1000, False, _wake_up(0.50)),
+    Row("wake_up_p99", "send to waiting /sync, p99", "ms", 1000, False, _wake_up(0.99)),
+    Row("room_creation", "createRoom", "ms", 1000, False, _median("room_creation")),
+    Row("login", "login with a password", "ms", 1000, False, _median("login")),
+)
+
+
+def main() -> dict[str, float]:
+    """Run all rounds, print the table, save it, and return ours, theirs and the ratios by name."""
+    facts = machine()
+    rounds = asyncio.run(_all_rounds())
+    figures = _figures(rounds)
+    save("homeserver", {"machine": facts, "figures": figures, "rounds": _plain(rounds)})
+    _print(facts, figures, len(rounds["ours"]))
+    return figures
+
+
+async def _all_rounds() -> dict[str, list[Round]]:
+    starts: dict[str, Start] = {"ours": servers.ours, "synapse": servers.synapse}
+    rounds: dict[str, list[Round]] = {name: [] for name in starts}
+    users: dict[str, list[MatrixClient]] = {}
+    with tempfile.TemporaryDirectory(prefix="thingroom-bench-") as folder:
+        for name, start in starts.items():
+            progress(f"homeserver: {name}: registering {CLIENTS + 1} users")
+            async with start(Path(folder) / name) as server, new_session() as session:
+                users[name] = await _register_everybody(server, session)
+        for number in range(ROUNDS):
+            for name, start in starts.items():
+                where = f"homeserver: round {number + 1} of {ROUNDS}: {name}"
+                async with start(Path(folder) / name) as server:
+                    rounds[name].append(await _one_round(server, users[name], where))
+    progress("")
+    return rounds
+
+
+async def _register_everybody(server: servers.Running, session: aiohttp.ClientSession) -> list[MatrixClient]:
+    users = [MatrixClient(session, server.base_url) for _ in range(CLIENTS + 1)]
+    for number, user in enumerate(users):
+        await user.register(server.registration_shared_secret, f"user{number}", PASSWORD)
+    return users
+
+
+async def _one_round(server: servers.Running, users: list[MatrixClient], where: str) -> Round:
+    result = Round(started_in=server.started_in, memory_at_start=resident_megabytes(server.pid))
+    progress(f"{where}: idle")
+    await asyncio.sleep(IDLE_SECONDS)
+    result.memory_idle = resident_megabytes(server.pid)
+    async with new_session() as session:
+        waiter, *clients = (user.at(session, server.base_url) for user in users)
+        await _load(result, waiter, clients, where)
+    result.memory_after_load = resident_megabytes(server.pid)
+    return result
+
+
+async def _load(result: Round, waiter: MatrixClient, clients: list[MatrixClient], where: str) -> None:
+    sender = clients[0]
+    progress(f"{where}: logins and rooms")
+    again = MatrixClient(sender.session, sender.base_url)
+    result.login = await _median_time(lambda: again.login("user1", PASSWORD))
+    result.room_creation = await _median_time(sender.create_room)
+
+    progress(f"{where}: sends, one client")
+    room = await sender.create_room()
+    for number in range(WARM_UP_SENDS):
+        await sender.send(room, f"warm-up {number}")
+    result.sends_sequential = await _sends_per_second([sender], room)
+
+    progress(f"{where}: sends, {CLIENTS} clients")
+    room = await sender.create_room()
+    for client in clients[1:]:
+        await client.join(room)
+    result.sends_concurrent = await _sends_per_second(clients, room)
+
+    progress(f"{where}: wake-ups")
+    room = await sender.create_room()
+    await waiter.join(room)
+    result.wake_ups = await wake_ups(sender, waiter, room)
+
+
+async def _median_time(action: Callable[[], Awaitable[Any]]) -> float:
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        await action()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+async def _sends_per_second(clients: list[MatrixClient], room: str) -> float:
+    """Each client sends one message after the other until the time is over; what was begun is counted."""
+    began = time.perf_counter()
+
+    async def one(client: MatrixClient) -> int:
+        count = 0
+        while time.perf_counter() - began < SECONDS:
+            await client.send(room, f"Kitchen 21.4 °C, {count}")
+            count += 1
+        return count
+
+    counts = await asyncio.gather(*(one(client) for client in clients))
+    return sum(counts) / (time.perf_counter() - began)
+
+
+async def wake_ups(sender: MatrixClient, waiter: MatrixClient, room: str) -> list[float]:
+    """Seconds from the start of a send to the answer of the other user's waiting /sync that brings the event."""
+    since = (await waiter.sync())["next_batch"]
+    samples: list[float] = []
+    finish = time.perf_counter() + WAKE_UPS_SECONDS
+    while time.perf_counter() < finish:
+        body = f"wake up {len(samples)}"
+        waiting = asyncio.create_task(_wait_for(waiter, room, body, since))
+        await asyncio.sleep(PAUSE_SECONDS)
+        began = time.perf_counter()
+        await sender.send(room, body)
+        arrived, since = await waiting
+        samples.append(arrived - began)
+    return samples
+
+
+async def _wait_for(waiter: MatrixClient, room: str, body: str, since: str) -> tuple[float, str]:
+    while True:
+        answer = await waiter.sync(since, timeout_ms=30_000)
+        arrived, since = time.perf_counter(), answer["next_batch"]
+        joined = answer.get("rooms", {}).get("join", {}).get(room, {})
+        if any(event["content"].get("body") == body for event in joined.get("timeline", {}).get("events", ())):
+            return arrived, since
+
+
+def _figures(rounds: dict[str, list[Round]]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for row in ROWS:
+        ours, theirs = row.pick(rounds["ours"]), row.pick(rounds["synapse"])
+        figures[f"{row.name}.ours"] = ours
+        figures[f"{row.name}.synapse"] = theirs
+        figures[f"{row.name}.ratio"] = ours / theirs if row.more_is_better else theirs / ours
+    return figures
+
+
+def _print(facts: dict[str, Any], figures: dict[str, float], rounds: int) -> None:
+    table = Table(title="Our homeserver beside Synapse", title_justify="left")
+    table.add_column("")
+    for heading in ("ours", "Synapse", "", "better by"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for row in ROWS:
+        ours, theirs = figures[f"{row.name}.ours"] * row.scale, figures[f"{row.name}.synapse"] * row.scale
+        table.add_row(row.title, f"{ours:.2f}", f"{theirs:.2f}", row.unit, f"{figures[f'{row.name}.ratio']:.1f}x")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{rounds} rounds each, alternating; medians (p50 and p99 over the samples of all rounds). {describe(facts)}",
+        highlight=False,
+    )
+
+
+def _plain(rounds: dict[str, list[Round]]) -> dict[str, list[dict[str, Any]]]:
+    return {name: [vars(one) for one in several] for name, several in rounds.items()}
+
+
+if __name__ == "__main__":
+    main()
