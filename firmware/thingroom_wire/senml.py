@@ -254,6 +254,7 @@ def _to_float(number: "Any") -> float:
 def _milliseconds(seconds: "Any") -> int:
     """Whole milliseconds nearest to a SenML time; a WireError beyond 2**53 ms."""
     kind = type(_number(seconds))
+    milliseconds: int
     if kind is Decimal:
         mantissa, exponent = seconds.mantissa, seconds.exponent + 3
         if mantissa == 0 or exponent < -_FAR:
