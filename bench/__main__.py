@@ -1,0 +1,93 @@
+"""`python -m bench [names]`: run the parts one after the other, then hold what they gave against the targets."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import describe, machine, save
+from bench.targets import Standing, standings
+
+PARTS = ("signing", "ingest", "homeserver", "end_to_end")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the named parts (all without a name). 0 when every part ran, whether or not its targets are met."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and compare with the targets.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one or more of: {', '.join(PARTS)}")
+    names = parser.parse_args(arguments).names or PARTS
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
+
+    console = Console()
+    facts = machine()
+    figures: dict[str, float] = {}
+    failed: list[str] = []
+    for number, name in enumerate(names, 1):
+        console.rule(f"{number} of {len(names)}: {name}")
+        began = time.monotonic()
+        try:
+            answer = importlib.import_module(f"bench.{name}").main()
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        figures |= _numbers(name, answer)
+        console.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)
+
+    console.rule("targets")
+    results = standings(figures)
+    _print(console, results)
+    console.print(describe(facts), highlight=False)
+    path = save("summary", {"machine": facts, "figures": figures, "targets": [_plain(result) for result in results]})
+    console.print(f"written to {path.parent}", highlight=False)
+    if failed:
+        console.print(f"failed: {', '.join(failed)}", style="bold red")
+    return 1 if failed else 0
+
+
+def _numbers(name: str, answer: object) -> dict[str, float]:
+    if not isinstance(answer, Mapping):
+        return {}
+    return {f"{name}.{key}": float(value) for key, value in answer.items() if isinstance(value, (int, float))}
+
+
+def _print(console: Console, results: list[Standing]) -> None:
+    table = Table(title="Targets", title_justify="left")
+    for heading, justify in (("what", "left"), ("target", "right"), ("measured", "right"), ("stands", "left")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for result in results:
+        target = result.target
+        sign = "≤" if target.at_most else "≥"
+        measured = "" if result.measured is None else f"{result.measured * target.scale:.3g} {target.unit}"
+        style = {True: "green", False: "red", None: "dim"}[result.met]
+        table.add_row(
+            target.text,
+            f"{sign} {target.bound * target.scale:g} {target.unit}",
+            measured,
+            result.in_words(),
+            style=style,
+        )
+    console.print(table)
+
+
+def _plain(result: Standing) -> dict[str, object]:
+    return {
+        "target": result.target.text,
+        "figure": result.target.figure,
+        "bound": result.target.bound,
+        "measured": result.measured,
+        "met": result.met,
+        "margin": result.margin,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
