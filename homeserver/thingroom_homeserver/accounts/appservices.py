@@ -1,0 +1,177 @@
+"""Who the application services are: registration files, namespaces and tokens.
+
+May import core and thingroom_common. Delivery of events to them is in appservice_api/.
+Source: application service API, "Registration".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from thingroom_common.config_file import ConfigError
+from thingroom_homeserver.core.identifiers import is_valid_new_localpart, server_name_of
+
+
+class _Namespace(msgspec.Struct, frozen=True):
+    regex: str
+    exclusive: bool = False
+
+
+class _Namespaces(msgspec.Struct, frozen=True):
+    users: list[_Namespace] = []
+    aliases: list[_Namespace] = []
+    rooms: list[_Namespace] = []
+
+
+class _Registration(msgspec.Struct, frozen=True):
+    """The file's shape (definitions/registration.yaml). Other keys are other servers' and are ignored."""
+
+    id: str
+    url: str | None
+    as_token: str
+    hs_token: str
+    sender_localpart: str
+    namespaces: _Namespaces
+    rate_limited: bool = True
+    receive_ephemeral: bool = False
+    protocols: list[str] = []
+
+
+class Namespace:
+    """A list of regular expressions. Like other servers' they must match from the start, not to the end."""
+
+    def __init__(self, entries: Sequence[tuple[str, bool]]) -> None:
+        self._all = tuple(re.compile(regex) for regex, _ in entries)
+        self._exclusive = tuple(re.compile(regex) for regex, exclusive in entries if exclusive)
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def covers(self, identifier: str) -> bool:
+        return any(regex.match(identifier) for regex in self._all)
+
+    def reserves(self, identifier: str) -> bool:
+        """Whether an exclusive entry matches."""
+        return any(regex.match(identifier) for regex in self._exclusive)
+
+
+@dataclass(frozen=True, eq=False)
+class AppService:
+    """One registered application service. `sender` is its own user id; `url` is None if it wants no traffic."""
+
+    id: str
+    url: str | None
+    as_token_digest: bytes = field(repr=False)
+    hs_token: str = field(repr=False)
+    sender: str
+    users: Namespace
+    aliases: Namespace
+    rooms: Namespace
+    rate_limited: bool
+    protocols: tuple[str, ...]
+    namespaces_digest: bytes
+
+    def covers_user(self, user_id: str) -> bool:
+        """Whether it may act as, and is interested in, this user. Local users only."""
+        if user_id == self.sender:
+            return True
+        return self.users.covers(user_id) and server_name_of(user_id) == server_name_of(self.sender)
+
+
+class AppServices:
+    """All application services of the configuration."""
+
+    def __init__(self, appservices: Iterable[AppService] = ()) -> None:
+        self._by_id = {appservice.id: appservice for appservice in appservices}
+        self._by_token = {appservice.as_token_digest: appservice for appservice in self._by_id.values()}
+
+    def __iter__(self) -> Any:
+        return iter(self._by_id.values())
+
+    def find(self, appservice_id: str) -> AppService | None:
+        return self._by_id.get(appservice_id)
+
+    def with_token(self, digest: bytes) -> AppService | None:
+        """The application service whose as_token has this SHA-256 digest."""
+        return self._by_token.get(digest)
+
+    def owner_of_user(self, user_id: str) -> str | None:
+        """The id of the application service that has the user id to itself."""
+        for appservice in self._by_id.values():
+            if user_id == appservice.sender or appservice.users.reserves(user_id):
+                return appservice.id
+        return None
+
+    def owner_of_alias(self, alias: str) -> str | None:
+        """The id of the application service that has the alias to itself."""
+        for appservice in self._by_id.values():
+            if appservice.aliases.reserves(alias):
+                return appservice.id
+        return None
+
+
+def load_appservices(paths: Iterable[str], server_name: str) -> AppServices:
+    """Read registration files, YAML or JSON. Raises ConfigError: unreadable, wrong, or ids and tokens not unique."""
+    appservices: list[AppService] = []
+    for path in map(Path, paths):
+        appservice = _load(path, server_name)
+        for other in appservices:
+            if other.id == appservice.id or other.as_token_digest == appservice.as_token_digest:
+                raise ConfigError(f"{path}: another application service has the same id or as_token.")
+        appservices.append(appservice)
+    return AppServices(appservices)
+
+
+def _load(path: Path, server_name: str) -> AppService:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    try:
+        registration = msgspec.convert(_decoded(path, data), _Registration)
+        namespaces = [
+            Namespace([(entry.regex, entry.exclusive) for entry in entries])
+            for entries in (
+                registration.namespaces.users,
+                registration.namespaces.aliases,
+                registration.namespaces.rooms,
+            )
+        ]
+    except (ValueError, re.error) as error:
+        raise ConfigError(f"{path}: {error}.") from None
+    if not is_valid_new_localpart(registration.sender_localpart, server_name):
+        raise ConfigError(f"{path}: sender_localpart is not a valid username.")
+    if not registration.as_token or not registration.hs_token:
+        raise ConfigError(f"{path}: as_token and hs_token must not be empty.")
+    if registration.url and not registration.url.startswith(("http://", "https://")):
+        raise ConfigError(f"{path}: url must start with http:// or https://.")
+    return AppService(
+        id=registration.id,
+        url=registration.url.rstrip("/") if registration.url else None,
+        as_token_digest=hashlib.sha256(registration.as_token.encode()).digest(),
+        hs_token=registration.hs_token,
+        sender=f"@{registration.sender_localpart}:{server_name}",
+        users=namespaces[0],
+        aliases=namespaces[1],
+        rooms=namespaces[2],
+        rate_limited=registration.rate_limited,
+        protocols=tuple(registration.protocols),
+        namespaces_digest=hashlib.sha256(
+            msgspec.json.encode((registration.sender_localpart, registration.namespaces))
+        ).digest(),
+    )
+
+
+def _decoded(path: Path, data: bytes) -> Any:
+    if path.suffix == ".json":
+        return msgspec.json.decode(data)
+    import msgspec.yaml
+
+    return msgspec.yaml.decode(data)

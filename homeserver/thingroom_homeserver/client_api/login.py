@@ -1,0 +1,82 @@
+"""GET and POST /login: a password, or an application service's token, becomes a session.
+
+Source: client-server API, "Login" (legacy API); application service API, "Server admin style permissions".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from thingroom_homeserver.accounts.authentication import required_appservice
+from thingroom_homeserver.accounts.outcomes import Refused
+from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
+from thingroom_homeserver.http.errors import MatrixError, error_for
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.accounts.accounts import Session
+    from thingroom_homeserver.services import Services
+
+
+async def get_login_flows(request: Request, services: Services) -> dict[str, Any]:
+    return {"flows": [{"type": "m.login.password"}, {"type": "m.login.application_service"}]}
+
+
+async def login(request: Request, services: Services) -> dict[str, Any]:
+    kind = request.body_field("type", str)
+    if kind not in ("m.login.password", "m.login.application_service"):
+        raise MatrixError(400, "M_UNKNOWN", "Unknown login type")
+    user_id = services.accounts.user_id_of(_user_named_in(request))
+    if kind == "m.login.password":
+        refused = await services.logins.check(user_id, request.body_field("password", str), request.address)
+        if refused is not None:
+            raise error_for(refused)
+    else:
+        _check_appservice(request, services, user_id)
+    session = await services.accounts.open_session(
+        user_id,
+        request.body_field("device_id", str, None),
+        request.body_field("initial_device_display_name", str, None),
+    )
+    if isinstance(session, Refused):
+        raise error_for(session)
+    return session_json(session, services)
+
+
+def session_json(session: Session, services: Services) -> dict[str, Any]:
+    """What /login and /register tell of a new session."""
+    answer: dict[str, Any] = {
+        "user_id": session.user_id,
+        "access_token": session.access_token,
+        "device_id": session.device_id,
+        "home_server": services.config.server_name,
+    }
+    if services.config.public_base_url:
+        answer["well_known"] = {"m.homeserver": {"base_url": services.config.public_base_url}}
+    return answer
+
+
+def _user_named_in(request: Request) -> str:
+    identifier = request.body_field("identifier", dict, None)
+    if identifier is None:
+        user: Any = request.body_field("user", str)
+    elif identifier.get("type") == "m.id.user":
+        user = identifier.get("user")
+    else:
+        raise MatrixError(403, "M_FORBIDDEN", "Only m.id.user can be used to log in")
+    if not isinstance(user, str):
+        raise MatrixError(400, "M_MISSING_PARAM", "Missing parameter: identifier.user")
+    return user
+
+
+def _check_appservice(request: Request, services: Services, user_id: str) -> None:
+    appservice = required_appservice(request)
+    if not appservice.covers_user(user_id):
+        raise MatrixError(400, "M_EXCLUSIVE", "The user is outside of the application service's namespaces")
+    if not services.accounts.exists(user_id):
+        raise MatrixError(403, "M_FORBIDDEN", "The user has not been registered")
+
+
+ENDPOINTS = (
+    Endpoint("GET", client_path("login"), get_login_flows, auth=Auth.NONE),
+    Endpoint("POST", client_path("login"), login, auth=Auth.APPSERVICE_OR_NONE, limit="login"),
+)

@@ -1,0 +1,114 @@
+"""The section [homeserver] of thingroom.toml, as frozen structs, and the checks that types alone cannot make.
+
+May import thingroom_common.config_file. `server.py` reads the result; nothing else loads configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from thingroom_common.config_file import ConfigError, load
+
+_LISTENER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
+_SERVER_NAME = re.compile(r"([0-9A-Za-z.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+
+
+class PasswordCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one guess at a password costs (argon2id, RFC 9106)."""
+
+    memory_kib: Annotated[int, Meta(ge=8, le=4_194_304, description="Memory for one password hash, in KiB.")] = 19_456
+    passes: Annotated[int, Meta(ge=1, le=64, description="Passes over that memory.")] = 2
+
+
+class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be set about the homeserver."""
+
+    server_name: Annotated[
+        str,
+        Meta(description="The part after the colon in user ids and aliases. It can never be changed later."),
+    ] = "localhost"
+    listeners: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description='Addresses to listen on, as "host:port" (IPv6: "[::1]:8008").\n'
+            "Anything beyond loopback should sit behind a reverse proxy that speaks TLS.",
+        ),
+    ] = ("127.0.0.1:8008",)
+    data_directory: Annotated[
+        str,
+        Meta(
+            description="Where the database and the signing key live. It must exist.\n"
+            "A relative path is taken from the folder of this file."
+        ),
+    ] = "data/homeserver"
+    public_base_url: Annotated[
+        str, Meta(description="What clients reach the server by, for /.well-known/matrix/client. Empty: not published.")
+    ] = ""
+    trust_forwarded_for: Annotated[
+        bool, Meta(description="Take a client's address from X-Forwarded-For (only behind a proxy that sets it).")
+    ] = False
+    registration: Annotated[
+        Literal["off", "open", "shared_secret"],
+        Meta(
+            description='Who may make an account: "off" nobody, "open" anyone who can reach the server,\n'
+            '"shared_secret" whoever knows registration_shared_secret (thingroom homeserver admin create-user).'
+        ),
+    ] = "off"
+    registration_shared_secret: Annotated[
+        str, Meta(description="The secret for registration over HTTP. Empty: none.")
+    ] = ""
+    default_room_version: Annotated[str, Meta(description="The version of rooms made here.")] = "12"
+    appservice_files: Annotated[
+        tuple[str, ...],
+        Meta(description="Registration files (YAML or JSON) of application services, such as the gateway's."),
+    ] = ()
+    rate_limits: Annotated[bool, Meta(description="Whether clients that ask too much are told to wait.")] = True
+    max_body_bytes: Annotated[
+        int, Meta(ge=65_536, le=1_073_741_824, description="The largest JSON body that is read, in bytes.")
+    ] = 1_048_576
+    password_cost: PasswordCost = PasswordCost()
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """thingroom.toml as this program sees it: the other sections belong to other programs."""
+
+    homeserver: HomeserverConfig
+
+
+def load_config(path: Path) -> HomeserverConfig:
+    """Read the [homeserver] section of `path`, with its paths made absolute. Raises ConfigError."""
+    config = load(path, _File).homeserver
+    base = path.resolve().parent
+    config = msgspec.structs.replace(
+        config,
+        data_directory=str(base / config.data_directory),
+        appservice_files=tuple(str(base / name) for name in config.appservice_files),
+    )
+    check_config(config)
+    return config
+
+
+def check_config(config: HomeserverConfig) -> None:
+    """Refuse what the types allow but the server cannot work with. Raises ConfigError."""
+    if not _SERVER_NAME.fullmatch(config.server_name):
+        raise ConfigError(f'server_name "{config.server_name}" is not a Matrix server name.')
+    for listener in config.listeners:
+        listener_address(listener)
+    if config.registration == "shared_secret" and not config.registration_shared_secret:
+        raise ConfigError('registration is "shared_secret", but registration_shared_secret is empty.')
+    if config.public_base_url and not config.public_base_url.startswith(("http://", "https://")):
+        raise ConfigError("public_base_url must start with http:// or https://.")
+
+
+def listener_address(listener: str) -> tuple[str, int]:
+    """("127.0.0.1", 8008) from "127.0.0.1:8008". Raises ConfigError."""
+    match = _LISTENER.fullmatch(listener)
+    if match is None or int(match[2]) > 65_535:
+        raise ConfigError(f'listeners: "{listener}" is not "host:port".')
+    return match[1].strip("[]"), int(match[2])

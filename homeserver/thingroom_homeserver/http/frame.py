@@ -1,0 +1,87 @@
+"""From an HTTP request to a handler and back: route, authenticate, limit, read the body, call, encode.
+
+May import aiohttp, the endpoint types and accounts. `server.py` gives it the endpoints; handlers never see it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from thingroom_homeserver.http.endpoint import CORS_HEADERS, Auth, Body, Endpoint, Request, Response, json_response
+from thingroom_homeserver.http.errors import MatrixError, limit_exceeded, unrecognized
+from thingroom_homeserver.http.requester import Requester
+from thingroom_homeserver.http.routes import Found, Routes, UndecodablePath
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.services import Services
+
+logger = logging.getLogger(__name__)
+
+_WITH_BODY = frozenset({"POST", "PUT", "DELETE"})
+
+
+class Frame:
+    """The one aiohttp handler of the server."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], services: Services) -> None:
+        self._services = services
+        self._trust_forwarded_for = services.config.trust_forwarded_for
+        self._routes: Routes[Endpoint] = Routes()
+        for endpoint in endpoints:
+            for path in endpoint.paths:
+                self._routes.add(endpoint.method, path, endpoint)
+
+    async def handle(self, http: web.Request) -> Response:
+        """Answer one request. Never raises, except for cancellation and a connection that went away."""
+        try:
+            if http.method == "OPTIONS":
+                return web.Response(status=204, headers=CORS_HEADERS)
+            return await self._answer(http)
+        except MatrixError as error:
+            return json_response(error.body(), error.status, error.headers)
+        except web.HTTPRequestEntityTooLarge:
+            return json_response(MatrixError(413, "M_TOO_LARGE", "The body is too large").body(), 413)
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception:
+            logger.exception("%s %s failed", http.method, http.path)
+            return json_response({"errcode": "M_UNKNOWN", "error": "Internal server error"}, 500)
+
+    async def _answer(self, http: web.Request) -> Response:
+        path, _, query_string = http.raw_path.partition("?")
+        try:
+            found = self._routes.find(http.method, path)
+        except UndecodablePath:
+            raise MatrixError(400, "M_INVALID_PARAM", "The path cannot be decoded") from None
+        if not isinstance(found, Found):
+            raise unrecognized(404) if found is None else unrecognized(405, ", ".join(found.allowed))
+        endpoint = found.target
+        request = Request(http, found.parameters, query_string, self._address(http))
+        if endpoint.auth is not Auth.NONE:
+            request.set_requester(self._services.authentication.requester_of(request, endpoint))
+        if endpoint.limit is not None:
+            self._limit(endpoint.limit, request.requester_or_none, request.address)
+        if endpoint.body is Body.JSON and http.method in _WITH_BODY:
+            request.raw_body = await http.read()
+        result = await endpoint.handler(request, self._services)
+        return json_response(result) if isinstance(result, dict) else result
+
+    def _limit(self, kind: str, requester: Requester | None, address: str) -> None:
+        if requester is not None and requester.appservice is not None:
+            appservice = requester.appservice
+            if not appservice.rate_limited or requester.user_id == appservice.sender:
+                return
+        wait = self._services.rate_limiter.take(kind, requester.user_id if requester else address)
+        if wait:
+            raise limit_exceeded(wait)
+
+    def _address(self, http: web.Request) -> str:
+        if self._trust_forwarded_for:
+            forwarded = http.headers.get("X-Forwarded-For")
+            if forwarded:
+                return forwarded.rpartition(",")[2].strip()
+        return http.remote or ""

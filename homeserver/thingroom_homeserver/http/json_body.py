@@ -1,0 +1,25 @@
+"""Request bodies: bytes become a JSON object here.
+
+May import core's JSON reader, which limits the nesting. Size is limited while reading, in `frame.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thingroom_homeserver.core.canonical_json import JsonDecodeError, decode_json
+from thingroom_homeserver.http.errors import MatrixError
+
+
+def parse_json_object(data: bytes) -> dict[str, Any]:
+    """The JSON object in `data`.
+
+    Raises MatrixError: M_NOT_JSON for what is not JSON or nested too deeply, M_BAD_JSON for a value of another kind.
+    """
+    try:
+        value = decode_json(data)
+    except JsonDecodeError as error:
+        raise MatrixError(400, "M_NOT_JSON", f"The body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MatrixError(400, "M_BAD_JSON", "The body must be a JSON object")
+    return value

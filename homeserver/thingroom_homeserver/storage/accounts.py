@@ -1,0 +1,121 @@
+"""SQL of accounts, devices and access tokens.
+
+May import storage.connection. Called by accounts/accounts.py and accounts/authentication.py, which hold the rules.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from thingroom_common.database import Transaction
+from thingroom_homeserver.storage.connection import Reader
+
+
+def find_account(connection: Reader, user_id: str) -> sqlite3.Row | None:
+    """user_id, password_hash, is_admin, appservice_id, deactivated."""
+    row: sqlite3.Row | None = connection.execute("SELECT * FROM accounts WHERE user_id = ?", (user_id,)).fetchone()
+    return row
+
+
+def insert_account(
+    transaction: Transaction,
+    user_id: str,
+    *,
+    password_hash: str | None,
+    created_ts: int,
+    is_admin: bool,
+    appservice_id: str | None,
+) -> bool:
+    """False when the user id is taken (a deactivated account keeps its id)."""
+    done = transaction.execute(
+        "INSERT INTO accounts (user_id, password_hash, created_ts, is_admin, appservice_id) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (user_id, password_hash, created_ts, is_admin, appservice_id),
+    )
+    return done.rowcount == 1
+
+
+def set_password_hash(transaction: Transaction, user_id: str, password_hash: str | None) -> None:
+    transaction.execute("UPDATE accounts SET password_hash = ? WHERE user_id = ?", (password_hash, user_id))
+
+
+def mark_deactivated(transaction: Transaction, user_id: str) -> None:
+    transaction.execute("UPDATE accounts SET deactivated = 1, password_hash = NULL WHERE user_id = ?", (user_id,))
+
+
+def search_accounts(connection: Reader, term: str, limit: int) -> list[sqlite3.Row]:
+    """user_id, displayname (JSON text or NULL) of active accounts whose id or name contains `term`, ignoring case."""
+    pattern = "%" + term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    return connection.execute(
+        "SELECT accounts.user_id AS user_id, profiles.value AS displayname FROM accounts"
+        " LEFT JOIN profiles ON profiles.user_id = accounts.user_id AND profiles.field = 'displayname'"
+        " WHERE deactivated = 0 AND (accounts.user_id LIKE ? ESCAPE '\\' OR profiles.value LIKE ? ESCAPE '\\')"
+        " ORDER BY accounts.user_id LIMIT ?",
+        (pattern, pattern, limit),
+    ).fetchall()
+
+
+def find_session(connection: Reader, digest: bytes) -> sqlite3.Row | None:
+    """user_id, device_id, is_admin of a token whose account is active."""
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT access_tokens.user_id AS user_id, device_id, is_admin FROM access_tokens"
+        " JOIN accounts ON accounts.user_id = access_tokens.user_id WHERE digest = ? AND deactivated = 0",
+        (digest,),
+    ).fetchone()
+    return row
+
+
+def insert_session(
+    transaction: Transaction, digest: bytes, user_id: str, device_id: str, display_name: str | None, now_ms: int
+) -> None:
+    """A new token for the device, which loses the tokens it had and keeps its name where it has one."""
+    transaction.execute("DELETE FROM access_tokens WHERE user_id = ? AND device_id = ?", (user_id, device_id))
+    insert_device(transaction, user_id, device_id, display_name, now_ms)
+    transaction.execute("INSERT INTO access_tokens VALUES (?, ?, ?, ?)", (digest, user_id, device_id, now_ms))
+
+
+def insert_device(
+    transaction: Transaction, user_id: str, device_id: str, display_name: str | None, now_ms: int
+) -> bool:
+    """False when the device was there already."""
+    done = transaction.execute(
+        "INSERT INTO devices (user_id, device_id, display_name, created_ts) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (user_id, device_id, display_name, now_ms),
+    )
+    return done.rowcount == 1
+
+
+def list_devices(connection: Reader, user_id: str) -> list[sqlite3.Row]:
+    """device_id, display_name, last_seen_ts, last_seen_ip."""
+    return connection.execute("SELECT * FROM devices WHERE user_id = ? ORDER BY created_ts", (user_id,)).fetchall()
+
+
+def find_device(connection: Reader, user_id: str, device_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT * FROM devices WHERE user_id = ? AND device_id = ?", (user_id, device_id)
+    ).fetchone()
+    return row
+
+
+def rename_device(transaction: Transaction, user_id: str, device_id: str, display_name: str | None) -> None:
+    transaction.execute(
+        "UPDATE devices SET display_name = ? WHERE user_id = ? AND device_id = ?", (display_name, user_id, device_id)
+    )
+
+
+def set_last_seen(transaction: Transaction, seen: Iterable[tuple[int, str, str, str]]) -> None:
+    """`seen`: (milliseconds, address, user_id, device_id)."""
+    transaction.executemany(
+        "UPDATE devices SET last_seen_ts = ?, last_seen_ip = ? WHERE user_id = ? AND device_id = ?", seen
+    )
+
+
+def delete_devices(transaction: Transaction, user_id: str, device_ids: Iterable[str]) -> None:
+    """The devices with everything that hangs on them: tokens and encryption keys."""
+    for device_id in device_ids:
+        for table in ("access_tokens", "devices", "device_keys", "one_time_keys", "fallback_keys"):
+            transaction.execute(
+                f"DELETE FROM {table} WHERE user_id = ? AND device_id = ?",  # noqa: S608 - names from the line above
+                (user_id, device_id),
+            )

@@ -1,0 +1,12 @@
+"""The whole schema of homeserver.db: forward-only steps, each recorded once it is applied.
+
+May import thingroom_common and the schema files beside it.
+"""
+
+from __future__ import annotations
+
+from thingroom_common.database import Migration
+from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
+from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+
+MIGRATIONS: tuple[Migration, ...] = (*EVENT_MIGRATIONS, *ACCOUNT_MIGRATIONS)
