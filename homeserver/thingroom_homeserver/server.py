@@ -21,15 +21,15 @@ from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew
 from thingroom_homeserver.accounts.accounts import Accounts
 from thingroom_homeserver.accounts.appservices import load_appservices
-from thingroom_homeserver.accounts.authentication import Authentication
-from thingroom_homeserver.accounts.interactive_auth import InteractiveAuth
-from thingroom_homeserver.accounts.logins import Logins
 from thingroom_homeserver.accounts.passwords import Passwords
 from thingroom_homeserver.client_api import account_endpoints
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.config import HomeserverConfig, listener_address
+from thingroom_homeserver.http.authentication import Authentication
 from thingroom_homeserver.http.endpoint import Endpoint, Response
 from thingroom_homeserver.http.frame import Frame
+from thingroom_homeserver.http.interactive_auth import InteractiveAuth
+from thingroom_homeserver.http.logins import Logins
 from thingroom_homeserver.http.rate_limit import RateLimiter
 from thingroom_homeserver.services import Services
 from thingroom_homeserver.signing_key_file import load_or_make

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from thingroom_common.database import Database
     from thingroom_homeserver.accounts.accounts import Accounts
     from thingroom_homeserver.accounts.appservices import AppServices
-    from thingroom_homeserver.accounts.authentication import Authentication
-    from thingroom_homeserver.accounts.interactive_auth import InteractiveAuth
-    from thingroom_homeserver.accounts.logins import Logins
     from thingroom_homeserver.clock import Clock
     from thingroom_homeserver.config import HomeserverConfig
     from thingroom_homeserver.core.signing import SigningKey
+    from thingroom_homeserver.http.authentication import Authentication
+    from thingroom_homeserver.http.interactive_auth import InteractiveAuth
+    from thingroom_homeserver.http.logins import Logins
     from thingroom_homeserver.http.rate_limit import RateLimiter
 
 

@@ -1,7 +1,7 @@
 """Accounts, their passwords, sessions and devices: the rules; storage/accounts.py has the SQL.
 
-May import storage, core and thingroom_common. Endpoints of client_api/ call it; authentication.py is told when
-sessions end.
+May import storage, core and thingroom_common. Endpoints of client_api/ call it; http/authentication.py is told
+when sessions end.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sqlite3
 import string
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.accounts.appservices import AppService, AppServices
-from thingroom_homeserver.accounts.authentication import Authentication
 from thingroom_homeserver.accounts.outcomes import Refusal, Refused
 from thingroom_homeserver.accounts.passwords import MAX_PASSWORD_BYTES, Passwords
 from thingroom_homeserver.clock import Clock
@@ -36,6 +36,14 @@ class Session:
     access_token: str
 
 
+class SessionCache(Protocol):
+    """Who must hear at once that sessions ended."""
+
+    def forget_devices(self, user_id: str, device_ids: Collection[str]) -> None: ...
+
+    def forget_user(self, user_id: str) -> None: ...
+
+
 class Accounts:
     """Local accounts."""
 
@@ -46,14 +54,14 @@ class Accounts:
         clock: Clock,
         passwords: Passwords,
         appservices: AppServices,
-        authentication: Authentication,
+        sessions: SessionCache,
     ) -> None:
         self._database = database
         self._server_name = server_name
         self._clock = clock
         self._passwords = passwords
         self._appservices = appservices
-        self._authentication = authentication
+        self._sessions = sessions
 
     def user_id_of(self, name: str) -> str:
         """The user id meant by a localpart or a full user id, as typed into a login form."""
@@ -168,7 +176,7 @@ class Accounts:
 
         def write(transaction: Transaction) -> None:
             storage.insert_session(transaction, digest, user_id, device_id, display_name, now_ms)
-            transaction.after_commit(lambda: self._authentication.forget_devices(user_id, {device_id}))
+            transaction.after_commit(lambda: self._sessions.forget_devices(user_id, {device_id}))
 
         await self._database.write(write)
         return Session(user_id, device_id, token)
@@ -179,7 +187,7 @@ class Accounts:
 
         def write(transaction: Transaction) -> None:
             storage.delete_devices(transaction, user_id, wanted)
-            transaction.after_commit(lambda: self._authentication.forget_devices(user_id, wanted))
+            transaction.after_commit(lambda: self._sessions.forget_devices(user_id, wanted))
 
         await self._database.write(write)
 
@@ -220,7 +228,7 @@ class Accounts:
             storage.delete_devices(transaction, user_id, device_ids)
             transaction.execute("DELETE FROM profiles WHERE user_id = ?", (user_id,))
             transaction.execute("DELETE FROM account_data WHERE user_id = ?", (user_id,))
-            transaction.after_commit(lambda: self._authentication.forget_user(user_id))
+            transaction.after_commit(lambda: self._sessions.forget_user(user_id))
 
         await self._database.write(write)
 

@@ -172,6 +172,6 @@ def _load(path: Path, server_name: str) -> AppService:
 def _decoded(path: Path, data: bytes) -> Any:
     if path.suffix == ".json":
         return msgspec.json.decode(data)
-    import msgspec.yaml
+    from msgspec import yaml
 
-    return msgspec.yaml.decode(data)
+    return yaml.decode(data)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingroom_homeserver.accounts.authentication import required_appservice
 from thingroom_homeserver.accounts.outcomes import Refused
+from thingroom_homeserver.http.authentication import required_appservice
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError, error_for
 

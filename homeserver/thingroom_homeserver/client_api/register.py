@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingroom_homeserver.accounts.authentication import required_appservice
-from thingroom_homeserver.accounts.interactive_auth import DUMMY
 from thingroom_homeserver.accounts.outcomes import Refused
 from thingroom_homeserver.client_api.login import session_json
+from thingroom_homeserver.http.authentication import required_appservice
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response, client_path
 from thingroom_homeserver.http.errors import MatrixError, error_for
+from thingroom_homeserver.http.interactive_auth import DUMMY
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services

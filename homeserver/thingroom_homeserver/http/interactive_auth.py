@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.accounts.accounts import Accounts
-from thingroom_homeserver.accounts.logins import Logins
 from thingroom_homeserver.accounts.outcomes import Refused
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.http.endpoint import Response, json_response
 from thingroom_homeserver.http.errors import MatrixError, error_for
+from thingroom_homeserver.http.logins import Logins
 
 if TYPE_CHECKING:
     from thingroom_homeserver.http.endpoint import Request
