@@ -1,0 +1,96 @@
+"""The homeservers that the stock clients are run against: ours, and Synapse as the reference.
+
+A flow that passes with Synapse and fails with ours shows a fault of ours; one that fails with both shows a fault of
+the flow or the client. Both run as processes; nothing of ours is imported. Reading goes on in person.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from tests.synapse_peer.server import free_port, running_synapse, wait_until_answers
+
+START_SECONDS = 20.0
+STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Homeserver:
+    """A running homeserver and the secret that makes accounts on it."""
+
+    name: str
+    base_url: str
+    server_name: str
+    registration_shared_secret: str
+
+    async def register(self, localpart: str, password: str) -> None:
+        """Make an account with the shared secret. Raises aiohttp.ClientResponseError."""
+        url = f"{self.base_url}/_synapse/admin/v1/register"
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            async with session.get(url) as response:
+                nonce = (await response.json())["nonce"]
+            proof = "\0".join((nonce, localpart, password, "notadmin")).encode()
+            mac = hmac.new(self.registration_shared_secret.encode(), proof, hashlib.sha1).hexdigest()
+            body = {"nonce": nonce, "username": localpart, "password": password, "admin": False, "mac": mac}
+            async with session.post(url, json=body):
+                pass
+
+
+@asynccontextmanager
+async def running_thingroom(directory: Path) -> AsyncIterator[Homeserver]:
+    """Our homeserver with its data in `directory`. Raises TimeoutError with the end of its log."""
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    secret = "not a secret in tests"
+    (directory / "data").mkdir(parents=True, exist_ok=True)
+    config = directory / "thingroom.toml"
+    config.write_text(
+        f"""[homeserver]
+server_name = "thingroom.test"
+listeners = ["127.0.0.1:{port}"]
+public_base_url = "{base_url}"
+data_directory = "data"
+registration = "shared_secret"
+registration_shared_secret = "{secret}"
+rate_limits = false
+""",
+        encoding="utf-8",
+    )
+    log = directory / "homeserver.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "thingroom_homeserver", "--config", str(config)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        try:
+            await wait_until_answers(base_url, process, START_SECONDS)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{log.read_text(errors='replace')[-4000:]}") from None
+        yield Homeserver("thingroom", base_url, "thingroom.test", secret)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), STOP_SECONDS)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+@asynccontextmanager
+async def running_reference(directory: Path) -> AsyncIterator[Homeserver]:
+    """Synapse with its data in `directory`."""
+    async with running_synapse(directory) as synapse:
+        settings = synapse.settings
+        yield Homeserver("synapse", synapse.base_url, settings.server_name, synapse.registration_shared_secret)

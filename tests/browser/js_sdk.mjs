@@ -1,0 +1,150 @@
+// matrix-js-sdk, the library under Element, in Node: signs in, syncs and works one room for a parent that speaks JSON
+// lines. `node js_sdk.mjs HOMESERVER_URL`; each line on stdin, {"do": "send", ...}, is answered by one line on stdout,
+// {"result": ...} or {"error": "..."}. The commands are the methods of `commands`; sdk_client.py is the other side.
+import { createInterface } from "node:readline";
+import * as sdk from "matrix-js-sdk";
+import { logger } from "matrix-js-sdk/lib/logger.js";
+
+const WAIT_MS = 15_000;
+const homeserver = process.argv[2];
+const requests = [];
+let client;
+
+async function recordingFetch(resource, options) {
+  const response = await fetch(resource, options);
+  const url = new URL(resource);
+  const entry = { method: options?.method ?? "GET", path: url.pathname, status: response.status };
+  if (response.status >= 400) Object.assign(entry, { sent: options?.body ?? null, text: await response.clone().text() });
+  requests.push(entry);
+  return response;
+}
+
+// Resolves with what `read()` gives once that is neither undefined nor false; looks again whenever `emitter` emits.
+function until(event, read) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no ${event} within ${WAIT_MS} ms`)), WAIT_MS);
+    const look = () => {
+      const found = read();
+      if (found === undefined || found === false) return;
+      clearTimeout(timer);
+      client.off(event, look);
+      resolve(found);
+    };
+    client.on(event, look);
+    look();
+  });
+}
+
+const room = (id) => {
+  const found = client.getRoom(id);
+  if (!found) throw new Error(`the client knows no room ${id}`);
+  return found;
+};
+const shown = (event) => ({
+  event_id: event.getId(),
+  type: event.getType(),
+  sender: event.getSender(),
+  content: event.getContent(),
+  redacted: event.isRedacted(),
+});
+const timeline = (id) => room(id).getLiveTimeline().getEvents();
+
+const commands = {
+  async log_in({ username, password, crypto }) {
+    const anonymous = sdk.createClient({ baseUrl: homeserver, fetchFn: recordingFetch });
+    const answer = await anonymous.loginRequest({
+      type: "m.login.password",
+      identifier: { type: "m.id.user", user: username },
+      password,
+      initial_device_display_name: "matrix-js-sdk",
+    });
+    client = sdk.createClient({
+      baseUrl: homeserver,
+      userId: answer.user_id,
+      deviceId: answer.device_id,
+      accessToken: answer.access_token,
+      fetchFn: recordingFetch,
+    });
+    if (crypto) await client.initRustCrypto({ useIndexedDB: false });
+    await client.startClient({ initialSyncLimit: 10, lazyLoadMembers: true });
+    await until(sdk.ClientEvent.Sync, () => client.isInitialSyncComplete());
+    return { user_id: answer.user_id, device_id: answer.device_id };
+  },
+  rooms: () => client.getRooms().map((each) => ({ room_id: each.roomId, name: each.name, membership: each.getMyMembership() })),
+  timeline: ({ room_id }) => timeline(room_id).map(shown),
+  async create_room({ options }) {
+    return (await client.createRoom(options)).room_id;
+  },
+  async join({ room_id }) {
+    await client.joinRoom(room_id);
+    await until(sdk.RoomEvent.MyMembership, () => client.getRoom(room_id)?.getMyMembership() === "join");
+  },
+  async leave({ room_id }) {
+    await client.leave(room_id);
+    await until(sdk.RoomEvent.MyMembership, () => client.getRoom(room_id)?.getMyMembership() === "leave");
+  },
+  wait_for_invite: ({ room_id }) =>
+    until(sdk.ClientEvent.Room, () => client.getRoom(room_id)?.getMyMembership() === "invite"),
+  async send({ room_id, text }) {
+    const { event_id: eventId } = await client.sendTextMessage(room_id, text);
+    await until(sdk.RoomEvent.Timeline, () => timeline(room_id).some((event) => event.getId() === eventId && !event.status));
+    return eventId;
+  },
+  wait_for_message: ({ room_id, text }) =>
+    until(sdk.RoomEvent.Timeline, () => {
+      const found = timeline(room_id).find((event) => event.getContent().body === text);
+      return found && shown(found);
+    }),
+  async paginate({ room_id, limit }) {
+    while (await client.paginateEventTimeline(room(room_id).getLiveTimeline(), { backwards: true, limit })) continue;
+    return timeline(room_id).map(shown);
+  },
+  async redact({ room_id, event_id }) {
+    await client.redactEvent(room_id, event_id);
+    await until(sdk.RoomEvent.Redaction, () => room(room_id).findEventById(event_id)?.isRedacted());
+  },
+  async receipt({ room_id, event_id }) {
+    await client.sendReadReceipt(room(room_id).findEventById(event_id));
+    await until(sdk.RoomEvent.Receipt, () => room(room_id).getEventReadUpTo(client.getUserId(), true) === event_id);
+  },
+  async wait_for_receipt({ room_id, event_id, user_id }) {
+    await until(sdk.RoomEvent.Receipt, () => room(room_id).getEventReadUpTo(user_id) === event_id);
+  },
+  async typing({ room_id }) {
+    await client.sendTyping(room_id, true, 10_000);
+  },
+  async wait_for_typing({ room_id, user_id }) {
+    await until(sdk.RoomMemberEvent.Typing, () => room(room_id).getMember(user_id)?.typing);
+  },
+  async set_display_name({ name }) {
+    await client.setDisplayName(name);
+  },
+  async members({ room_id }) {
+    await room(room_id).loadMembersIfNeeded();
+    return room(room_id).getJoinedMembers().map((member) => ({ user_id: member.userId, name: member.name }));
+  },
+  state: ({ room_id, type, key }) => room(room_id).currentState.getStateEvents(type, key)?.getContent() ?? null,
+  async set_account_data({ type, content }) {
+    await client.setAccountData(type, content);
+    await until(sdk.ClientEvent.AccountData, () => client.getAccountData(type) && true);
+    return client.getAccountData(type).getContent();
+  },
+  async log_out() {
+    client.stopClient();
+    await client.logout(false);
+  },
+  requests: () => requests,
+};
+
+// stdout is for answers; the crypto library writes its diagnostics to console.debug and console.log.
+for (const level of ["debug", "info", "log"]) console[level] = () => {};
+logger.setLevel(logger.levels.ERROR, false);
+for await (const line of createInterface({ input: process.stdin })) {
+  const { do: name, ...parameters } = JSON.parse(line);
+  try {
+    process.stdout.write(`${JSON.stringify({ result: (await commands[name](parameters)) ?? null })}\n`);
+  } catch (error) {
+    process.stdout.write(`${JSON.stringify({ error: String(error.message ?? error) })}\n`);
+  }
+}
+process.exit(0);
