@@ -1,0 +1,230 @@
+"""CoAP client (RFC 7252) over a non-blocking UDP socket: confirmable requests, one at a time (NSTART 1, 4.7).
+
+Retransmission is exponential with jitter (4.2); responses come with the acknowledgement or apart from it (5.2.1, 5.2.2)
+and are matched by address, message id and token (5.3.2). The socket is connected, so nobody but the gateway's address is
+heard. Datagrams are coap_message.py's business. Answers are verified elsewhere: a response code alone is only a hint.
+"""
+
+import asyncio
+import os
+import socket
+
+from thingroom_node.links import LinkError, Refused, coap_message, sockets
+
+ACK_TIMEOUT_MS = 2000
+MAX_RETRANSMIT = 4
+SEPARATE_MS = 60_000
+MAX_PAUSE_MS = 300_000
+REMEMBERED = 8
+
+COSE_SIGN1 = 18
+COSE_MAC0 = 17
+
+SERVICE_UNAVAILABLE = 5 << 5 | 3
+
+
+class _Exchange:
+    """A request under way. `changed` is set on an acknowledgement, a reset or a response."""
+
+    def __init__(self, message_id, token):
+        self.message_id = message_id
+        self.token = token
+        self.changed = asyncio.Event()
+        self.acknowledged = False
+        self.was_reset = False
+        self.failure = None
+        self.response = None
+
+
+class CoapLink:
+    """A node's way to the gateway's CoAP endpoint. `random_below(n)` returns an integer from 0 to n-1."""
+
+    def __init__(self, host, port, on_answer, random_below, ack_timeout_ms=ACK_TIMEOUT_MS):
+        self._host = host
+        self._port = port
+        self._on_answer = on_answer
+        self._random_below = random_below
+        self._ack_timeout_ms = ack_timeout_ms
+        self._socket = None
+        self._stream = None
+        self._one_at_a_time = asyncio.Lock()
+        self._exchange = None
+        self._message_id = random_below(65536)
+        self._acknowledged = []
+        self.ignored = 0
+
+    async def connect(self):
+        """Open the socket and ping the gateway (4.3). Raises LinkError."""
+        self.close()
+        self._socket = sockets.open_socket(self._host, self._port, socket.SOCK_DGRAM)
+        self._stream = asyncio.StreamReader(self._socket)
+        exchange = self._begin(b"")
+        listening = asyncio.create_task(self._listen(exchange))
+        try:
+            await self._transmit(exchange, coap_message.empty(coap_message.CON, exchange.message_id))
+        except LinkError:
+            sockets.forget_address(self._host, self._port, socket.SOCK_DGRAM)
+            self.close()
+            raise
+        finally:
+            self._exchange = None
+            listening.cancel()
+
+    async def serve(self):
+        """Take what the gateway sends. Ends with a LinkError, never returns."""
+        while True:
+            self._take(await self._receive())
+
+    async def send_envelope(self, data):
+        """POST an envelope; its answer has gone to `on_answer` on return. Raises LinkError, Refused."""
+        await self._post("up", COSE_SIGN1, data)
+
+    async def send_hello(self, data):
+        """POST a hello (a COSE_Mac0 when pairing); as `send_envelope`."""
+        await self._post("hello", COSE_MAC0 if data[0] == 0xD1 else COSE_SIGN1, data)
+
+    def close(self):
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._stream = None
+
+    async def leave(self):
+        """Close in good order: there is nobody to tell."""
+        self.close()
+
+    async def _post(self, path, content_format, payload):
+        async with self._one_at_a_time:
+            exchange = self._begin(os.urandom(4))
+            request = coap_message.post(exchange.message_id, exchange.token, path, content_format, payload)
+            try:
+                await self._transmit(exchange, request)
+                if exchange.response is None and not exchange.was_reset:
+                    await self._changed(exchange, SEPARATE_MS)
+            finally:
+                self._exchange = None
+        if exchange.was_reset:
+            raise LinkError("reset_by_gateway")
+        if exchange.response is None:
+            raise LinkError("no_response")
+        self._conclude(exchange.response)
+
+    def _conclude(self, response):
+        if response.payload and response.code >> 5 == 2:
+            self._on_answer(response.payload)
+        if response.code == SERVICE_UNAVAILABLE:
+            seconds = coap_message.option_uint(response, coap_message.MAX_AGE)
+            pause_ms = MAX_PAUSE_MS if seconds is None else min(seconds * 1000, MAX_PAUSE_MS)
+            raise LinkError("gateway_unavailable", pause_ms)
+        if response.code >> 5 != 2:
+            raise Refused(coap_message.code_text(response.code))
+
+    def _begin(self, token):
+        self._message_id = (self._message_id + 1) & 0xFFFF
+        self._exchange = _Exchange(self._message_id, token)
+        return self._exchange
+
+    async def _transmit(self, exchange, message):
+        """4.2: send until acknowledged. Raises LinkError after the last repeat."""
+        datagram = coap_message.encode(message)
+        timeout = self._ack_timeout_ms + self._random_below(self._ack_timeout_ms // 2 + 1)
+        for _ in range(MAX_RETRANSMIT + 1):
+            self._send(datagram)
+            await self._changed(exchange, timeout)
+            if exchange.failure is not None:
+                raise exchange.failure
+            if exchange.acknowledged:
+                return
+            timeout *= 2
+        raise LinkError("no_acknowledgement")
+
+    async def _changed(self, exchange, milliseconds):
+        """Wait for something to happen to `exchange`, or for the time to be over."""
+        try:
+            await asyncio.wait_for_ms(exchange.changed.wait(), milliseconds)
+        except asyncio.TimeoutError:
+            return
+        exchange.changed.clear()
+
+    async def _listen(self, exchange):
+        """Take datagrams while `connect` waits; a failure ends the waiting at once."""
+        try:
+            await self.serve()
+        except LinkError as error:
+            exchange.failure = error
+            exchange.changed.set()
+
+    async def _receive(self):
+        try:
+            return await self._stream.read(coap_message.MAX_MESSAGE + 1)
+        except OSError as error:
+            raise LinkError(sockets.reason_of(error))
+
+    def _send(self, datagram):
+        if self._socket is None:
+            raise LinkError("closed")
+        try:
+            self._socket.send(datagram)
+        except OSError as error:
+            raise LinkError(sockets.reason_of(error))
+
+    def _take(self, datagram):
+        try:
+            message = coap_message.parse(datagram)
+        except coap_message.MessageError as error:
+            self.ignored += 1
+            if error.message_id is not None and datagram[0] >> 4 & 3 == coap_message.CON:
+                self._send(coap_message.encode(coap_message.empty(coap_message.RST, error.message_id)))
+            return
+        if message.kind in (coap_message.ACK, coap_message.RST):
+            self._take_reply(message)
+        else:
+            self._take_separate(message)
+
+    def _take_reply(self, message):
+        exchange = self._exchange
+        if exchange is None or message.message_id != exchange.message_id:
+            self.ignored += 1
+            return
+        if message.kind == coap_message.RST:
+            exchange.was_reset = True
+        elif message.code != coap_message.EMPTY:
+            if not _is_response(message, exchange):
+                self.ignored += 1
+                return
+            exchange.response = message
+        exchange.acknowledged = True
+        exchange.changed.set()
+
+    def _take_separate(self, message):
+        exchange = self._exchange
+        confirmable = message.kind == coap_message.CON
+        if exchange is not None and _is_response(message, exchange):
+            # The response stands for the acknowledgement too, which may have been lost (5.2.2).
+            exchange.response = message
+            exchange.acknowledged = True
+            exchange.changed.set()
+            if confirmable:
+                self._remember(message.message_id)
+        elif not confirmable or message.message_id not in self._acknowledged:
+            self.ignored += 1
+            if confirmable:
+                self._send(coap_message.encode(coap_message.empty(coap_message.RST, message.message_id)))
+            return
+        if confirmable:
+            self._send(coap_message.encode(coap_message.empty(coap_message.ACK, message.message_id)))
+
+    def _remember(self, message_id):
+        """Its acknowledgement may be lost, and then the same response comes again (4.5)."""
+        self._acknowledged.append(message_id)
+        if len(self._acknowledged) > REMEMBERED:
+            del self._acknowledged[0]
+
+
+def _is_response(message, exchange):
+    return (
+        message.code >> 5 >= 2
+        and bool(exchange.token)
+        and message.token == exchange.token
+        and not coap_message.has_unknown_critical(message)
+    )

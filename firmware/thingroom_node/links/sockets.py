@@ -1,0 +1,54 @@
+"""Non-blocking sockets for MicroPython's asyncio, TCP and UDP, with every failure as a LinkError.
+
+`asyncio.open_connection` leaks its socket when the attempt is cut short, and there is no datagram endpoint; hence this.
+A stream over a connected UDP socket reads one datagram at a time. Used by mqtt.py and coap.py.
+"""
+
+import asyncio
+import errno
+import socket
+
+from thingroom_node.links import LinkError
+
+# Looking a name up blocks MicroPython's only thread, sampling included: so each name once, and again after a failure.
+_addresses = {}
+
+
+def reason_of(error):
+    """Short word for an OSError."""
+    return errno.errorcode.get(error.errno, "os_error_{}".format(error.errno)).lower()
+
+
+def open_socket(host, port, kind):
+    """A non-blocking socket, connected or connecting to `host`. Raises LinkError."""
+    key = (host, port, kind)
+    sock = None
+    try:
+        if key not in _addresses:
+            _addresses[key] = socket.getaddrinfo(host, port, 0, kind)[0]
+        family, _, protocol, _, address = _addresses[key]
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        sock.connect(address)
+    except OSError as error:
+        if error.errno != errno.EINPROGRESS:
+            forget_address(host, port, kind)
+            if sock is not None:
+                sock.close()
+            raise LinkError(reason_of(error))
+    return sock
+
+
+def forget_address(host, port, kind):
+    """The address did not lead anywhere: look the name up again next time."""
+    _addresses.pop((host, port, kind), None)
+
+
+async def within(milliseconds, awaitable, reason):
+    """Await with a time limit. Raises LinkError(reason) at the limit and for an OSError."""
+    try:
+        return await asyncio.wait_for_ms(awaitable, milliseconds)
+    except asyncio.TimeoutError:
+        raise LinkError(reason)
+    except OSError as error:
+        raise LinkError(reason_of(error))

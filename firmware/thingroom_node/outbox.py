@@ -1,0 +1,197 @@
+"""The outbox: numbered readings wait here, on disk, until the gateway says that it has them.
+
+A directory of segment files, oldest first. A kill at any instant loses nothing that `append` returned for, and a torn
+tail is ignored. The number of segments is bounded: when it is reached the oldest segment goes, and what was unsent in it
+is counted as lost. In memory there is an interval list per segment, never a reading. The segment that holds the newest
+record stays even when everything in it is settled: the newest record is the predecessor of the next one.
+May import segment, durable and counters. runner.py uses it; node.py makes what is appended.
+"""
+
+import os
+from collections import namedtuple
+
+from thingroom_node import intervals
+from thingroom_node.segment import Segment
+
+# Where a pending record is: its number, the number of its segment, its offset there in bytes.
+Place = namedtuple("Place", ("sequence", "segment", "offset"))
+
+# Readings dropped unsent because the outbox was full: a range that holds them, and how many they are.
+Loss = namedtuple("Loss", ("first", "last", "count"))
+
+SEGMENTS = 64
+
+
+class Outbox:
+    """`open_outbox` makes one. `waiting` is the number of unsettled records."""
+
+    def __init__(self, directory, segments, counters, segment_bytes, max_segments, first_free):
+        self._directory = directory
+        self._segments = segments
+        self._counters = counters
+        self._segment_bytes = segment_bytes
+        self._max_segments = max_segments
+        self._next_number = first_free
+        self._newest = None
+        self._reading = None
+        self.torn_bytes = sum(segment.torn_bytes for segment in segments)
+        self.waiting = sum(intervals.count(segment.pending) for segment in segments)
+        self._sweep()
+
+    @property
+    def last(self):
+        """The newest number on disk, 0 when there is none."""
+        for segment in reversed(self._segments):
+            if segment.last:
+                return segment.last
+        return 0
+
+    def append(self, sequence, protected, payload):
+        """Keep a reading. Durable on return. Returns None, or the Loss of older ones that made room for it.
+
+        Raises OSError when the storage refuses; the number must then not be used again.
+        """
+        loss = None
+        if self._must_roll(len(protected) + len(payload)):
+            loss = self._make_room()
+            self._roll()
+        live = self._segments[-1]
+        try:
+            offset = live.append(sequence, protected, payload)
+        except OSError:
+            live.close()
+            if not live.last:
+                self._delete(live)
+            raise
+        self._newest = Place(sequence, live.number, offset)
+        self.waiting += 1
+        self._sweep()
+        return loss
+
+    def next_pending(self, after):
+        """Place of the oldest unsettled record whose number is greater than `after`, or None."""
+        for segment in self._segments:
+            if segment.last <= after:
+                continue
+            sequence = intervals.next_after(segment.pending, after)
+            if sequence is not None:
+                offset = self._use(segment).find(sequence)
+                if offset is not None:
+                    return Place(sequence, segment.number, offset)
+        return None
+
+    def newest_pending(self):
+        """Place of the newest record if it is one of this run and unsettled, else None."""
+        if self._newest is None or not intervals.contains(self._segments[-1].pending, self._newest.sequence):
+            return None
+        return self._newest
+
+    def load(self, place):
+        """`(protected, payload)` of a record, or None when it is gone (settled, dropped) or damaged."""
+        for segment in self._segments:
+            if segment.number == place.segment:
+                found = self._use(segment).load(place.offset)
+                if found is None or found[0] != place.sequence:
+                    return None
+                return found[1], found[2]
+        return None
+
+    def load_newest(self):
+        """`(sequence, protected, payload)` of the newest record, settled or not, or None: for the chain after a start."""
+        for segment in reversed(self._segments):
+            if segment.last:
+                offset = self._use(segment).find(segment.last)
+                return None if offset is None else segment.load(offset)
+        return None
+
+    def settle(self, first, last):
+        """Forget the numbers `first` to `last` (acknowledged, refused). Returns how many were waiting."""
+        settled = 0
+        for segment in self._segments:
+            if segment.last >= first:
+                settled += segment.settle(first, last)
+        if settled:
+            self.waiting -= settled
+            self._sweep()
+        return settled
+
+    def close(self):
+        """Close the files."""
+        for segment in self._segments:
+            segment.close()
+
+    def _must_roll(self, body_bytes):
+        if not self._segments or self._segments[-1].sealed:
+            return True
+        live = self._segments[-1]
+        return live.size > 0 and live.size + body_bytes > self._segment_bytes
+
+    def _roll(self):
+        if self._segments:
+            self._segments[-1].close()
+        self._segments.append(Segment(self._directory, self._next_number))
+        self._next_number += 1
+
+    def _make_room(self):
+        if len(self._segments) < self._max_segments:
+            return None
+        oldest = self._segments[0]
+        loss = None
+        if oldest.pending:
+            loss = Loss(oldest.pending[0][0], oldest.pending[-1][1], intervals.count(oldest.pending))
+            # Counted first: if a kill comes between, the next start sees from `lost_through` what to finish.
+            self._counters.declare_loss(oldest.last, loss.count)
+            self.waiting -= loss.count
+        self._delete(oldest)
+        return loss
+
+    def _sweep(self):
+        """Delete the segments with nothing unsettled, except the one with the newest record."""
+        last = self.last
+        for segment in list(self._segments) if self._has_settled(last) else ():
+            if not segment.pending and segment.last < last:
+                self._delete(segment)
+
+    def _has_settled(self, last):
+        for segment in self._segments:
+            if not segment.pending and segment.last < last:
+                return True
+        return False
+
+    def _delete(self, segment):
+        if self._reading is segment:
+            self._reading = None
+        segment.remove()
+        self._segments.remove(segment)
+
+    def _use(self, segment):
+        """Let only one segment at a time hold a handle for reading."""
+        if self._reading is not None and self._reading is not segment:
+            self._reading.close_reader()
+        self._reading = segment
+        return segment
+
+
+def open_outbox(directory, counters, segment_bytes, max_segments=SEGMENTS):
+    """Open the outbox in `directory` (which exists) and finish what a kill has interrupted. Raises OSError."""
+    names = os.listdir(directory)
+    numbers = []
+    for name in names:
+        stem, _, kind = name.partition(".")
+        if kind == "seg":
+            numbers.append(int(stem, 16))
+        elif kind == "ack.new" or (kind == "ack" and stem + ".seg" not in names):
+            os.remove(directory + "/" + name)
+    segments = []
+    highest = 0
+    for number in sorted(numbers):
+        segment = Segment(directory, number)
+        segment.scan()
+        segment.close()
+        if segment.last <= max(highest, counters.lost_through):
+            segment.remove()
+            continue
+        highest = segment.last
+        segments.append(segment)
+    first_free = max(numbers) + 1 if numbers else 1
+    return Outbox(directory, segments, counters, segment_bytes, max_segments, first_free)

@@ -1,0 +1,303 @@
+"""Ties the node together: a loop that samples whatever the link does, and a loop that keeps a link and sends.
+
+Sampling ends in the outbox; sending begins there. A reading leaves the outbox only through `_on_answer`, that is, for an
+authenticated answer of the pinned gateway. Every notable thing is handed to `emit` as a dict (see unix_main.py).
+May import the rest of the node; asyncio is MicroPython's. The decisions are in window.py, answers.py, node.py, clock.py.
+"""
+
+import asyncio
+import os
+
+from thingroom_node import VERSION, identity, node
+from thingroom_node.answers import Judge
+from thingroom_node.links import LinkError, Refused
+from thingroom_node.links.backoff import Backoff
+from thingroom_node.window import Window
+from thingroom_wire import hello, keys
+from thingroom_wire.errors import WireError
+
+HELLO_EVERY_MS = 3600_000
+HELLO_AGAIN_MS = (30_000, 600_000)
+PAIRING_MS = (3_000, 60_000)
+RECONNECT_MS = (1_000, 60_000)
+
+
+class Runner:
+    """`run` samples and sends until the process is killed.
+
+    `own` is the Identity; `gateway` the pinned Gateway or None; `driver` has `read()`; `emit` takes event dicts;
+    `make_link(username, password, on_answer, pairing)` gives a link (see links/__init__.py).
+    """
+
+    def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, driver, make_link, emit):
+        self._settings = settings
+        self._own = own
+        self._gateway = gateway
+        self._clock = clock
+        self._counters = counters
+        self._outbox = outbox
+        self._numbering = numbering
+        self._driver = driver
+        self._make_link = make_link
+        self._emit = emit
+        self._window = Window()
+        self._judge = Judge(own.key_id)
+        self._news = asyncio.Event()
+        self._pairing_keys = keys.pairing_keys(settings.pairing_code) if settings.pairing_code else None
+        self._reconnect = Backoff(_random_below, RECONNECT_MS[0], RECONNECT_MS[1])
+        self._ask_again = Backoff(_random_below, HELLO_AGAIN_MS[0], HELLO_AGAIN_MS[1])
+        self._next_hello = 0
+
+    async def run(self):
+        """Sample and send. Ends only with an exception that is a bug."""
+        await asyncio.gather(self._sample_forever(), self._link_forever())
+
+    async def _sample_forever(self):
+        interval = self._settings.interval_ms
+        due = self._clock.uptime()
+        while True:
+            self._sample()
+            now = self._clock.uptime()
+            # What could not be measured in time is not made up: go on with the next due moment that is not past.
+            due += interval * max(1, (now - due) // interval + 1)
+            await asyncio.sleep_ms(due - now)
+
+    def _sample(self):
+        try:
+            records = self._driver.read()
+        except OSError as error:
+            self._emit({"event": "sensor_failed", "reason": str(error)})
+            return
+        try:
+            numbered = self._numbering.number(records, self._clock.now())
+            loss = self._outbox.append(numbered.sequence, numbered.protected, numbered.payload)
+        except OSError as error:
+            self._emit({"event": "storage_failed", "reason": str(error)})
+            return
+        self._numbering.chain(numbered)
+        if loss is not None:
+            self._emit({"event": "lost", "range": list(loss)[:2], "count": loss.count, "total": self._counters.lost})
+        self._emit({"event": "sampled", "sequence": numbered.sequence})
+        self._news.set()
+
+    async def _link_forever(self):
+        while True:
+            if self._is_to_be_paired():
+                link = self._make_link("pairing", self._pairing_keys.broker_password, self._on_answer, True)
+                await self._keep(link, self._pair, self._is_to_be_paired)
+            elif self._gateway is not None:
+                password = keys.broker_password(self._gateway.downlink_key)
+                link = self._make_link(self._own.kid, password, self._on_answer, False)
+                await self._keep(link, self._report, self._is_always)
+            else:
+                self._emit({"event": "waiting", "for": "a pairing_code or the gateway's keys in node.json"})
+                return
+
+    def _is_to_be_paired(self):
+        """Whether the pairing code is one that no gateway has been pinned with yet."""
+        code = self._settings.pairing_code
+        if not code or self._settings.gateway_key is not None:
+            return False
+        return self._gateway is None or self._gateway.code_mark != identity.code_mark(code)
+
+    def _is_always(self):
+        return True
+
+    async def _keep(self, link, work, is_wanted):
+        """Keep `link` connected and `work(link)` going on it for as long as it is wanted."""
+        while is_wanted():
+            pause_ms = 0
+            try:
+                await link.connect()
+                self._emit({"event": "link", "state": "up"})
+                self._next_hello = 0
+                await _until_lost(link.serve(), work(link))
+                await link.leave()
+            except LinkError as error:
+                link.close()
+                pause_ms = max(error.pause_ms, self._reconnect.next_ms())
+                self._emit({"event": "link", "state": "down", "reason": error.reason, "retry_ms": pause_ms})
+            await asyncio.sleep_ms(pause_ms)
+
+    async def _report(self, link):
+        """Say hello, then send what the window allows, and wait for something to change."""
+        while True:
+            now = self._clock.uptime()
+            if now >= self._next_hello:
+                await self._say_hello(link, now)
+                continue
+            place = self._window.choose(self._outbox, now)
+            if place is None:
+                await self._wait_for_news(now)
+            else:
+                await self._send(link, place)
+                await asyncio.sleep_ms(0)
+
+    async def _say_hello(self, link, now):
+        # Until this one is answered the next is due sooner; `_on_answer` puts it off to an hour.
+        self._next_hello = now + self._ask_again.next_ms()
+        greeting = hello.encode_hello(self._own.seed, self._hello(False))
+        try:
+            await link.send_hello(greeting)
+        except Refused as error:
+            raise LinkError("hello_refused_" + error.reason)
+
+    async def _send(self, link, place):
+        stored = self._outbox.load(place)
+        if stored is None:
+            self._window.drop(place.sequence)
+            if self._outbox.settle(place.sequence, place.sequence):
+                self._emit({"event": "damaged", "sequence": place.sequence})
+            return
+        envelope = node.sign(self._own, stored[0], stored[1])
+        # Noted first: a CoAP answer comes while `send_envelope` still waits.
+        self._window.sent(place, self._clock.uptime(), place == self._outbox.newest_pending())
+        try:
+            await link.send_envelope(envelope)
+        except Refused as error:
+            self._emit({"event": "not_taken", "sequence": place.sequence, "reason": error.reason})
+        except LinkError:
+            self._window.drop(place.sequence)
+            raise
+
+    async def _wait_for_news(self, now):
+        wait_ms = self._next_hello - now
+        repeat_ms = self._window.wait_ms(now)
+        if repeat_ms is not None:
+            wait_ms = min(wait_ms, repeat_ms)
+        try:
+            await asyncio.wait_for_ms(self._news.wait(), max(1, wait_ms))
+        except asyncio.TimeoutError:
+            return
+        self._news.clear()
+
+    async def _pair(self, link):
+        """Ask again and again, less and less often, until the gateway proves that it knows the code."""
+        again = Backoff(_random_below, PAIRING_MS[0], PAIRING_MS[1])
+        while self._is_to_be_paired():
+            signed = hello.encode_hello(self._own.seed, self._hello(True))
+            try:
+                await link.send_hello(hello.encode_pairing_hello(self._pairing_keys.device, self._own.key_id, signed))
+            except Refused as error:
+                self._emit({"event": "pairing_refused", "reason": error.reason})
+            if self._is_to_be_paired():
+                await self._wait_for_pairing(again.next_ms())
+
+    async def _wait_for_pairing(self, milliseconds):
+        until = self._clock.uptime() + milliseconds
+        while self._is_to_be_paired() and (left := until - self._clock.uptime()) > 0:
+            try:
+                await asyncio.wait_for_ms(self._news.wait(), left)
+            except asyncio.TimeoutError:
+                return
+            self._news.clear()
+
+    def _hello(self, pairing):
+        nonce = os.urandom(8)
+        uptime = self._clock.uptime()
+        self._judge.asked(nonce, uptime)
+        return hello.Hello(
+            self._own.key_id,
+            nonce,
+            self._counters.boot,
+            uptime,
+            self._outbox.waiting,
+            VERSION,
+            self._settings.profile,
+            self._own.public if pairing else None,
+            self._own.agreement_public if pairing else None,
+            self._settings.name or None if pairing else None,
+        )
+
+    def _on_answer(self, data):
+        pairing = self._is_to_be_paired()
+        key = self._pairing_keys.gateway if pairing else self._gateway.downlink_key
+        now = self._clock.uptime()
+        believed = self._judge.judge(data, key, self._numbering.last, now)
+        if believed is None:
+            self._tell_dropped()
+            return
+        self._reconnect.reset()
+        if believed.time is not None:
+            self._learn_time(believed, now)
+        if pairing:
+            self._pin(believed)
+        else:
+            self._settle(believed, now)
+        self._news.set()
+
+    def _learn_time(self, believed, now):
+        if self._clock.learn(believed.time, believed.asked_at):
+            self._ask_again.reset()
+            self._next_hello = now + HELLO_EVERY_MS
+            self._emit({"event": "clock", "state": "synchronised", "round_trip_ms": now - believed.asked_at})
+
+    def _pin(self, believed):
+        if believed.gateway_key is None or believed.agreement_key is None:
+            self._judge.drop("no_gateway_keys")
+            self._tell_dropped()
+            return
+        mark = identity.code_mark(self._settings.pairing_code)
+        directory = self._settings.directory
+        try:
+            self._gateway = identity.pin_gateway(
+                directory, self._own, believed.gateway_key, believed.agreement_key, mark
+            )
+        except WireError as error:
+            self._judge.drop(error.reason)
+            self._tell_dropped()
+            return
+        self._emit({"event": "enrolled"})
+
+    def _settle(self, believed, now):
+        settled = 0
+        for first, last in believed.acknowledged:
+            settled += self._outbox.settle(first, last)
+            self._window.heard(first, last, now)
+        if settled:
+            self._emit({"event": "acknowledged", "ranges": [list(entry) for entry in believed.acknowledged]})
+        for first, last, reason in believed.refused:
+            count = self._outbox.settle(first, last)
+            self._window.heard(first, last, now)
+            if count:
+                self._emit({"event": "refused", "range": [first, last], "count": count, "reason": reason})
+            settled += count
+        if not settled and believed.time is None:
+            self._judge.drop("nothing_new")
+
+    def _tell_dropped(self):
+        """Say so at the 1st, 2nd, 4th, 8th ... time: whoever floods us must not flood the log."""
+        total = sum(self._judge.dropped.values())
+        if total & (total - 1) == 0:
+            self._emit({"event": "dropped", "total": total, "reasons": self._judge.dropped})
+
+
+async def _until_lost(serving, working):
+    """Run both until `working` is done or either fails; then neither runs. Raises what ended it."""
+    ended = asyncio.Event()
+    failures = []
+
+    async def watch(coroutine):
+        try:
+            await coroutine
+        except Exception as error:
+            failures.append(error)
+        ended.set()
+
+    tasks = [asyncio.create_task(watch(serving)), asyncio.create_task(watch(working))]
+    try:
+        await ended.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                continue
+    if failures:
+        raise failures[0]
+
+
+def _random_below(limit):
+    """A random integer from 0 to limit-1 out of the system's randomness; good enough for jitter."""
+    return int.from_bytes(os.urandom(4), "big") % limit

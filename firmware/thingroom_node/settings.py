@@ -1,0 +1,125 @@
+"""`node.json`: what the owner says about this node. Parsed once, checked, unknown keys refused. Pure.
+
+May import nothing but the standard library. unix_main.py and the boards' main.py build the node from the Settings.
+"""
+
+import json
+from binascii import unhexlify
+from collections import namedtuple
+
+Settings = namedtuple(
+    "Settings",
+    (
+        "directory",
+        "name",
+        "profile",
+        "link",
+        "host",
+        "port",
+        "pairing_code",
+        "gateway_key",
+        "gateway_agreement_key",
+        "interval_ms",
+        "sensor",
+        "clock",
+        "outbox_bytes",
+    ),
+)
+
+DEFAULT_PORTS = {"mqtt": 1883, "coap": 5683}
+DEFAULTS = {
+    "name": "",
+    "link": "mqtt",
+    "port": 0,
+    "pairing_code": "",
+    "gateway": None,
+    "interval_ms": 10_000,
+    "clock": "gateway",
+    "outbox_bytes": 4 * 1024 * 1024,
+}
+REQUIRED = ("directory", "profile", "host", "sensor")
+MIN_OUTBOX_BYTES = 64 * 1024
+
+
+class SettingsError(Exception):
+    """node.json cannot be used; the message is one sentence for the person who wrote it."""
+
+
+def parse_settings(text):
+    """The Settings in the JSON `text`. Raises SettingsError."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise SettingsError("node.json is not valid JSON.")
+    if not isinstance(data, dict):
+        raise SettingsError("node.json is not a JSON object.")
+    for key in data:
+        if key not in DEFAULTS and key not in REQUIRED:
+            raise SettingsError("There is no setting {!r}.".format(key))
+    for key in REQUIRED:
+        if key not in data:
+            raise SettingsError("The setting {!r} is missing.".format(key))
+    merged = DEFAULTS.copy()
+    merged.update(data)
+    for key in ("directory", "name", "profile", "link", "host", "pairing_code", "clock"):
+        _require(isinstance(merged[key], str), key, "must be a text")
+    for key in ("directory", "profile", "host"):
+        _require(merged[key] != "", key, "must not be empty")
+    _require(merged["link"] in DEFAULT_PORTS, "link", "is one of mqtt, coap")
+    _require(merged["clock"] in ("gateway", "host"), "clock", "is one of gateway, host")
+    _integer(merged, "port", 0, 65535)
+    _integer(merged, "interval_ms", 1, 86_400_000)
+    _integer(merged, "outbox_bytes", MIN_OUTBOX_BYTES, 1 << 40)
+    _require(isinstance(merged["sensor"], dict) and "kind" in merged["sensor"], "sensor", "is an object with a kind")
+    gateway_key, agreement_key = _gateway_keys(merged["gateway"])
+    return Settings(
+        merged["directory"].rstrip("/") or "/",
+        merged["name"],
+        merged["profile"],
+        merged["link"],
+        merged["host"],
+        merged["port"] or DEFAULT_PORTS[merged["link"]],
+        parse_code(merged["pairing_code"]),
+        gateway_key,
+        agreement_key,
+        merged["interval_ms"],
+        merged["sensor"],
+        merged["clock"],
+        merged["outbox_bytes"],
+    )
+
+
+def parse_code(text):
+    """The 16 bytes of a pairing code: 32 hex digits, groups and case do not matter. b"" for none. SettingsError."""
+    digits = text.replace(" ", "").replace("-", "")
+    return _hex("pairing_code", digits, 16) if digits else b""
+
+
+def _gateway_keys(value):
+    """Enrolment by key: the gateway's Ed25519 and X25519 public keys, or two None."""
+    if value is None:
+        return None, None
+    _require(
+        isinstance(value, dict) and set(value) == {"key", "agreement_key"}, "gateway", "has a key and an agreement_key"
+    )
+    return _hex("gateway.key", value["key"], 32), _hex("gateway.agreement_key", value["agreement_key"], 32)
+
+
+def _hex(name, text, length):
+    try:
+        data = unhexlify(text)
+    except (ValueError, TypeError):
+        data = b""
+    _require(len(data) == length, name, "is {} hex digits".format(2 * length))
+    return data
+
+
+def _integer(merged, key, low, high):
+    value = merged[key]
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    _require(is_integer and low <= value <= high, key, "is a whole number from {} to {}".format(low, high))
+
+
+def _require(condition, key, wish):
+    if not condition:
+        raise SettingsError("The setting {!r} {}.".format(key, wish))
