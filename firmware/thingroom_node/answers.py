@@ -13,8 +13,8 @@ MAX_ANSWER = 4096
 NONCES = 4
 NONCE_LIFE_MS = 120_000
 
-# An answer that is ours: settled ranges, refused ranges with their reason, the time and the uptime at which it was asked
-# for (both None without a nonce), the gateway's keys (both None outside pairing).
+# An answer that is ours: settled ranges, refused ranges with their reason, the time and the uptime at which it was
+# asked for (both None without a nonce), the gateway's keys (both None outside pairing).
 Believed = namedtuple("Believed", ("acknowledged", "refused", "time", "asked_at", "gateway_key", "agreement_key"))
 
 

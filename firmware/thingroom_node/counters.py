@@ -1,8 +1,8 @@
 """What must never go back: the boot counter, the reserved sequence numbers, the last link of the chain, the losses.
 
-One small file, replaced atomically. Sequence numbers are reserved in blocks before they are used, so even a storage that
-forgets its newest records (a power cut, a dying flash) cannot make a number come twice: after a start the node goes on
-behind the block, and the unused rest is *skipped*. May import durable. node.py gives the numbers out: read it next.
+One small file, replaced atomically. Sequence numbers are reserved in blocks before they are used, so even a storage
+that forgets its newest records (a power cut, a dying flash) cannot make a number come twice: after a start the node
+goes on behind the block, and the unused rest is *skipped*. May import durable. node.py gives the numbers out.
 """
 
 import struct
@@ -14,8 +14,8 @@ _LAYOUT = ">QQQQQ8s"
 
 
 class Counters:
-    """`boot` counts starts; numbers up to `reserved` may have been used; `lost` readings were dropped unsent, all of them
-    numbered at most `lost_through`; `predecessor` is `(sequence, digest)` as of the last reservation, or None."""
+    """`boot` counts starts; numbers up to `reserved` may have been used; `lost` readings were dropped unsent, all of
+    them numbered at most `lost_through`; `predecessor` is `(sequence, digest)` as of the last reservation, or None."""
 
     def __init__(self, path, boot, reserved, lost, lost_through, predecessor):
         self._path = path

@@ -1,7 +1,7 @@
 """Who this node is: its keys, made here on the first boot, and the gateway's, pinned at enrolment.
 
-`identity` holds the seeds and the public keys, `gateway` the pinned keys and the downlink key that follows from them, so
-that a start needs no curve arithmetic. Both are CBOR in files written atomically. May import thingroom_wire and durable.
+`identity` holds the seeds and the public keys, `gateway` the pinned keys and the downlink key that follows from them,
+so that a start needs no curve arithmetic. Both are CBOR in files written atomically. May import wire and durable.
 runner.py pins; node.py signs with `Identity`.
 """
 

@@ -1,7 +1,7 @@
 """Numbering: a sample becomes a numbered envelope whose header, payload and place in the chain are fixed. Pure.
 
-Time, storage and keys are handed in. The signature comes later, when the envelope is sent (`sign`), with the same result
-as often as it is made. May import thingroom_wire. See docs/wire_format.md, "A reading". runner.py calls this.
+Time, storage and keys are handed in. The signature comes later, when the envelope is sent (`sign`), with the same
+result as often as it is made. May import thingroom_wire. See docs/wire_format.md, "A reading". runner.py calls this.
 """
 
 from collections import namedtuple
@@ -15,8 +15,8 @@ Numbered = namedtuple("Numbered", ("sequence", "protected", "payload"))
 class Numbering:
     """Gives numbers out, each once, and chains the envelopes.
 
-    `counters` has `reserved`, `boot` and `reserve(sequence, predecessor)`; `newest` is `(sequence, protected, payload)` of
-    the newest record that the outbox holds, or None; `base_name` is the SenML base name.
+    `counters` has `reserved`, `boot` and `reserve(sequence, predecessor)`; `newest` is `(sequence, protected, payload)`
+    of the newest record that the outbox holds, or None; `base_name` is the SenML base name.
     """
 
     def __init__(self, key_id, base_name, counters, newest):

@@ -1,9 +1,9 @@
 """The outbox: numbered readings wait here, on disk, until the gateway says that it has them.
 
 A directory of segment files, oldest first. A kill at any instant loses nothing that `append` returned for, and a torn
-tail is ignored. The number of segments is bounded: when it is reached the oldest segment goes, and what was unsent in it
-is counted as lost. In memory there is an interval list per segment, never a reading. The segment that holds the newest
-record stays even when everything in it is settled: the newest record is the predecessor of the next one.
+tail is ignored. The number of segments is bounded: when it is reached the oldest segment goes, and what was unsent in
+it is counted as lost. In memory there is an interval list per segment, never a reading. The segment that holds the
+newest record stays even when everything in it is settled: the newest record is the predecessor of the next one.
 May import segment, durable and counters. runner.py uses it; node.py makes what is appended.
 """
 
@@ -97,7 +97,7 @@ class Outbox:
         return None
 
     def load_newest(self):
-        """`(sequence, protected, payload)` of the newest record, settled or not, or None: for the chain after a start."""
+        """`(sequence, protected, payload)` of the newest record, settled or not, or None: the chain goes on from it."""
         for segment in reversed(self._segments):
             if segment.last:
                 offset = self._use(segment).find(segment.last)

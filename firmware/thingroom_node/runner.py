@@ -1,8 +1,8 @@
 """Ties the node together: a loop that samples whatever the link does, and a loop that keeps a link and sends.
 
-Sampling ends in the outbox; sending begins there. A reading leaves the outbox only through `_on_answer`, that is, for an
-authenticated answer of the pinned gateway. Every notable thing is handed to `emit` as a dict (see unix_main.py).
-May import the rest of the node; asyncio is MicroPython's. The decisions are in window.py, answers.py, node.py, clock.py.
+Sampling ends in the outbox; sending begins there. A reading leaves the outbox only through `_on_answer`, that is, for
+an authenticated answer of the pinned gateway. Every notable thing is handed to `emit` as a dict (see unix_node.py).
+May import the rest of the node; asyncio is MicroPython's. The decisions: window.py, answers.py, node.py, clock.py.
 """
 
 import asyncio

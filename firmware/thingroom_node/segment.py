@@ -1,9 +1,9 @@
 """One segment file of the outbox: records in the order of their numbers, and a log of the numbers that are settled.
 
-`<number>.seg` holds records, each `length, protected length, sequence, CRC-32` and the body (protected header, payload);
-it is only ever appended to, so a kill can tear nothing but its tail. `<number>.ack` holds `first, last, CRC-32` for each
-range that was acknowledged; losing an entry of it only means sending something twice. Reads go record by record, so a
-segment is never in memory. May import intervals and durable. outbox.py strings segments together: read it next.
+`<number>.seg` holds records, each `length, protected length, sequence, CRC-32` and the body (protected header,
+payload); it is only ever appended to, so a kill can tear nothing but its tail. `<number>.ack` holds `first, last,
+CRC-32` for each range that was settled; losing an entry of it only means sending something twice. Reads go record by
+record, so a segment is never in memory. May import intervals and durable. outbox.py strings segments together.
 """
 
 import os

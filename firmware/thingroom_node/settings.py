@@ -1,6 +1,6 @@
 """`node.json`: what the owner says about this node. Parsed once, checked, unknown keys refused. Pure.
 
-May import nothing but the standard library. unix_main.py and the boards' main.py build the node from the Settings.
+May import nothing but the standard library. unix_node.py builds the node from the Settings.
 """
 
 import json

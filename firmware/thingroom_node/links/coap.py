@@ -1,7 +1,7 @@
 """CoAP client (RFC 7252) over a non-blocking UDP socket: confirmable requests, one at a time (NSTART 1, 4.7).
 
 Retransmission is exponential with jitter (4.2); responses come with the acknowledgement or apart from it (5.2.1, 5.2.2)
-and are matched by address, message id and token (5.3.2). The socket is connected, so nobody but the gateway's address is
+and are matched by address, message id and token (5.3.2). The socket is connected, so only the gateway's address is
 heard. Datagrams are coap_message.py's business. Answers are verified elsewhere: a response code alone is only a hint.
 """
 

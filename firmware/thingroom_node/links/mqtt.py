@@ -32,7 +32,7 @@ CONNACK_REASONS = {
 class MqttLink:
     """A node's connection to its broker; the object outlives reconnects.
 
-    `uptime` is a callable for monotonic milliseconds. With `pairing` the session is clean, there is no will, and no status.
+    `uptime` is a callable for monotonic milliseconds. With `pairing` the session is clean, without will and status.
     """
 
     def __init__(self, host, port, kid, username, password, on_answer, uptime, pairing=False):

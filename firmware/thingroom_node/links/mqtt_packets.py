@@ -1,7 +1,7 @@
 """MQTT 3.1.1 control packets (OASIS, 29 October 2014), the part that a node needs. Pure; imports nothing.
 
-Encoders return bytes. `PacketReader` takes the bytes of a connection as they come, in any pieces, and gives whole packets;
-it refuses what a broker may not send and what is larger than a board can hold. mqtt.py is the client over it.
+Encoders return bytes. `PacketReader` takes the bytes of a connection as they come, in any pieces, and gives whole
+packets; it refuses what a broker may not send and what is larger than a board can hold. mqtt.py is the client over it.
 """
 
 from collections import namedtuple
