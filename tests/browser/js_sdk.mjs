@@ -87,7 +87,10 @@ const commands = {
     until(sdk.ClientEvent.Room, () => client.getRoom(room_id)?.getMyMembership() === "invite"),
   async send({ room_id, text }) {
     const { event_id: eventId } = await client.sendTextMessage(room_id, text);
-    await until(sdk.RoomEvent.Timeline, () => timeline(room_id).some((event) => event.getId() === eventId && !event.status));
+    // The status of what one sent oneself is cleared when it comes back by /sync.
+    await until(sdk.RoomEvent.LocalEchoUpdated, () =>
+      timeline(room_id).some((event) => event.getId() === eventId && event.status === null),
+    );
     return eventId;
   },
   wait_for_message: ({ room_id, text }) =>
@@ -121,7 +124,7 @@ const commands = {
   },
   async members({ room_id }) {
     await room(room_id).loadMembersIfNeeded();
-    return room(room_id).getJoinedMembers().map((member) => ({ user_id: member.userId, name: member.name }));
+    return Object.fromEntries(room(room_id).getJoinedMembers().map((member) => [member.userId, member.name]));
   },
   state: ({ room_id, type, key }) => room(room_id).currentState.getStateEvents(type, key)?.getContent() ?? null,
   async set_account_data({ type, content }) {
@@ -132,6 +135,13 @@ const commands = {
   async log_out() {
     client.stopClient();
     await client.logout(false);
+  },
+  async wait_for_request({ method, path }) {
+    const deadline = Date.now() + WAIT_MS;
+    while (!requests.some((each) => each.method === method && each.path === path && each.status === 200)) {
+      if (Date.now() > deadline) throw new Error(`no ${method} ${path} within ${WAIT_MS} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   },
   requests: () => requests,
 };
