@@ -15,60 +15,45 @@ import time
 from pathlib import Path
 
 import click
-from tests.browser.browser_client import browser_client
+
+from tests.browser.browser_client import BrowserClient, browser_client
 from tests.browser.worked_client import ClientFailed
 
+SIZE = (1200, 750)
 
-@click.command(help="Take the README's picture of a room in a stock browser client.")
+
+@click.command(help="Take the README's picture: a room of readings in a stock browser client.")
 @click.option("--homeserver", required=True, help="Its URL.")
 @click.option("--user", required=True, help="User name or user id.")
 @click.option("--password", required=True)
 @click.option("--room", default="Kitchen", show_default=True, help="The room's name in the list.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The PNG to write.")
-@click.option("--readings", default=12, show_default=True, help="Messages the room must show first.")
+@click.option("--readings", default=12, show_default=True, help="Messages that the room must show first.")
 @click.option("--patience", default=120.0, show_default=True, help="Seconds to wait for them.")
-@click.option("--width", default=1200, show_default=True)
-@click.option("--height", default=750, show_default=True)
-def main(
-    homeserver: str,
-    user: str,
-    password: str,
-    room: str,
-    out: Path,
-    readings: int,
-    patience: float,
-    width: int,
-    height: int,
-) -> None:
+def main(homeserver: str, user: str, password: str, room: str, out: Path, readings: int, patience: float) -> None:
+    async def take() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with browser_client(Path(folder), homeserver) as client:
+                await client.log_in(user, password)
+                await client.wait_for_room(room)
+                await client.open_room(room)
+                await wait_for_messages(client, readings, patience)
+                await client.screenshot(out.resolve(), SIZE)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(take(homeserver, user, password, room, out, readings, patience, (width, height)))
+        asyncio.run(take())
     except ClientFailed as error:
         raise click.ClickException(str(error)) from None
 
 
-async def take(
-    homeserver: str,
-    user: str,
-    password: str,
-    room: str,
-    out: Path,
-    readings: int,
-    patience: float,
-    size: tuple[int, int],
-) -> None:
-    """Write the picture to `out`. Raises ClientFailed when the room does not come to show enough in time."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with browser_client(Path(folder), homeserver) as client:
-            await client.log_in(user, password)
-            await client.wait_for_room(room)
-            await client.open_room(room)
-            deadline = time.monotonic() + patience
-            while (shown := len(await client.messages())) < readings:
-                if time.monotonic() > deadline:
-                    raise ClientFailed(f"{room} shows {shown} messages after {patience:g} s, not {readings}")
-                await asyncio.sleep(0.2)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            await client.screenshot(out.resolve(), size)
+async def wait_for_messages(client: BrowserClient, number: int, seconds: float) -> None:
+    """Wait until the open timeline shows that many. Raises ClientFailed."""
+    deadline = time.monotonic() + seconds
+    while (shown := len(await client.messages())) < number:
+        if time.monotonic() > deadline:
+            raise ClientFailed(f"the room shows {shown} messages after {seconds:g} s, not {number}")
+        await asyncio.sleep(0.2)
 
 
 if __name__ == "__main__":
