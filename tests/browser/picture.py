@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import click
-
 from tests.browser.browser_client import BrowserClient, browser_client
 from tests.browser.worked_client import ClientFailed
 
