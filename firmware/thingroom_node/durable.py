@@ -47,14 +47,13 @@ def remove(path):
 
 
 def make_directory(path):
-    """Make `path` and its missing parents. Returns whether `path` was made now."""
+    """Make `path` and its missing parents; a directory that is already there is fine."""
     if exists(path):
-        return False
+        return
     parent = path.rstrip("/").rpartition("/")[0]
     if parent and not exists(parent):
         make_directory(parent)
     os.mkdir(path.rstrip("/") or "/")
-    return True
 
 
 def write_atomic(path, data):

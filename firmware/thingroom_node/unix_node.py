@@ -52,9 +52,10 @@ def make_linker(settings, kid, uptime):
     return make_link
 
 
-def open_directory(directory):
-    """Make the directories on the first start, for the owner's eyes only: MicroPython's files have no mode argument."""
-    if durable.make_directory(directory):
+def open_directory(directory, is_first_start):
+    """Make the directories, for the owner's eyes only: MicroPython's files have no mode argument."""
+    durable.make_directory(directory)
+    if is_first_start:
         # The path is quoted, and it is the owner's own setting.
         os.system("chmod 700 -- '" + directory.replace("'", "'\\''") + "'")  # noqa: S605
     durable.make_directory(directory + "/outbox")
@@ -63,8 +64,8 @@ def open_directory(directory):
 def make_runner(settings, emit):
     """Open everything and put the node together. Raises StorageError, SettingsError, OSError."""
     driver = make_driver(settings)
-    open_directory(settings.directory)
     is_new_key = not durable.exists(identity.identity_path(settings.directory))
+    open_directory(settings.directory, is_new_key)
     counters = open_counters(settings.directory + "/counters", is_new_key)
     own = identity.open_identity(settings.directory)
     gateway = identity.load_gateway(settings.directory)
