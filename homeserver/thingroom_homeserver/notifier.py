@@ -72,19 +72,19 @@ class Notifier:
         """Call `listener(position)` for each committed change in any room; it must be quick."""
         self._listeners.append(listener)
 
-    async def wait(self, user_id: str, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for a change for the user. True if there was one.
+    async def wait(self, user_id: str, seconds: float) -> bool:
+        """Wait up to `seconds` for a change for the user. True if there was one.
 
         What changes between the caller's last read and this call is not missed as long as the caller did not
         await in between.
         """
-        if self._closed or timeout <= 0:
+        if self._closed or seconds <= 0:
             return False
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(user_id, set()).add(future)
         try:
-            await asyncio.wait_for(future, timeout)
-        except asyncio.TimeoutError:
+            await asyncio.wait_for(future, seconds)
+        except TimeoutError:
             return False
         finally:
             waiting = self._waiting.get(user_id)

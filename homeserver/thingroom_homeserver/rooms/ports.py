@@ -85,7 +85,7 @@ class Typing(Protocol):
         ...
 
 
-class ToDevice(Protocol):
+class DeviceKeys(Protocol):
     def one_time_key_counts(self, connection: Reader, user_id: str, device_id: str) -> Mapping[str, int]:
         """By algorithm, how many one-time keys of the device are left."""
         ...

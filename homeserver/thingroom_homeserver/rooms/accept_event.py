@@ -1,0 +1,113 @@
+"""Taking an authorised event into its room: stream, graph, state, memberships, and word of it once it is on disk.
+
+The one way into the tables, for events made here and (later) for those of other servers. Runs inside a write function.
+May import core and storage. Next: append_event.py, which makes and authorises local events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from thingroom_common.database import Transaction
+from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.room_cache import Room
+from thingroom_homeserver.storage.current_state import StateKey, set_entry
+from thingroom_homeserver.storage.events import StoredEvent, insert_relation
+from thingroom_homeserver.storage.memberships import MembershipChange, set_membership
+from thingroom_homeserver.storage.positions import next_position
+from thingroom_homeserver.storage.rooms import advance_extremities, set_room_state_group
+from thingroom_homeserver.storage.state_groups import add_group
+
+MAX_REL_TYPE = 255
+
+
+def accept_on_top(
+    rooms: Rooms,
+    transaction: Transaction,
+    room: Room,
+    event: Event,
+    *,
+    session: str | None = None,
+    transaction_id: str | None = None,
+) -> StoredEvent:
+    """Store an event that follows all we know: the state before it is the room's current state.
+
+    `event` has passed the auth rules. Readers are told after the commit.
+    """
+    position = next_position(transaction)
+    replaced = _advance_state(rooms, transaction, room, event, position) if event.is_state else None
+    stored = StoredEvent(
+        event,
+        position,
+        state_group=None if room.state_group is None else room.state_group.id,
+        replaces_state=replaced,
+        session=session,
+        transaction_id=transaction_id,
+    )
+    rooms.events.insert(transaction, stored)
+    advance_extremities(transaction, room.room_id, event.event_id, event.prev_event_ids)
+    for previous in event.prev_event_ids:
+        room.extremities.pop(previous, None)
+    room.extremities[event.event_id] = event.depth
+    _note_relation(transaction, event, position)
+    if event.type == "m.room.redaction" and event.redacts is not None:
+        _apply_redaction(rooms, transaction, event, event.redacts)
+    if event.type == "m.room.member":
+        transaction.after_commit(_member_news(rooms, event, position))
+    else:
+        room_id, notifier = room.room_id, rooms.notifier
+        transaction.after_commit(lambda: notifier.publish_room(room_id, position))
+    return stored
+
+
+def _advance_state(rooms: Rooms, transaction: Transaction, room: Room, event: Event, position: int) -> str | None:
+    assert event.state_key is not None
+    key: StateKey = (event.type, event.state_key)
+    previous = room.state.get(key)
+    room.state[key] = event.event_id
+    room.state_group = add_group(transaction, room.room_id, room.state_group, {key: event.event_id}, room.state)
+    set_room_state_group(transaction, room.room_id, room.state_group.id)
+    set_entry(transaction, room.room_id, position, key, event.event_id, previous)
+    if event.type == "m.room.member":
+        before = None if previous is None else rooms.events.get(transaction, previous)
+        change = MembershipChange(
+            room.room_id,
+            event.state_key,
+            position,
+            event.event_id,
+            str(event.content.get("membership")),
+            None if before is None else str(before.event.content.get("membership")),
+        )
+        set_membership(transaction, change, is_local=rooms.is_local(event.state_key))
+    return previous
+
+
+def _note_relation(transaction: Transaction, event: Event, position: int) -> None:
+    relation = event.content.get("m.relates_to")
+    if not isinstance(relation, dict):
+        return
+    parent_id, rel_type = relation.get("event_id"), relation.get("rel_type")
+    if isinstance(parent_id, str) and isinstance(rel_type, str) and len(rel_type) <= MAX_REL_TYPE:
+        insert_relation(transaction, parent_id, event.event_id, rel_type, position)
+
+
+def _apply_redaction(rooms: Rooms, transaction: Transaction, redaction: Event, target_id: str) -> None:
+    """Redact the target if it is in the same room. Whether the sender may was checked before."""
+    target = rooms.events.get(transaction, target_id)
+    if target is not None and target.event.room_id == redaction.room_id:
+        rooms.events.redact(transaction, target, redaction.event_id)
+
+
+def _member_news(rooms: Rooms, event: Event, position: int) -> Callable[[], None]:
+    """What to tell readers of a member event: the member hears of it too, whether in the room or not."""
+    user_id, room_id = str(event.state_key), event.room_id
+    joined = event.content.get("membership") == "join"
+    local = rooms.is_local(user_id)
+
+    def tell() -> None:
+        if local:
+            rooms.occupancy.set(room_id, user_id, joined=joined)
+        rooms.notifier.publish_room(room_id, position, (user_id,))
+
+    return tell

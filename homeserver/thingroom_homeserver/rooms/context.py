@@ -1,0 +1,70 @@
+"""What every rooms service works with, in one frozen value: made once at start-up by `open_rooms`.
+
+The services are functions that take it first, one module a purpose: create_room, send_event, membership, redact,
+read_state, read_events, published_rooms. May import core, storage and thingroom_common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thingroom_common.database import Database
+from thingroom_homeserver.core.signing import SigningKey
+from thingroom_homeserver.notifier import Notifier
+from thingroom_homeserver.rooms.occupancy import Occupancy
+from thingroom_homeserver.rooms.ports import Aliases, Clock, Profiles
+from thingroom_homeserver.rooms.room_cache import RoomCache
+from thingroom_homeserver.rooms.visibility import Visibility
+from thingroom_homeserver.storage.events import EventStore
+from thingroom_homeserver.storage.memberships import local_joined_members
+from thingroom_homeserver.storage.positions import current_position
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The collaborators of the rooms services. `cache` is the writer's, `occupancy` and `notifier` are the readers'."""
+
+    server_name: str
+    default_room_version: str
+    signing_key: SigningKey
+    database: Database
+    clock: Clock
+    profiles: Profiles
+    aliases: Aliases
+    events: EventStore
+    cache: RoomCache
+    occupancy: Occupancy
+    notifier: Notifier
+    visibility: Visibility
+
+    def is_local(self, user_id: str) -> bool:
+        return user_id.partition(":")[2] == self.server_name
+
+
+def open_rooms(
+    *,
+    server_name: str,
+    default_room_version: str,
+    signing_key: SigningKey,
+    database: Database,
+    clock: Clock,
+    profiles: Profiles,
+    aliases: Aliases,
+) -> Rooms:
+    """The rooms of an open database. Its schema must hold `storage.schema_events.EVENT_MIGRATIONS`."""
+    events = EventStore()
+    occupancy = Occupancy(database.read(local_joined_members))
+    return Rooms(
+        server_name,
+        default_room_version,
+        signing_key,
+        database,
+        clock,
+        profiles,
+        aliases,
+        events,
+        RoomCache(events),
+        occupancy,
+        Notifier(occupancy.joined_users, database.read(current_position)),
+        Visibility(events, occupancy),
+    )

@@ -1,0 +1,195 @@
+"""Invite, join, leave, kick, ban, unban, knock, forget, and the profile that member events carry.
+
+The auth rules decide who may; what is checked here besides is what the client API asks beyond them.
+May import core and storage. Source: Client-Server API, "Room membership". Next: append_event.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+from thingroom_common.database import Transaction
+from thingroom_homeserver.core.canonical_json import JsonObject
+from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.core.identifiers import is_valid_user_id
+from thingroom_homeserver.rooms.append_event import Draft, append_event
+from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.room_cache import Room
+from thingroom_homeserver.rooms.send_event import same_state, sent
+from thingroom_homeserver.storage.memberships import forget_room, membership_of
+
+MEMBER = "m.room.member"
+JOIN_RULES = "m.room.join_rules"
+PROFILE_KEYS = ("displayname", "avatar_url")
+_NO_ROOM = Refused(Why.NOT_FOUND, "This server knows no such room")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A wished membership of `user_id`. `extra` is further content, such as a profile that a client sets itself."""
+
+    user_id: str
+    membership: str
+    reason: str | None = None
+    is_direct: bool = False
+    extra: JsonObject | None = None
+
+
+async def change_membership(rooms: Rooms, sender: Sender, room_id: str, change: Change) -> Sent | Refused:
+    """Set a user's membership in a room; the sender's own, or another's by invite, kick and ban."""
+
+    def write(transaction: Transaction) -> Sent | Refused:
+        room = rooms.cache.get(transaction, room_id)
+        if room is None:
+            return _NO_ROOM
+        return apply_change(rooms, transaction, room, sender, change)
+
+    return await rooms.database.write(write)
+
+
+async def kick(rooms: Rooms, sender: Sender, room_id: str, user_id: str, reason: str | None) -> Sent | Refused:
+    """Make another user leave, who is in the room, invited or knocking."""
+    return await _change_from(
+        rooms, sender, room_id, Change(user_id, "leave", reason), ("join", "invite", "knock"), "is not in the room"
+    )
+
+
+async def unban(rooms: Rooms, sender: Sender, room_id: str, user_id: str, reason: str | None) -> Sent | Refused:
+    """Let a banned user be invited or join again."""
+    return await _change_from(rooms, sender, room_id, Change(user_id, "leave", reason), ("ban",), "is not banned")
+
+
+async def _change_from(
+    rooms: Rooms, sender: Sender, room_id: str, change: Change, from_memberships: tuple[str, ...], else_text: str
+) -> Sent | Refused:
+    def write(transaction: Transaction) -> Sent | Refused:
+        room = rooms.cache.get(transaction, room_id)
+        if room is None:
+            return _NO_ROOM
+        if rooms.cache.membership(transaction, room, change.user_id) not in from_memberships:
+            return Refused(Why.FORBIDDEN, f"{change.user_id} {else_text}")
+        return apply_change(rooms, transaction, room, sender, change)
+
+    return await rooms.database.write(write)
+
+
+async def forget(rooms: Rooms, user_id: str, room_id: str) -> Refused | None:
+    """Take a room that the user left out of their sight for good."""
+
+    def write(transaction: Transaction) -> Refused | None:
+        member = membership_of(transaction, room_id, user_id)
+        if member is None:
+            return Refused(Why.NOT_FOUND, "You were never in this room")
+        if member.membership not in ("leave", "ban"):
+            return Refused(Why.UNKNOWN, "You must leave the room before you forget it")
+        forget_room(transaction, user_id, room_id)
+        return None
+
+    return await rooms.database.write(write)
+
+
+async def update_profile(rooms: Rooms, sender: Sender) -> None:
+    """Tell the rooms the user is in of the user's changed profile; where that is refused, the old one stays."""
+
+    def write(transaction: Transaction, room_id: str) -> None:
+        room = rooms.cache.get(transaction, room_id)
+        if room is not None and rooms.cache.membership(transaction, room, sender.user_id) == "join":
+            apply_change(rooms, transaction, room, sender, Change(sender.user_id, "join"))
+
+    room_ids = sorted(rooms.occupancy.joined_rooms(sender.user_id))
+    await asyncio.gather(*(rooms.database.write(partial(write, room_id=room_id)) for room_id in room_ids))
+
+
+def apply_change(rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, change: Change) -> Sent | Refused:
+    """The same inside a write function. If it is refused, nothing was written."""
+    if not is_valid_user_id(change.user_id):
+        return Refused(Why.INVALID_PARAM, f"{change.user_id!r} is not a user id")
+    if change.membership == "invite" and not rooms.is_local(change.user_id):
+        return Refused(Why.UNREACHABLE, "This server cannot reach other servers")
+    current = rooms.cache.state_event(transaction, room, MEMBER, change.user_id)
+    content = _content(rooms, transaction, sender, change, current)
+    if change.membership == "join":
+        refused = _authorise_join(rooms, transaction, room, sender, content, current)
+        if refused is not None:
+            return refused
+    if change.membership in ("leave", "ban") and current is not None:
+        unchanged = current.content.get("membership") == change.membership and current.sender == sender.user_id
+        if unchanged and current.content.get("reason") == change.reason:
+            return _as_it_is(rooms, transaction, current)
+    same = same_state(rooms, transaction, room, sender, MEMBER, change.user_id, content)
+    if same is not None:
+        return same
+    return sent(append_event(rooms, transaction, room, sender, Draft(MEMBER, content, change.user_id)))
+
+
+def _content(
+    rooms: Rooms, transaction: Transaction, sender: Sender, change: Change, current: Event | None
+) -> JsonObject:
+    content: JsonObject = dict(change.extra or {})
+    content["membership"] = change.membership
+    if change.reason is not None:
+        content["reason"] = change.reason
+    if change.membership in ("join", "invite", "knock"):
+        profile = rooms.profiles.profile_of(transaction, change.user_id)
+        for name, value in (("displayname", profile.displayname), ("avatar_url", profile.avatar_url)):
+            if value is not None:
+                content.setdefault(name, value)
+    elif current is not None and change.user_id != sender.user_id:
+        for name in PROFILE_KEYS:
+            if name in current.content:
+                content.setdefault(name, current.content[name])
+    if change.is_direct and change.membership == "invite":
+        content["is_direct"] = True
+    return content
+
+
+def _as_it_is(rooms: Rooms, transaction: Transaction, event: Event) -> Sent | Refused:
+    stored = rooms.events.get(transaction, event.event_id)
+    assert stored is not None
+    return sent(stored)
+
+
+def _authorise_join(
+    rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, content: JsonObject, current: Event | None
+) -> Refused | None:
+    """In a restricted room, find the member who vouches for a join that has no invite (and put it in `content`)."""
+    content.pop("join_authorised_via_users_server", None)
+    if current is not None and current.content.get("membership") in ("join", "invite"):
+        return None
+    rules_event = rooms.cache.state_event(transaction, room, JOIN_RULES)
+    rule = None if rules_event is None else rules_event.content.get("join_rule")
+    restricted = (rule == "restricted" and room.rules.restricted_join) or (
+        rule == "knock_restricted" and room.rules.knock_restricted_join
+    )
+    if rules_event is None or not restricted:
+        return None
+    if not _meets_condition(transaction, sender.user_id, rules_event.content.get("allow")):
+        return Refused(Why.FORBIDDEN, "You are in none of the rooms whose members may join")
+    voucher = _voucher(rooms, transaction, room)
+    if voucher is None:
+        return Refused(Why.UNABLE_TO_AUTHORISE_JOIN, "No member on this server may invite you")
+    content["join_authorised_via_users_server"] = voucher
+    return None
+
+
+def _meets_condition(transaction: Transaction, user_id: str, allow: object) -> bool:
+    for condition in allow if isinstance(allow, list) else ():
+        if not isinstance(condition, dict) or condition.get("type") != "m.room_membership":
+            continue
+        room_id = condition.get("room_id")
+        member = membership_of(transaction, room_id, user_id) if isinstance(room_id, str) else None
+        if member is not None and member.membership == "join":
+            return True
+    return False
+
+
+def _voucher(rooms: Rooms, transaction: Transaction, room: Room) -> str | None:
+    levels = rooms.cache.power_levels(transaction, room)
+    for user_id in sorted(rooms.occupancy.joined_users(room.room_id)):
+        joined = rooms.cache.membership(transaction, room, user_id) == "join"
+        if joined and levels.user_level(user_id) >= levels.invite:
+            return user_id
+    return None

@@ -1,0 +1,59 @@
+"""What the rooms services answer: values, never exceptions.
+
+May import nothing of ours. `client_api/room_errors.py` maps each reason to its HTTP status and errcode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Why(Enum):
+    """Why something was refused."""
+
+    FORBIDDEN = auto()
+    NOT_FOUND = auto()
+    BAD_JSON = auto()
+    INVALID_PARAM = auto()
+    TOO_LARGE = auto()
+    BAD_ALIAS = auto()
+    ALIAS_IN_USE = auto()
+    UNSUPPORTED_ROOM_VERSION = auto()
+    INVALID_ROOM_STATE = auto()
+    UNABLE_TO_AUTHORISE_JOIN = auto()
+    UNREACHABLE = auto()
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request was understood and refused; `text` is for the person who asked."""
+
+    why: Why
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The event is on disk, at this place in the stream."""
+
+    event_id: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends: `session` names the device or application service, `timestamp` (ms) replaces the clock's time."""
+
+    user_id: str
+    session: str | None = None
+    timestamp: int | None = None
+
+
+class Abandoned(Exception):
+    """Raised inside a write function to undo the events it wrote already; `undone` turns it back into its value."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.text)
+        self.refused = refused

@@ -1,0 +1,254 @@
+"""A /sync answer: which rooms have something to tell, and everything that is not of a room.
+
+An incremental answer costs in proportion to the rooms that changed, never to the rooms the user is in. All reads stop at
+the position of the notifier, so what is committed meanwhile waits for the next answer. May import rooms and storage.
+Source: Client-Server API, "Syncing". Next: room_sections.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from thingroom_homeserver.rooms.present import JsonObject, Viewer
+from thingroom_homeserver.rooms.tokens import SyncToken
+from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.memberships import (
+    Member,
+    MembershipChange,
+    changes_of_user,
+    last_joined_position,
+    membership_at,
+    membership_of,
+    rooms_of_user,
+)
+from thingroom_homeserver.sync.request import SyncRequest, SyncSources
+from thingroom_homeserver.sync.room_sections import (
+    Span,
+    joined_section,
+    left_section,
+    refused_section,
+    stripped_section,
+)
+
+T = TypeVar("T")
+
+# A long answer lets the event loop go after this time.
+TURN_SECONDS = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """The answer's JSON, its `next_batch`, and whether it tells anything."""
+
+    response: JsonObject
+    token: SyncToken
+    has_news: bool
+
+
+@dataclass(slots=True)
+class _Rooms:
+    """The four kinds of rooms in an answer."""
+
+    join: JsonObject = field(default_factory=dict)
+    invite: JsonObject = field(default_factory=dict)
+    knock: JsonObject = field(default_factory=dict)
+    leave: JsonObject = field(default_factory=dict)
+
+
+async def build_sync(sources: SyncSources, request: SyncRequest) -> SyncResult:
+    """The answer to `request` as of now."""
+    return await _Builder(sources, request).build()
+
+
+class _Builder:
+    """One answer in the making. `upto` and `joined` are fixed at its start."""
+
+    def __init__(self, sources: SyncSources, request: SyncRequest) -> None:
+        self._sources = sources
+        self._rooms = sources.rooms
+        self._request = request
+        self._upto = self._rooms.notifier.position
+        self._token = SyncToken(self._upto, sources.typing.position)
+        self._since = request.since
+        self._joined = frozenset(self._rooms.occupancy.joined_rooms(request.user_id))
+        self._viewer = Viewer(request.user_id, request.session, self._rooms.clock.now_ms())
+        self._turn_ends = time.monotonic() + TURN_SECONDS
+
+    async def build(self) -> SyncResult:
+        request, upto = self._request, self._upto
+        since = 0 if self._since is None else self._since.position
+        sections = _Rooms()
+        room_data = self._read(lambda c: self._sources.account_data.rooms_since(c, request.user_id, since, upto))
+        changes = {} if self._since is None else self._read(self._membership_changes)
+        await self._add_joined(sections, changes, room_data)
+        if self._since is None:
+            await self._add_initial(sections)
+        else:
+            await self._add_changed(sections, changes)
+        account_data = self._read(lambda c: self._sources.account_data.global_since(c, request.user_id, since, upto))
+        account_data = [
+            entry for entry in account_data if request.sync_filter.account_data.allows_parts(entry["type"], None)
+        ]
+        named = {"join": sections.join, "invite": sections.invite, "knock": sections.knock, "leave": sections.leave}
+        response: JsonObject = {
+            "next_batch": str(self._token),
+            "account_data": {"events": account_data},
+            "presence": {"events": []},
+            "to_device": {"events": []},
+            "device_lists": {"changed": [], "left": []},
+            "rooms": named,
+        }
+        if request.device_id is not None:
+            self._add_key_counts(response, request.device_id)
+        return SyncResult(response, self._token, bool(account_data) or any(named.values()))
+
+    def _read(self, function: Callable[[Reader], T]) -> T:
+        return self._rooms.database.read(function)
+
+    async def _let_others_run(self) -> None:
+        if time.monotonic() > self._turn_ends:
+            await asyncio.sleep(0)
+            self._turn_ends = time.monotonic() + TURN_SECONDS
+
+    def _add_key_counts(self, response: JsonObject, device_id: str) -> None:
+        user_id, keys = self._request.user_id, self._sources.device_keys
+        response["device_one_time_keys_count"] = self._read(lambda c: keys.one_time_key_counts(c, user_id, device_id))
+        response["device_unused_fallback_key_types"] = self._read(
+            lambda c: keys.unused_fallback_key_types(c, user_id, device_id)
+        )
+
+    def _membership_changes(self, connection: Reader) -> dict[str, list[MembershipChange]]:
+        """The user's own changes in the span, by room."""
+        assert self._since is not None
+        changes: dict[str, list[MembershipChange]] = {}
+        for change in changes_of_user(connection, self._request.user_id, self._since.position, self._upto):
+            changes.setdefault(change.room_id, []).append(change)
+        return changes
+
+    async def _add_joined(
+        self,
+        sections: _Rooms,
+        changes: Mapping[str, list[MembershipChange]],
+        room_data: Mapping[str, list[JsonObject]],
+    ) -> None:
+        request, since = self._request, self._since
+        wanted = request.sync_filter
+        typing = self._sources.typing.changed_since(0 if since is None else since.ephemeral)
+        if since is None or request.full_state:
+            room_ids: Collection[str] = self._joined
+            asked: Collection[str] = self._joined
+        else:
+            asked = self._changed_rooms(since.position)
+            room_ids = {*asked, *(self._joined & (changes.keys() | room_data.keys() | typing.keys()))}
+        receipts_since = 0 if since is None else since.position
+        new_rooms = [room_id for room_id in room_ids if _newly_joined(changes.get(room_id, ()))]
+        receipts = self._receipts(asked, new_rooms, receipts_since)
+        for room_id in room_ids:
+            if not wanted.rooms.allows_room(room_id):
+                continue
+            new = since is None or room_id in new_rooms
+            span = Span(
+                room_id, None if new or since is None else since.position, self._upto, new or request.full_state
+            )
+            ephemeral = []
+            if room_id in receipts:
+                ephemeral.append({"type": "m.receipt", "content": receipts[room_id]})
+            if room_id in typing:
+                ephemeral.append({"type": "m.typing", "content": {"user_ids": typing[room_id]}})
+            ephemeral = [edu for edu in ephemeral if wanted.ephemeral.allows_parts(edu["type"], None)]
+            data = [
+                entry
+                for entry in room_data.get(room_id, ())
+                if wanted.room_account_data.allows_parts(entry["type"], None)
+            ]
+            section = self._read(
+                lambda c, span=span, ephemeral=ephemeral, data=data: joined_section(
+                    self._rooms, c, self._viewer, request, span, ephemeral, data
+                )
+            )
+            if section is not None:
+                sections.join[room_id] = section
+            await self._let_others_run()
+
+    def _receipts(self, room_ids: Collection[str], new_rooms: list[str], since: int) -> dict[str, JsonObject]:
+        user_id, receipts, upto = self._request.user_id, self._sources.receipts, self._upto
+        found = dict(self._read(lambda c: receipts.since(c, user_id, room_ids, since, upto))) if room_ids else {}
+        if new_rooms:
+            found |= self._read(lambda c: receipts.since(c, user_id, new_rooms, 0, upto))
+        return found
+
+    def _changed_rooms(self, since: int) -> Collection[str]:
+        """The user's rooms where something happened after `since`."""
+        changed = self._rooms.notifier.rooms_changed_since(since)
+        if changed is None:
+            # The client was away while the server started: receipts are not in the order of rooms, so ask of all.
+            return self._joined
+        return [room_id for room_id in changed if room_id in self._joined]
+
+    async def _add_initial(self, sections: _Rooms) -> None:
+        """Rooms that the user is invited to, knocks at, or (if asked for) has left."""
+        memberships = ("invite", "knock", *(("leave", "ban") if self._request.sync_filter.include_leave else ()))
+        members = self._read(lambda c: rooms_of_user(c, self._request.user_id, memberships))
+        for member in members:
+            change = self._read(lambda c, member=member: self._change_at_end(c, member))
+            if member.forgotten or change is None:
+                continue
+            self._add_apart(sections, change, (), whole=True)
+            await self._let_others_run()
+
+    def _change_at_end(self, connection: Reader, member: Member) -> MembershipChange | None:
+        """The user's last change that is not newer than the answer."""
+        return membership_at(connection, member.room_id, member.user_id, self._upto)
+
+    async def _add_changed(self, sections: _Rooms, changes: Mapping[str, list[MembershipChange]]) -> None:
+        """Rooms where the user's membership changed to something other than join."""
+        for of_room in changes.values():
+            member = self._read(lambda c, room_id=of_room[0].room_id: membership_of(c, room_id, self._request.user_id))
+            if member is not None and not member.forgotten:
+                self._add_apart(sections, of_room[-1], of_room, whole=self._request.full_state)
+            await self._let_others_run()
+
+    def _add_apart(
+        self, sections: _Rooms, last: MembershipChange, changes: Collection[MembershipChange], *, whole: bool
+    ) -> None:
+        """A room that the user is not in after `last`, the end of `changes` (empty: of an initial sync)."""
+        room_id = last.room_id
+        if last.membership == "join" or not self._request.sync_filter.rooms.allows_room(room_id):
+            return
+        if last.membership in ("invite", "knock"):
+            stripped = self._read(lambda c: stripped_section(self._rooms, c, room_id, last.event_id))
+            if last.membership == "invite":
+                sections.invite[room_id] = {"invite_state": {"events": stripped}}
+            else:
+                sections.knock[room_id] = {"knock_state": {"events": stripped}}
+            return
+        sections.leave[room_id] = self._read(lambda c: self._left(c, last, changes, whole))
+
+    def _left(
+        self, connection: Reader, last: MembershipChange, changes: Collection[MembershipChange], whole: bool
+    ) -> JsonObject:
+        rooms, viewer, request = self._rooms, self._viewer, self._request
+        known = bool(changes) and next(iter(changes)).previous == "join"
+        was_in = known or any(change.membership == "join" for change in changes)
+        if not changes:
+            ended = last_joined_position(connection, last.room_id, request.user_id)
+            was_in = ended is not None
+            upto = last.position if ended is None else min(ended, last.position)
+        else:
+            upto = max((change.position for change in changes if change.previous == "join"), default=last.position)
+        if not was_in:
+            return refused_section(rooms, connection, viewer, request, last)
+        # Left, came back and left again: what was missed in between makes the room unknown again.
+        interrupted = sum(change.previous == "join" and change.membership != "join" for change in changes) > 1
+        since = self._since.position if self._since is not None and known and not interrupted else None
+        span = Span(last.room_id, since, upto, whole or since is None)
+        return left_section(rooms, connection, viewer, request, span, [])
+
+
+def _newly_joined(changes: Collection[MembershipChange]) -> bool:
+    """Whether the user was not in the room at some time of the span (and is at its end)."""
+    return any(change.membership != "join" or change.previous != "join" for change in changes)

@@ -1,0 +1,191 @@
+"""One room's part of a /sync, as a member, a former member or an invited user sees it.
+
+May import rooms and storage. Source: Client-Server API, "Syncing", "Lazy-loading room members". Next: build.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thingroom_homeserver.core.client_event import stripped_state
+from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.present import STRIPPED_TYPES, JsonObject, Viewer, present_event, present_state
+from thingroom_homeserver.rooms.tokens import page_token
+from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.current_state import MEMBER, StateKey, current_entry
+from thingroom_homeserver.storage.memberships import MembershipChange, first_members, member_count
+from thingroom_homeserver.sync.request import SyncRequest
+from thingroom_homeserver.sync.state_delta import members_at, state_delta, whole_state
+from thingroom_homeserver.sync.timeline import Timeline, read_timeline
+
+HEROES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of a room's history to tell: since < position <= upto; since None: the client does not know the room.
+
+    `whole`: tell the whole state even so.
+    """
+
+    room_id: str
+    since: int | None
+    upto: int
+    whole: bool
+
+
+def joined_section(
+    rooms: Rooms,
+    connection: Reader,
+    viewer: Viewer,
+    request: SyncRequest,
+    span: Span,
+    ephemeral: list[JsonObject],
+    account_data: list[JsonObject],
+) -> JsonObject | None:
+    """A room that the user is in; None if there is nothing to tell."""
+    timeline = _timeline(rooms, connection, request, span)
+    summary: JsonObject = {}
+    heroes: list[str] = []
+    if span.whole or _members_changed(connection, span, timeline):
+        summary, heroes = _summary(rooms, connection, request.user_id, span.room_id)
+    state = _state(rooms, connection, viewer, request, span, timeline, heroes)
+    if not (span.whole or timeline.events or timeline.limited or state or ephemeral or account_data or summary):
+        return None
+    return {
+        "summary": summary,
+        "state_after" if request.state_after else "state": {"events": state},
+        "timeline": _present(rooms, connection, viewer, timeline),
+        "ephemeral": {"events": ephemeral},
+        "account_data": {"events": account_data},
+        "unread_notifications": {"highlight_count": 0, "notification_count": 0},
+    }
+
+
+def left_section(
+    rooms: Rooms, connection: Reader, viewer: Viewer, request: SyncRequest, span: Span, account_data: list[JsonObject]
+) -> JsonObject:
+    """A room that the user was in, up to the leaving."""
+    timeline = _timeline(rooms, connection, request, span)
+    return {
+        "state_after" if request.state_after else "state": {
+            "events": _state(rooms, connection, viewer, request, span, timeline, [])
+        },
+        "timeline": _present(rooms, connection, viewer, timeline),
+        "account_data": {"events": account_data},
+    }
+
+
+def refused_section(
+    rooms: Rooms, connection: Reader, viewer: Viewer, request: SyncRequest, change: MembershipChange
+) -> JsonObject:
+    """A room that the user was not in, with the end of their invite or knock: that event and nothing of the room."""
+    stored = rooms.events.get(connection, change.event_id)
+    events = [(stored, change.membership)] if stored is not None else []
+    timeline = Timeline(events, change.position - 1, False)
+    return {
+        "state_after" if request.state_after else "state": {"events": []},
+        "timeline": _present(rooms, connection, viewer, timeline),
+        "account_data": {"events": []},
+    }
+
+
+def stripped_section(rooms: Rooms, connection: Reader, room_id: str, change_event_id: str) -> list[JsonObject]:
+    """The stripped state for an invited or knocking user: what the room is, who invites, and that event itself."""
+    ids = [current_entry(connection, room_id, event_type, "") for event_type in STRIPPED_TYPES]
+    own = rooms.events.get(connection, change_event_id)
+    if own is not None and own.event.sender != own.event.state_key:
+        ids.append(current_entry(connection, room_id, MEMBER, own.event.sender))
+    ids.append(change_event_id)
+    found = rooms.events.get_many(connection, [event_id for event_id in ids if event_id is not None])
+    return [stripped_state(found[event_id].event) for event_id in ids if event_id in found]
+
+
+def _timeline(rooms: Rooms, connection: Reader, request: SyncRequest, span: Span) -> Timeline:
+    wanted = request.sync_filter
+    return read_timeline(
+        rooms,
+        connection,
+        request.user_id,
+        span.room_id,
+        since=span.since,
+        upto=span.upto,
+        limit=wanted.timeline_limit,
+        event_filter=wanted.timeline,
+    )
+
+
+def _state(
+    rooms: Rooms,
+    connection: Reader,
+    viewer: Viewer,
+    request: SyncRequest,
+    span: Span,
+    timeline: Timeline,
+    heroes: list[str],
+) -> list[JsonObject]:
+    wanted = request.sync_filter
+    if not wanted.state.allows_room(span.room_id):
+        return []
+    lazy, at_end = wanted.lazy_load_members, request.state_after
+    shown = {stored.event.sender for stored, _ in timeline.events} | set(heroes) if lazy else set()
+    entries: dict[StateKey, str]
+    if span.whole or span.since is None:
+        members = shown | {request.user_id} if lazy else None
+        entries = whole_state(connection, span.room_id, timeline, upto=span.upto, at_end=at_end, members=members)
+    else:
+        entries = state_delta(connection, span.room_id, timeline, since=span.since, upto=span.upto, at_end=at_end)
+        if lazy:
+            known = members_at(connection, span.room_id, shown, timeline, upto=span.upto, at_end=at_end)
+            entries = known | entries
+    if not entries:
+        return []
+    if wanted.state.takes_all:
+        return present_state(rooms, connection, viewer, entries.values())
+    found = rooms.events.get_many(connection, entries.values())
+    passing = [event_id for event_id, stored in found.items() if wanted.state.allows(stored.event)]
+    return present_state(rooms, connection, viewer, passing)
+
+
+def _present(rooms: Rooms, connection: Reader, viewer: Viewer, timeline: Timeline) -> JsonObject:
+    return {
+        "events": [
+            present_event(rooms, connection, viewer, stored, membership=membership)
+            for stored, membership in timeline.events
+        ],
+        "limited": timeline.limited,
+        "prev_batch": page_token(timeline.start),
+    }
+
+
+def _members_changed(connection: Reader, span: Span, timeline: Timeline) -> bool:
+    if span.since is None:
+        return True
+    row = connection.execute(
+        "SELECT 1 FROM state_changes WHERE room_id = ? AND position > ? AND position <= ? AND type = ? LIMIT 1",
+        (span.room_id, span.since, span.upto, MEMBER),
+    ).fetchone()
+    return row is not None
+
+
+def _summary(rooms: Rooms, connection: Reader, user_id: str, room_id: str) -> tuple[JsonObject, list[str]]:
+    """Counts, and the heroes by which a room without a name is called."""
+    summary: JsonObject = {
+        "m.joined_member_count": member_count(connection, room_id, "join"),
+        "m.invited_member_count": member_count(connection, room_id, "invite"),
+    }
+    if _has_name(rooms, connection, room_id):
+        return summary, []
+    heroes = first_members(connection, room_id, ("join", "invite"), user_id, HEROES)
+    if not heroes:
+        heroes = first_members(connection, room_id, ("leave", "ban"), user_id, HEROES)
+    return summary | {"m.heroes": heroes}, heroes
+
+
+def _has_name(rooms: Rooms, connection: Reader, room_id: str) -> bool:
+    for event_type, key in (("m.room.name", "name"), ("m.room.canonical_alias", "alias")):
+        event_id = current_entry(connection, room_id, event_type, "")
+        stored = None if event_id is None else rooms.events.get(connection, event_id)
+        if stored is not None and stored.event.content.get(key):
+            return True
+    return False
