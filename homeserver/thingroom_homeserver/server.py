@@ -19,9 +19,17 @@ from aiohttp import web
 
 from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew
+from thingroom_homeserver.accounts.account_data import AccountData
 from thingroom_homeserver.accounts.accounts import Accounts
 from thingroom_homeserver.accounts.appservices import load_appservices
+from thingroom_homeserver.accounts.device_keys import DeviceKeys
+from thingroom_homeserver.accounts.directory import Directory
+from thingroom_homeserver.accounts.filters import Filters
 from thingroom_homeserver.accounts.passwords import Passwords
+from thingroom_homeserver.accounts.presence import Presence
+from thingroom_homeserver.accounts.profiles import Profiles
+from thingroom_homeserver.accounts.receipts import Receipts
+from thingroom_homeserver.accounts.typing import Typing
 from thingroom_homeserver.client_api import account_endpoints
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.config import HomeserverConfig, listener_address
@@ -31,9 +39,13 @@ from thingroom_homeserver.http.frame import Frame
 from thingroom_homeserver.http.interactive_auth import InteractiveAuth
 from thingroom_homeserver.http.logins import Logins
 from thingroom_homeserver.http.rate_limit import RateLimiter
+from thingroom_homeserver.rooms.context import open_rooms
+from thingroom_homeserver.rooms.ports import Profile
 from thingroom_homeserver.services import Services
 from thingroom_homeserver.signing_key_file import load_or_make
+from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.schema import MIGRATIONS
+from thingroom_homeserver.sync.request import SyncSources
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +62,12 @@ class StartError(Exception):
 
 def endpoints() -> tuple[Endpoint, ...]:
     """Everything that the server answers to."""
-    return account_endpoints.ENDPOINTS
+    listed = list(account_endpoints.ENDPOINTS)
+    with contextlib.suppress(ImportError):
+        from thingroom_homeserver.client_api import room_endpoints
+
+        listed += room_endpoints.ENDPOINTS
+    return tuple(listed)
 
 
 def build_app(config: HomeserverConfig, *, clock: Clock | None = None) -> web.Application:
@@ -67,10 +84,14 @@ def build_app(config: HomeserverConfig, *, clock: Clock | None = None) -> web.Ap
             frames.append(Frame(endpoints(), services))
             yield
 
+    async def release_long_polls(app: web.Application) -> None:
+        app[SERVICES].notifier.close()
+
     async def handle(http: web.Request) -> Response:
         return await frames[0].handle(http)
 
     app.cleanup_ctx.append(run)
+    app.on_shutdown.append(release_long_polls)
     app.router.add_route("*", "/{tail:.*}", handle)
     return app
 
@@ -96,6 +117,22 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             database, config.server_name, clock, Passwords(config.password_cost), appservices, authentication
         )
         logins = Logins(accounts, rate_limiter)
+        profiles = Profiles(database, config.server_name)
+        directory = Directory(database, config.server_name, appservices)
+        rooms = open_rooms(
+            server_name=config.server_name,
+            default_room_version=config.default_room_version,
+            signing_key=signing_key,
+            database=database,
+            clock=clock,
+            profiles=_MemberProfiles(profiles),
+            aliases=directory,
+        )
+        account_data = AccountData(database, rooms.notifier)
+        receipts = Receipts(database, rooms.notifier, account_data, clock)
+        typing = Typing(rooms.notifier, clock)
+        stack.callback(typing.close)
+        device_keys = DeviceKeys(database)
         services = Services(
             config=config,
             database=database,
@@ -107,7 +144,17 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             logins=logins,
             interactive_auth=InteractiveAuth(accounts, logins, clock),
             appservices=appservices,
-            rooms=None,
+            profiles=profiles,
+            directory=directory,
+            filters=Filters(database),
+            rooms=rooms,
+            notifier=rooms.notifier,
+            account_data=account_data,
+            receipts=receipts,
+            typing=typing,
+            presence=Presence(clock),
+            device_keys=device_keys,
+            sync=SyncSources(rooms, account_data, receipts, typing, device_keys),
         )
         for appservice in appservices:
             await accounts.ensure_sender(appservice)
@@ -115,6 +162,16 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         saving = asyncio.create_task(_save_last_seen(authentication), name="save last seen")
         stack.push_async_callback(_cancel, saving)
         yield services
+
+
+class _MemberProfiles:
+    """The `Profiles` port of the rooms, out of the table of profiles."""
+
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
+
+    def profile_of(self, connection: Reader, user_id: str) -> Profile:
+        return Profile(**self._profiles.member_fields(connection, user_id))
 
 
 async def serve(config: HomeserverConfig) -> None:

@@ -6,12 +6,20 @@ May import every part of the homeserver, for types only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thingroom_common.database import Database
+    from thingroom_homeserver.accounts.account_data import AccountData
     from thingroom_homeserver.accounts.accounts import Accounts
     from thingroom_homeserver.accounts.appservices import AppServices
+    from thingroom_homeserver.accounts.device_keys import DeviceKeys
+    from thingroom_homeserver.accounts.directory import Directory
+    from thingroom_homeserver.accounts.filters import Filters
+    from thingroom_homeserver.accounts.presence import Presence
+    from thingroom_homeserver.accounts.profiles import Profiles
+    from thingroom_homeserver.accounts.receipts import Receipts
+    from thingroom_homeserver.accounts.typing import Typing
     from thingroom_homeserver.clock import Clock
     from thingroom_homeserver.config import HomeserverConfig
     from thingroom_homeserver.core.signing import SigningKey
@@ -19,6 +27,9 @@ if TYPE_CHECKING:
     from thingroom_homeserver.http.interactive_auth import InteractiveAuth
     from thingroom_homeserver.http.logins import Logins
     from thingroom_homeserver.http.rate_limit import RateLimiter
+    from thingroom_homeserver.notifier import Notifier
+    from thingroom_homeserver.rooms.context import Rooms
+    from thingroom_homeserver.sync.request import SyncSources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,4 +46,14 @@ class Services:
     logins: Logins
     interactive_auth: InteractiveAuth
     appservices: AppServices
-    rooms: Any
+    profiles: Profiles
+    directory: Directory
+    filters: Filters
+    rooms: Rooms
+    notifier: Notifier
+    account_data: AccountData
+    receipts: Receipts
+    typing: Typing
+    presence: Presence
+    device_keys: DeviceKeys
+    sync: SyncSources

@@ -1,0 +1,84 @@
+"""What clients keep about a user, for all rooms or one: account data, and the tags and read markers among them.
+
+May import storage, the notifier and thingroom_common. It is the `AccountData` port of rooms/ports.py.
+Source: client-server API, "Client Config".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from thingroom_common.database import Database, Transaction
+from thingroom_homeserver.accounts.push_rules import default_push_rules
+from thingroom_homeserver.notifier import Notifier
+from thingroom_homeserver.storage import account_data as storage
+from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.positions import next_position
+
+NO_ROOM = ""
+SERVER_MANAGED = frozenset({"m.fully_read", "m.push_rules"})
+
+JsonObject = dict[str, Any]
+
+
+class AccountData:
+    """The table of account data."""
+
+    def __init__(self, database: Database, notifier: Notifier) -> None:
+        self._database = database
+        self._notifier = notifier
+
+    def read(self, user_id: str, kind: str, room_id: str = NO_ROOM) -> JsonObject | None:
+        """The content of that type; None if it was never set."""
+        if kind == "m.push_rules" and room_id == NO_ROOM:
+            return default_push_rules(user_id)
+        text = self._database.read(lambda connection: storage.read_data(connection, user_id, room_id, kind))
+        return None if text is None else orjson.loads(text)
+
+    async def set(self, user_id: str, kind: str, content: JsonObject, room_id: str = NO_ROOM) -> None:
+        """Replace the content of that type."""
+        await self.change(user_id, kind, lambda _: content, room_id)
+
+    async def change(
+        self, user_id: str, kind: str, change: Callable[[JsonObject], JsonObject | None], room_id: str = NO_ROOM
+    ) -> None:
+        """Replace the content ({} where there is none) by what `change` makes of it; None leaves it alone."""
+
+        def write(transaction: Transaction) -> None:
+            text = storage.read_data(transaction, user_id, room_id, kind)
+            content = change({} if text is None else orjson.loads(text))
+            if content is not None:
+                self.set_within(transaction, user_id, kind, content, room_id)
+
+        await self._database.write(write)
+
+    def set_within(
+        self, transaction: Transaction, user_id: str, kind: str, content: JsonObject, room_id: str = NO_ROOM
+    ) -> None:
+        """`set`, as a part of a larger write."""
+        position = next_position(transaction)
+        storage.set_data(transaction, user_id, room_id, kind, orjson.dumps(content).decode(), position)
+        transaction.after_commit(lambda: self._notifier.publish_user(user_id, position))
+
+    def global_since(self, connection: Reader, user_id: str, since: int, upto: int) -> list[JsonObject]:
+        """`{type, content}` of the user's global data set at since < position <= upto; since 0: all."""
+        found = [
+            {"type": row["type"], "content": orjson.loads(row["content"])}
+            for row in storage.data_since(connection, user_id, since, upto)
+            if row["room_id"] == NO_ROOM
+        ]
+        if since == 0:
+            found.append({"type": "m.push_rules", "content": default_push_rules(user_id)})
+        return found
+
+    def rooms_since(self, connection: Reader, user_id: str, since: int, upto: int) -> dict[str, list[JsonObject]]:
+        """The same for data of single rooms, by room id."""
+        found: dict[str, list[JsonObject]] = {}
+        for row in storage.data_since(connection, user_id, since, upto):
+            if row["room_id"] != NO_ROOM:
+                event = {"type": row["type"], "content": orjson.loads(row["content"])}
+                found.setdefault(row["room_id"], []).append(event)
+        return found
