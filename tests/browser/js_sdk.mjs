@@ -1,6 +1,8 @@
 // matrix-js-sdk, the library under Element, in Node: signs in, syncs and works one room for a parent that speaks JSON
 // lines. `node js_sdk.mjs HOMESERVER_URL`; each line on stdin, {"do": "send", ...}, is answered by one line on stdout,
 // {"result": ...} or {"error": "..."}. The commands are the methods of `commands`; sdk_client.py is the other side.
+// The SDK is made for Node 22 and browsers; all that it misses in Node 20 is this function of the language.
+import "core-js/actual/promise/with-resolvers.js";
 import { createInterface } from "node:readline";
 import * as sdk from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";

@@ -37,9 +37,17 @@ async def people(stack: AsyncExitStack, homeserver: Homeserver, name: str) -> tu
 
 
 async def refused(client: WorkedClient) -> list[tuple[str, str, int]]:
-    """Requests of the client that were answered with an error: method, path, status."""
+    """Requests of the client that were answered with an error: method, path, status.
+
+    Left out is its question for a server of conference calls, an unstable proposal, where 404 M_UNRECOGNIZED means none.
+    """
     requests: list[dict[str, Any]] = await client.ask("requests")
-    return [(each["method"], each["path"], each["status"]) for each in requests if each["status"] >= 400]
+    return [
+        (each["method"], each["path"], each["status"])
+        for each in requests
+        if each["status"] >= 400
+        and not (each["path"].endswith("/org.matrix.msc4143/rtc/transports") and '"M_UNRECOGNIZED"' in each["text"])
+    ]
 
 
 async def test_a_room_of_readings_is_synced_and_paged_to_its_beginning(homeserver: Homeserver) -> None:
