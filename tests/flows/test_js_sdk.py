@@ -39,7 +39,7 @@ async def people(stack: AsyncExitStack, homeserver: Homeserver, name: str) -> tu
 async def refused(client: WorkedClient) -> list[tuple[str, str, int]]:
     """Requests of the client that were answered with an error: method, path, status.
 
-    Left out is its question for a server of conference calls, an unstable proposal, where 404 M_UNRECOGNIZED means none.
+    Left out is its question for a server of conference calls, an unstable proposal: 404 M_UNRECOGNIZED means none.
     """
     requests: list[dict[str, Any]] = await client.ask("requests")
     return [
