@@ -144,7 +144,7 @@ def decode_json(data: bytes, *, max_depth: int = MAX_NESTING, max_bytes: int = M
 def _check_depth(value: JsonValue, max_depth: int) -> None:
     """Raise JsonDecodeError when arrays and objects nest deeper than `max_depth`. Level by level, without recursion."""
     level = [value]
-    for _ in range(max_depth + 1):
+    for _ in range(max_depth):
         level = [
             item
             for container in level

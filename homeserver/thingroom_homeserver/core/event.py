@@ -210,14 +210,16 @@ def _room_id_fault(pdu: dict[str, Any], rules: RoomRules) -> str | None:
     elif pdu["type"] == "m.room.create":
         if "room_id" in pdu:
             return "room_id must not be in a create event"
+        if pdu.get("state_key") != "":
+            return "state_key of a create event must be empty"
     elif not isinstance(room_id, str) or not is_domainless_room_id(room_id):
         return "room_id must be ! and the hash of a create event"
     return None
 
 
 def _event_id_fault(pdu: dict[str, Any], rules: RoomRules) -> str | None:
-    if rules.event_ids_are_hashes:
-        return None
+    if rules.event_ids_are_hashes:  # a key of that name would survive redaction and go into the hash
+        return "event_id must not be in the event" if "event_id" in pdu else None
     event_id = pdu.get("event_id")
     if not isinstance(event_id, str) or parse_event_id(event_id) is None:
         return "event_id must be an event ID with a domain"

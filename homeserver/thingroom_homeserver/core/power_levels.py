@@ -33,7 +33,7 @@ DEFAULT_LEVELS: Final[Mapping[str, int]] = {
 
 _NOTIFICATION_DEFAULT: Final = 50
 _LEVEL_WITHOUT_EVENT: Final = 100
-_INTEGER_STRING = re.compile(r"\s*[+-]?[0-9]{1,32}\s*", re.ASCII)
+_INTEGER_STRING = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*", re.ASCII)
 
 
 def parse_level(value: object, rules: RoomRules) -> int | None:

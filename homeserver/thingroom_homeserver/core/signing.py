@@ -64,7 +64,7 @@ class SigningKey:
 
     @classmethod
     def from_seed(cls, key_id: str, seed: bytes) -> SigningKey:
-        """The key of a 32-byte seed (a new key: 32 bytes of `os.urandom`). Raises ValueError when the seed or the identifier cannot be one."""
+        """The key of a 32-byte seed (for a new key, of `os.urandom`). Raises ValueError when either cannot be one."""
         return cls(key_id, NaclSigningKey(seed))
 
     @property

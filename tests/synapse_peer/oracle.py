@@ -1,0 +1,114 @@
+"""Synapse's answers about events: run by Synapse's own Python, one JSON request a line in, one JSON answer a line out.
+
+Imports Synapse and the standard library, nothing of ours. A request is a room:
+`{"room_version": v, "pdus": [pdu, ...], "checks": [{"event": i, "state": [j, ...], "rejected": [j, ...]}, ...]}`
+and its answer has for each PDU what Synapse makes of it, for each check its verdicts (null: allowed, else why not).
+`{"room_version": v, "pdus": [...], "resolve": {"state_sets": [[j, ...], ...], "rejected": [j, ...]}}` answers the
+resolved state. The side of the tests is in oracle_client.py.
+"""
+
+import hashlib
+import json
+import logging
+import sys
+from typing import Any
+
+from synapse.api.room_versions import KNOWN_ROOM_VERSIONS, RoomVersion
+from synapse.crypto.event_signing import compute_content_hash, compute_event_reference_hash
+from synapse.event_auth import (
+    check_state_dependent_auth_rules,
+    check_state_independent_auth_rules,
+    validate_event_for_room_version,
+)
+from synapse.events import make_event_from_dict
+from synapse.events.utils import prune_event
+from synapse.federation.federation_base import event_from_pdu_json
+from unpaddedbase64 import encode_base64
+
+
+class Store:
+    """The few reads that Synapse's checks make, answered from the room of the request."""
+
+    def __init__(self, events: dict[str, Any]) -> None:
+        self.events = events
+
+    async def get_events(self, event_ids: Any, **_options: Any) -> dict[str, Any]:
+        return {event_id: self.events[event_id] for event_id in event_ids if event_id in self.events}
+
+
+def finish(coroutine: Any) -> Any:
+    """Run a coroutine that never really waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise RuntimeError("the check waits for something")
+
+
+def reason_of(check: Any, *arguments: Any) -> str | None:
+    """None when the check passes. Crashes count as refusals, as in Synapse's request handlers, and say so."""
+    try:
+        result = check(*arguments)
+        if hasattr(result, "send"):
+            finish(result)
+    except Exception as error:
+        kind = "" if type(error).__name__ in ("AuthError", "UnstableSpecAuthError") else "crash: "
+        return f"{kind}{type(error).__name__}: {error}"
+    return None
+
+
+def receive(pdu: dict[str, Any], version: RoomVersion) -> None:
+    """What Synapse does with a PDU from federation before it looks at signatures and the room."""
+    validate_event_for_room_version(event_from_pdu_json(json.loads(json.dumps(pdu)), version))
+
+
+def describe(pdu: dict[str, Any], version: RoomVersion) -> dict[str, Any]:
+    answer: dict[str, Any] = {"refused": reason_of(receive, pdu, version)}
+    try:
+        event = make_event_from_dict(pdu, version)
+        answer["event_id"] = event.event_id
+        answer["content_hash"] = encode_base64(compute_content_hash(pdu, hashlib.sha256)[1])
+        answer["reference_hash"] = encode_base64(compute_event_reference_hash(event)[1])
+        redacted = prune_event(event).get_pdu_json()
+        redacted.pop("unsigned", None)
+        answer["redacted"] = redacted
+    except Exception as error:
+        answer["error"] = f"{type(error).__name__}: {error}"
+    return answer
+
+
+def check(request: dict[str, Any], version: RoomVersion) -> list[dict[str, Any]]:
+    pdus = request["pdus"]
+    events = [make_event_from_dict(pdu, version) for pdu in pdus]
+    answers = []
+    for one in request["checks"]:
+        known = {event.event_id: event for event in events}
+        for index in one.get("rejected", ()):
+            event = make_event_from_dict(pdus[index], version, rejected_reason="rejected")
+            known[event.event_id] = event
+        event = events[one["event"]]
+        state = [events[index] for index in one["state"]]
+        answers.append(
+            {
+                "list": reason_of(check_state_independent_auth_rules, Store(known), event),
+                "state": reason_of(check_state_dependent_auth_rules, event, state),
+            }
+        )
+    return answers
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    version = KNOWN_ROOM_VERSIONS[request["room_version"]]
+    if "checks" in request:
+        return {"verdicts": check(request, version)}
+    return {"events": [describe(pdu, version) for pdu in request["pdus"]]}
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
