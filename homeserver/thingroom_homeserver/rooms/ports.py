@@ -1,19 +1,18 @@
 """What rooms and sync need from the rest of the homeserver, as Protocols; the composition root supplies them.
 
 Reads take the connection they run on (the reader's, or a transaction inside a write), so that a write function sees
-its own changes. Imports nothing of ours but thingroom_common.
+its own changes. May import storage.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from thingroom_common.database import Transaction
+from thingroom_homeserver.storage.connection import Reader
 
-Reader = sqlite3.Connection | Transaction
 JsonObject = dict[str, Any]
 
 

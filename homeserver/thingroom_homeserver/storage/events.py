@@ -204,9 +204,3 @@ def event_id_near_time(connection: Reader, room_id: str, timestamp: int, forward
         (room_id, timestamp),
     ).fetchone()
     return None if row is None else row[0]
-
-
-def rooms_with_events_after(connection: Reader, position: int) -> list[str]:
-    """Rooms with an event after `position`: for a /sync that reaches back before the server's start."""
-    rows = connection.execute("SELECT DISTINCT room_id FROM events WHERE position > ?", (position,))
-    return [row[0] for row in rows]

@@ -1,7 +1,7 @@
 """A /sync answer: which rooms have something to tell, and everything that is not of a room.
 
-An incremental answer costs in proportion to the rooms that changed, never to the rooms the user is in. All reads stop at
-the position of the notifier, so what is committed meanwhile waits for the next answer. May import rooms and storage.
+An incremental answer costs in proportion to the rooms that changed, not to the rooms the user is in. All reads stop at
+the notifier's position, so what is committed meanwhile waits for the next answer. May import rooms and storage.
 Source: Client-Server API, "Syncing". Next: room_sections.py.
 """
 
@@ -11,8 +11,10 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
+from thingroom_homeserver.rooms.event_filter import EventFilter
 from thingroom_homeserver.rooms.present import JsonObject, Viewer
 from thingroom_homeserver.rooms.tokens import SyncToken
 from thingroom_homeserver.storage.connection import Reader
@@ -90,9 +92,7 @@ class _Builder:
         else:
             await self._add_changed(sections, changes)
         account_data = self._read(lambda c: self._sources.account_data.global_since(c, request.user_id, since, upto))
-        account_data = [
-            entry for entry in account_data if request.sync_filter.account_data.allows_parts(entry["type"], None)
-        ]
+        account_data = _passing(account_data, request.sync_filter.account_data)
         named = {"join": sections.join, "invite": sections.invite, "knock": sections.knock, "leave": sections.leave}
         response: JsonObject = {
             "next_batch": str(self._token),
@@ -151,28 +151,24 @@ class _Builder:
             if not wanted.rooms.allows_room(room_id):
                 continue
             new = since is None or room_id in new_rooms
-            span = Span(
-                room_id, None if new or since is None else since.position, self._upto, new or request.full_state
-            )
-            ephemeral = []
-            if room_id in receipts:
+            known_upto = None if new or since is None else since.position
+            span = Span(room_id, known_upto, self._upto, new or request.full_state)
+            ephemeral: list[JsonObject] = []
+            if room_id in receipts and wanted.ephemeral.allows_parts("m.receipt", None):
                 ephemeral.append({"type": "m.receipt", "content": receipts[room_id]})
-            if room_id in typing:
+            if room_id in typing and wanted.ephemeral.allows_parts("m.typing", None):
                 ephemeral.append({"type": "m.typing", "content": {"user_ids": typing[room_id]}})
-            ephemeral = [edu for edu in ephemeral if wanted.ephemeral.allows_parts(edu["type"], None)]
-            data = [
-                entry
-                for entry in room_data.get(room_id, ())
-                if wanted.room_account_data.allows_parts(entry["type"], None)
-            ]
-            section = self._read(
-                lambda c, span=span, ephemeral=ephemeral, data=data: joined_section(
-                    self._rooms, c, self._viewer, request, span, ephemeral, data
-                )
-            )
+            data = _passing(room_data.get(room_id, ()), wanted.room_account_data)
+            section = self._section(span, ephemeral, data)
             if section is not None:
                 sections.join[room_id] = section
             await self._let_others_run()
+
+    def _section(self, span: Span, ephemeral: list[JsonObject], data: list[JsonObject]) -> JsonObject | None:
+        def read(connection: Reader) -> JsonObject | None:
+            return joined_section(self._rooms, connection, self._viewer, self._request, span, ephemeral, data)
+
+        return self._read(read)
 
     def _receipts(self, room_ids: Collection[str], new_rooms: list[str], since: int) -> dict[str, JsonObject]:
         user_id, receipts, upto = self._request.user_id, self._sources.receipts, self._upto
@@ -194,23 +190,26 @@ class _Builder:
         memberships = ("invite", "knock", *(("leave", "ban") if self._request.sync_filter.include_leave else ()))
         members = self._read(lambda c: rooms_of_user(c, self._request.user_id, memberships))
         for member in members:
-            change = self._read(lambda c, member=member: self._change_at_end(c, member))
+            change = self._read(partial(self._change_at_end, member))
             if member.forgotten or change is None:
                 continue
             self._add_apart(sections, change, (), whole=True)
             await self._let_others_run()
 
-    def _change_at_end(self, connection: Reader, member: Member) -> MembershipChange | None:
+    def _change_at_end(self, member: Member, connection: Reader) -> MembershipChange | None:
         """The user's last change that is not newer than the answer."""
         return membership_at(connection, member.room_id, member.user_id, self._upto)
 
     async def _add_changed(self, sections: _Rooms, changes: Mapping[str, list[MembershipChange]]) -> None:
         """Rooms where the user's membership changed to something other than join."""
         for of_room in changes.values():
-            member = self._read(lambda c, room_id=of_room[0].room_id: membership_of(c, room_id, self._request.user_id))
+            member = self._read(partial(self._member_now, of_room[0].room_id))
             if member is not None and not member.forgotten:
                 self._add_apart(sections, of_room[-1], of_room, whole=self._request.full_state)
             await self._let_others_run()
+
+    def _member_now(self, room_id: str, connection: Reader) -> Member | None:
+        return membership_of(connection, room_id, self._request.user_id)
 
     def _add_apart(
         self, sections: _Rooms, last: MembershipChange, changes: Collection[MembershipChange], *, whole: bool
@@ -247,6 +246,10 @@ class _Builder:
         since = self._since.position if self._since is not None and known and not interrupted else None
         span = Span(last.room_id, since, upto, whole or since is None)
         return left_section(rooms, connection, viewer, request, span, [])
+
+
+def _passing(account_data: Collection[JsonObject], wanted: EventFilter) -> list[JsonObject]:
+    return [entry for entry in account_data if wanted.allows_parts(entry["type"], None)]
 
 
 def _newly_joined(changes: Collection[MembershipChange]) -> bool:

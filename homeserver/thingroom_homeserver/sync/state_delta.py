@@ -42,12 +42,9 @@ def state_delta(
     before_timeline = changes_between(connection, room_id, since, timeline.start) if timeline.start > since else {}
     delta: dict[StateKey, str] = {}
     for key, change in changed.items():
-        if key not in told:
-            after = change.after
-        else:
-            after = before_timeline[key].after if key in before_timeline else None
-        if after is not None:
-            delta[key] = after
+        last = before_timeline.get(key) if key in told else change
+        if last is not None and last.after is not None:
+            delta[key] = last.after
     return delta
 
 

@@ -11,6 +11,7 @@ from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.event_filter import EventFilter
 from thingroom_homeserver.rooms.read_events import BEFORE_ALL, MAX_SCANNED, Seen
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.events import StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,16 @@ def read_timeline(
         scanned += len(rows)
         if len(newest_first) > limit:
             kept = newest_first[:limit]
-            return Timeline(kept[::-1], _position(kept[-1]) - 1, True)
+            return Timeline(kept[::-1], _position(kept[-1][0]) - 1, True)
         if len(rows) < wanted:
-            start = above if since is not None else (_position(newest_first[-1]) - 1 if newest_first else upto)
+            start = above if since is not None else (_position(newest_first[-1][0]) - 1 if newest_first else upto)
             return Timeline(newest_first[::-1], start, False)
-        edge = _position((rows[-1], "")) - 1
+        edge = _position(rows[-1]) - 1
         if scanned >= MAX_SCANNED:
             return Timeline(newest_first[::-1], edge, True)
 
 
-def _position(seen: tuple) -> int:
-    position = seen[0].position
+def _position(stored: StoredEvent) -> int:
+    position = stored.position
     assert position is not None
-    return int(position)
+    return position
