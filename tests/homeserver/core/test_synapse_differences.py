@@ -11,7 +11,8 @@ import pytest
 from tests.synapse_peer.oracle_client import Oracle, running_oracle
 from tests.synapse_peer.room_generator import ALICE, BOB, CAROL, IDENTITY_KEY, Checked, Room, build, new_room
 
-from thingroom_homeserver.core.event import MalformedEvent, parse_untrusted_pdu
+from thingroom_homeserver.core.canonical_json import encode_canonical_json
+from thingroom_homeserver.core.event import MAX_PDU_BYTES, MalformedEvent, parse_untrusted_pdu
 from thingroom_homeserver.core.hashing import content_hash, event_id_of
 from thingroom_homeserver.core.redaction import redact
 from thingroom_homeserver.core.room_rules import ROOM_RULES
@@ -115,7 +116,7 @@ DIFFERENCES = (
         "power levels under another state key",
         ("6", "11"),
         False,
-        "Rule 9 compares with the levels in force; Synapse with the event under the same state key, of which it has none.",
+        "Rule 9 compares with the levels in force; Synapse with the event under the same state key, and has none.",
         _second_levels,
     ),
     Difference(
@@ -150,14 +151,14 @@ DIFFERENCES = (
         "events is an empty list",
         STRINGS_ALLOWED,
         False,
-        "Not an object, though the rules before version 10 do not say so. Synapse takes it, and then fails on every event.",
+        "Not an object, though the rules before version 10 do not say so. Synapse takes it, then fails on every event.",
         _emptied_events,
     ),
     Difference(
         "unreadable level in force",
         STRINGS_ALLOWED,
         True,
-        "The rules before version 10 let the first levels be unreadable. We take the default; Synapse fails on every event.",
+        "Before version 10 the first levels may be unreadable. We take the default; Synapse fails on every event.",
         _message_under_unreadable_levels,
     ),
     Difference(
@@ -199,13 +200,24 @@ def test_content_hashes_that_differ(oracle: Oracle, version: str, key: str):
     assert event_id_of(pdu, ROOM_RULES[version]) == synapse["event_id"]
 
 
+@pytest.mark.parametrize("version", ["1", "6", "12"])
+def test_both_draw_the_line_at_the_same_size(oracle: Oracle, version: str):
+    fits = _message(version) | {"unsigned": {}}  # Synapse counts one even where there is none
+    fits["content"] = {"body": "é" + "x" * (MAX_PDU_BYTES - len(encode_canonical_json(fits)) - 1)}
+    too_large = fits | {"content": {"body": fits["content"]["body"] + "x"}}
+    answers = oracle.describe(version, [fits, too_large])
+    assert [answer["refused"] is None for answer in answers] == [True, False]
+    parsed = [parse_untrusted_pdu(pdu, version) for pdu in (fits, too_large)]
+    assert [isinstance(event, MalformedEvent) for event in parsed] == [False, True]
+
+
 FORMAT_FAULTS: tuple[dict[str, Any], ...] = (
     *({"depth": depth} for depth in (-1, 1.0, "1", None, 2**63, True)),
     *({"origin_server_ts": time} for time in ("1", 1.5, None)),
     *({"sender": sender} for sender in ("", "@a", "alice", 5, None, "@" + "a" * 250 + ":one.test", "@é" * 100)),
     *({"type": event_type} for event_type in (5, None, "x" * 256, "é" * 128)),
     *({"state_key": state_key} for state_key in (5, None, "x" * 256, "é" * 128)),
-    *({"content": content} for content in (5, None, [], {"body": "x" * 65000})),
+    *({"content": content} for content in (5, None, [], {"body": "x" * 65536})),
     *({"unsigned": unsigned} for unsigned in (5, None, [])),
     *({"hashes": hashes} for hashes in (5, None, {"sha256": 5})),
     *({"signatures": signatures} for signatures in (5, {"one.test": 5}, {"one.test": {"ed25519:1": 5}})),
