@@ -201,14 +201,15 @@ def _read(data: bytes, position: int, depth: int, budget: "list[int]") -> "tuple
     if major == _TAG:
         value, position = _read(data, position, _enter(depth), budget)
         return (_decimal(value) if argument == _DECIMAL_FRACTION else Tag(argument, value)), position
-    if argument > len(data) - position:
+    items = argument * 2 if major == _MAP else argument
+    if items > len(data) - position:
         raise WireError("length_exceeds_input", "A declared length is longer than the input.")
     if major == _BYTES:
         return data[position : position + argument], position + argument
     if major == _TEXT:
         return _text(data[position : position + argument]), position + argument
     depth = _enter(depth)
-    if argument > budget[0]:
+    if items > budget[0]:
         raise WireError("too_many_items", "There are more data items than the limit.")
     if major == _ARRAY:
         elements = []

@@ -146,6 +146,7 @@ class _Resolver:
         self.time = 0
         self.unit: str | None = None
         self.value: Any = 0
+        self.version: int | None = None
 
     def resolve(self, entry: "Any") -> "Any":
         """Return the Record with its full name and its resolved time in milliseconds."""
@@ -157,18 +158,21 @@ class _Resolver:
         if not is_name(name):
             raise WireError("bad_name", "A name is empty or has a character that SenML does not allow.")
         unit = _text_field(entry, _UNIT)
-        time = self.time + _milliseconds(entry.get(_TIME, 0))
+        time = _within(self.time + _milliseconds(entry.get(_TIME, 0)))
         return Record(name, self.unit if unit is None else unit, self._value(entry), time)
 
     def _check_labels(self, entry: "dict[Any, Any]") -> None:
         for label in entry:
             if type(label) is str and label.endswith("_"):
                 raise WireError("must_understand", "A record has a field that the reader must understand.")
-        version = entry.get(_VERSION, _SUPPORTED_VERSION)
+        version = entry.get(_VERSION, self.version or _SUPPORTED_VERSION)
         if type(version) is not int or version < 1:
             raise WireError("bad_version", "The SenML version is not a positive integer.")
         if version > _SUPPORTED_VERSION:
             raise WireError("unsupported_version", "The SenML version is newer than this reader.")
+        if self.version is not None and version != self.version:
+            raise WireError("mixed_versions", "The records of a pack have different SenML versions.")
+        self.version = version
         for label in (_BASE_SUM, _SUM, _UPDATE_TIME):
             if label in entry:
                 _number(entry[label])
@@ -269,6 +273,10 @@ def _milliseconds(seconds: "Any") -> int:
         if not -1e15 < seconds < 1e15:
             raise WireError("time_out_of_range", "A time is beyond the limit.")
         milliseconds = round(seconds * 1000)
+    return _within(milliseconds)
+
+
+def _within(milliseconds: int) -> int:
     if not -MAX_SEQUENCE <= milliseconds <= MAX_SEQUENCE:
         raise WireError("time_out_of_range", "A time is beyond the limit.")
     return milliseconds

@@ -1,0 +1,36 @@
+"""Every check of wire_checks.py under CPython and, in one child process, under MicroPython."""
+
+from pathlib import Path
+
+import pytest
+from tests.micropython_runner import run_file
+from tests.wire import wire_checks
+
+HERE = Path(__file__).resolve().parent
+VECTORS = HERE.parent / "vectors"
+
+
+@pytest.mark.parametrize("name", sorted(wire_checks.CHECKS))
+def test_vectors_on_cpython(name: str) -> None:
+    assert wire_checks.CHECKS[name](str(VECTORS)) > 0
+
+
+@pytest.fixture(scope="module")
+def micropython_results() -> dict[str, str]:
+    lines = run_file(HERE / "wire_checks.py", str(VECTORS)).splitlines()
+    return dict(line.split("\t", 1) for line in lines)
+
+
+@pytest.mark.parametrize("name", sorted(wire_checks.CHECKS))
+def test_vectors_on_micropython(name: str, micropython_results: dict[str, str]) -> None:
+    assert micropython_results[name].isdecimal(), micropython_results[name]
+    assert int(micropython_results[name]) > 0
+
+
+def test_every_check_can_fail() -> None:
+    assert not wire_checks.identical(1, True)
+    assert not wire_checks.identical(1.0, 1)
+    assert not wire_checks.identical([0.0], [-0.0])
+    assert not wire_checks.identical({1: 2}, {1: 3})
+    with pytest.raises(AssertionError):
+        wire_checks.same(1, 2, "numbers")
