@@ -1,0 +1,240 @@
+"""The gateway's composition root: everything is built, started and stopped here.
+
+May import everything in this package. `running` is used by `python -m thingroom_gateway`, by the command line and by
+tests; the way of a reading is links/ -> ingest.py -> batching.py -> outbox.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sqlite3
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from thingroom_common.database import Database
+from thingroom_gateway.appservice import AppserviceClient
+from thingroom_gateway.appservice_http import AppserviceHttp
+from thingroom_gateway.batching import Batching, Limits
+from thingroom_gateway.broker_access import AccessFiles, BrokerAccess
+from thingroom_gateway.config import GatewayConfig, MqttConfig
+from thingroom_gateway.control import Commands, ControlServer
+from thingroom_gateway.counters import Counters
+from thingroom_gateway.devices import Registry
+from thingroom_gateway.enrolment import Enrolment
+from thingroom_gateway.events_out import EventsOut
+from thingroom_gateway.gateway_keys import GatewayKeys, load_or_make_keys, load_or_make_password
+from thingroom_gateway.ingest import Ingest
+from thingroom_gateway.links.coap import CoapLink
+from thingroom_gateway.links.mqtt import Broker, MqttLink
+from thingroom_gateway.links.mqtt_packets import MQTT_5, MQTT_311
+from thingroom_gateway.outbox import Outbox
+from thingroom_gateway.pairing import Pairing
+from thingroom_gateway.profiles import Profile, load_profiles
+from thingroom_gateway.registration import load_registration
+from thingroom_gateway.rooms import Home, Rooms
+from thingroom_gateway.screen_events import ScreenEvents
+from thingroom_gateway.storage import received
+from thingroom_gateway.storage.devices import load_devices
+from thingroom_gateway.storage.schema import MIGRATIONS
+
+logger = logging.getLogger(__name__)
+
+HOUSEKEEPING_SECONDS = 5.0
+PRUNE_EVENTS = 50
+DAY_MS = 86_400_000
+
+
+def now_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What works without any link: also for `enrol` while no gateway runs."""
+
+    database: Database
+    registry: Registry
+    profiles: dict[str, Profile]
+    keys: GatewayKeys
+    enrolment: Enrolment
+    pairing: Pairing
+    counters: Counters
+    access: BrokerAccess
+
+
+@contextlib.asynccontextmanager
+async def opened_core(config: GatewayConfig) -> AsyncIterator[Core]:
+    """Open keys, database and registry. Raises OSError, sqlite3.Error, ProfileError, ValueError."""
+    directory = config.directory
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = load_or_make_keys(directory)
+    profiles = load_profiles()
+    database = await Database.open(directory / "gateway.sqlite", MIGRATIONS)
+    try:
+        registry = Registry(database.read(load_devices), profiles)
+        counters = database.read(Counters.load)
+        enrolment = Enrolment(database, registry, profiles, keys, config.limits.devices, now_ms)
+        pairing = Pairing(enrolment, keys, now_ms, time.monotonic)
+        access = BrokerAccess(
+            access_files(config.mqtt), config.mqtt.username, gateway_password(config), registry, pairing
+        )
+        enrolment.changed.append(lambda _device: access.refresh())
+        pairing.changed.append(access.refresh)
+        yield Core(database, registry, profiles, keys, enrolment, pairing, counters, access)
+        with contextlib.suppress(sqlite3.Error):
+            await counters.save(database)
+    finally:
+        await database.close()
+
+
+def gateway_password(config: GatewayConfig) -> str:
+    """The gateway's password at the broker: configured, or made once and kept in the data directory."""
+    if config.mqtt.password:
+        return config.mqtt.password
+    config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return load_or_make_password(config.directory / "broker_password")
+
+
+def access_files(mqtt: MqttConfig) -> AccessFiles | None:
+    """The files of a broker that we manage; None if it is somebody else's."""
+    if not mqtt.password_file:
+        return None
+    acl = Path(mqtt.acl_file) if mqtt.acl_file else None
+    return AccessFiles(Path(mqtt.password_file), acl, Path(mqtt.pid_file) if mqtt.pid_file else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that runs, for whoever holds it: tests, the benchmark."""
+
+    core: Core
+    ingest: Ingest
+    batching: Batching
+    outbox: Outbox
+    mqtt: MqttLink | None
+    coap: CoapLink | None
+    stop: asyncio.Event
+
+
+async def serve(config: GatewayConfig, events: EventsOut) -> None:
+    """Run until SIGTERM, SIGINT or the control command "stop"."""
+    async with running(config, events) as gateway:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, gateway.stop.set)
+        await gateway.stop.wait()
+        logger.info("stopping")
+
+
+@contextlib.asynccontextmanager
+async def running(config: GatewayConfig, events: EventsOut) -> AsyncIterator[Gateway]:
+    """Start everything, and stop it at the end. A part that dies of a bug ends the gateway with its exception."""
+    registration = load_registration(Path(config.registration_file))
+    stop = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        core = await stack.enter_async_context(opened_core(config))
+        database, registry = core.database, core.registry
+        home = Home(config.server_name, config.home_name, config.owner)
+        client = AppserviceClient(config.homeserver_url, registration.as_token)
+        stack.push_async_callback(client.close)
+        outbox = Outbox(database, client, Rooms(database, client, home), registry, home, now_ms)
+        batch = config.batch
+        batching = Batching(
+            database, registry, Limits(batch.seconds, batch.envelopes, batch.bytes), now_ms, outbox.kick
+        )
+        limits = config.limits
+        ingest = Ingest(
+            database,
+            registry,
+            core.pairing,
+            core.counters,
+            now_ms,
+            config.mqtt.shards,
+            limits.queue_frames,
+            limits.queue_bytes,
+        )
+        screen = ScreenEvents(events, registry, database)
+        ingest.watchers.append(batching.settled)
+        if events.wanted:
+            ingest.watchers.append(screen.settled)
+            outbox.watchers.append(screen.sent)
+            core.enrolment.changed.append(screen.enrolled)
+        core.enrolment.changed.append(lambda _device: outbox.kick())
+        commands = Commands(
+            database, registry, core.enrolment, core.pairing, core.counters, core.keys, stop.set, outbox.kick
+        )
+        control = ControlServer(config.directory, commands.run)
+        await control.open()
+        stack.push_async_callback(control.close)
+        http = AppserviceHttp(
+            config.appservice.host, config.appservice.port, registration.hs_token, database, registry, home, now_ms
+        )
+        await http.open()
+        stack.push_async_callback(http.close)
+        core.access.refresh()
+        coap = None
+        if config.coap.enabled:
+            coap = CoapLink(config.coap.host, config.coap.port, ingest, registry, core.counters)
+            await coap.open()
+            stack.push_async_callback(coap.close)
+        mqtt = None
+        if config.mqtt.enabled:
+            mqtt = MqttLink(_broker(config), ingest, registry, core.counters)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(ingest.run(), name="ingest"),
+                group.create_task(batching.run(), name="batching"),
+                group.create_task(outbox.run(), name="outbox"),
+                group.create_task(_housekeeping(core, config), name="housekeeping"),
+            ]
+            if mqtt is not None:
+                mqtt.connected_watchers.append(screen.ready)
+                tasks.append(group.create_task(mqtt.run(), name="mqtt"))
+            screen.listening(config)
+            if mqtt is None:
+                screen.ready()
+            try:
+                yield Gateway(core, ingest, batching, outbox, mqtt, coap, stop)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+async def _housekeeping(core: Core, config: GatewayConfig) -> None:
+    """Save counters, close pairing in time, delete envelopes that are long in the room."""
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        core.pairing.current()
+        try:
+            await core.counters.save(core.database)
+            await _prune(core.database, now_ms() - config.limits.keep_days * DAY_MS)
+        except sqlite3.Error as error:
+            logger.error("housekeeping: %s", error)
+
+
+async def _prune(database: Database, before: int) -> None:
+    if database.read(lambda connection: received.may_prune(connection, before)):
+        await database.write(lambda transaction: received.prune(transaction, before, PRUNE_EVENTS))
+
+
+def _broker(config: GatewayConfig) -> Broker:
+    mqtt = config.mqtt
+    context = ssl.create_default_context(cafile=mqtt.ca_file or None) if mqtt.tls else None
+    return Broker(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=gateway_password(config),
+        version=MQTT_5 if mqtt.protocol == "5" else MQTT_311,
+        tls=context,
+        client_id=f"thingroom-gateway-{''.join(sorted(set(mqtt.shards)))}",
+        shards=mqtt.shards,
+        window=mqtt.window,
+    )

@@ -1,0 +1,109 @@
+"""What the homeserver calls: transactions, ping, queries (Application Service API).
+
+Answers a transaction once its id is on disk; the events in it are for the bot to come and are not looked at yet.
+May import aiohttp, thingroom_common, devices. app.py starts it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from thingroom_common.database import Database, Transaction
+from thingroom_gateway.devices import Registry
+from thingroom_gateway.rooms import Home
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY: Final = 16_000_000
+KEEP_TRANSACTIONS: Final = 1000
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class AppserviceHttp:
+    """The HTTP server for the homeserver; `port` is the real one after `open`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        hs_token: str,
+        database: Database,
+        registry: Registry,
+        home: Home,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._host = host
+        self.port = port
+        self._hs_token = hs_token
+        self._database = database
+        self._registry = registry
+        self._home = home
+        self._now_ms = now_ms
+        self._runner: web.AppRunner | None = None
+
+    async def open(self) -> None:
+        """Listen. Raises OSError."""
+        app = web.Application(middlewares=[self._authorised], client_max_size=MAX_BODY)
+        for prefix in ("/_matrix/app/v1", ""):
+            app.router.add_put(prefix + "/transactions/{txn}", self._transaction)
+            app.router.add_get(prefix + "/users/{user}", self._user)
+            app.router.add_get(prefix + "/rooms/{alias}", self._alias)
+        app.router.add_post("/_matrix/app/v1/ping", self._ping)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _authorised(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._hs_token}".encode()):
+            return _error(403, "M_FORBIDDEN", "Wrong or missing homeserver token.")
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _error(404, "M_UNRECOGNIZED", "There is no such endpoint.")
+        except web.HTTPMethodNotAllowed:
+            return _error(405, "M_UNRECOGNIZED", "The endpoint has no such method.")
+        except web.HTTPRequestEntityTooLarge:
+            return _error(413, "M_TOO_LARGE", "The transaction is too large.")
+
+    async def _transaction(self, request: web.Request) -> web.StreamResponse:
+        txn_id, now = request.match_info["txn"], self._now_ms()
+        await request.read()
+
+        def write(transaction: Transaction) -> None:
+            transaction.execute("INSERT OR IGNORE INTO transactions VALUES (?, ?)", (txn_id[:255], now))
+            transaction.execute(
+                "DELETE FROM transactions WHERE at < (SELECT at FROM transactions ORDER BY at DESC LIMIT 1 OFFSET ?)",
+                (KEEP_TRANSACTIONS,),
+            )
+
+        await self._database.write(write)
+        return web.json_response({})
+
+    async def _ping(self, _request: web.Request) -> web.StreamResponse:
+        return web.json_response({})
+
+    async def _user(self, request: web.Request) -> web.StreamResponse:
+        user = request.match_info["user"]
+        if any(self._home.ghost(device) == user for device in self._registry):
+            return web.json_response({})
+        return _error(404, "M_NOT_FOUND", "There is no such device.")
+
+    async def _alias(self, _request: web.Request) -> web.StreamResponse:
+        return _error(404, "M_NOT_FOUND", "Rooms are made when a device needs one.")
+
+
+def _error(status: int, errcode: str, error: str) -> web.Response:
+    return web.json_response({"errcode": errcode, "error": error}, status=status)

@@ -1,0 +1,175 @@
+"""Stored envelopes become outbox rows: machine events in batches, and now and then a notice.
+
+May import storage, devices, matrix_event, notices, observation. Everything comes from the database, so a restart goes
+on where it stopped. While a place's requests wait (homeserver away), envelopes gather and the events become fuller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from thingroom_common.database import Database, Transaction
+from thingroom_gateway.devices import Device, Registry
+from thingroom_gateway.ingest import Settled
+from thingroom_gateway.matrix_event import (
+    MESSAGE_TYPE,
+    READINGS_TYPE,
+    content_size,
+    notice_content,
+    readings_content,
+)
+from thingroom_gateway.notices import Said, worth_a_notice
+from thingroom_gateway.observation import describe
+from thingroom_gateway.outcomes import Accepted
+from thingroom_gateway.storage import outbox, received
+from thingroom_gateway.storage.received import StoredEnvelope
+
+logger = logging.getLogger(__name__)
+
+# With so many requests of a place waiting, no more are made for it.
+ENOUGH_WAITING = 8
+# So many events share a transaction at most: it runs on the loop.
+ROUND_EVENTS = 8
+# A notice is about now: a reading older than this is for machines only.
+NOTICE_AGE_MS = 15 * 60 * 1000
+# How far a reading's time may lie ahead before its event gets the gateway's time instead.
+AHEAD_MS = 5 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When an event is closed: after so many seconds, envelopes, bytes of content."""
+
+    seconds: float
+    envelopes: int
+    bytes: int
+
+
+class Batching:
+    """Makes outbox rows every `limits.seconds`, sooner when much waits. `filled` is called when there are new rows."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        limits: Limits,
+        now_ms: Callable[[], int],
+        filled: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._limits = limits
+        self._now_ms = now_ms
+        self._filled = filled
+        self._hurry = asyncio.Event()
+        self._since = 0
+
+    def settled(self, settled: Sequence[Settled]) -> None:
+        """A batch was stored: with an event's worth of new envelopes the next round does not wait for the clock."""
+        self._since += sum(type(outcome) is Accepted for _, outcome in settled)
+        if self._since >= self._limits.envelopes:
+            self._hurry.set()
+
+    async def run(self) -> None:
+        """Rounds until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.seconds):
+                    await self._hurry.wait()
+                only_full = True
+            except TimeoutError:
+                only_full = False
+            self._hurry.clear()
+            self._since = 0
+            try:
+                await self.round(only_full)
+            except sqlite3.Error as error:
+                logger.error("readings stay where they are: %s", error)
+                await asyncio.sleep(self._limits.seconds)
+
+    async def round(self, only_full: bool = False) -> int:
+        """Take what may be taken; with `only_full`, whole events only. Returns the rows made. Raises sqlite3.Error."""
+        made, again = 0, True
+        while again:
+            again = False
+            planned: list[tuple[Device, list[StoredEnvelope]]] = []
+            for device_id in self._database.read(received.devices_with_untaken):
+                device = self._registry.by_id(device_id)
+                batch = self._plan(device, only_full)
+                if batch:
+                    planned.append((device, batch))
+                if len(planned) == ROUND_EVENTS:
+                    again = True
+                    break
+            if planned:
+                await self._database.write(partial(self._store_all, planned=planned))
+                made += len(planned)
+                self._filled()
+        return made
+
+    def _plan(self, device: Device, only_full: bool) -> list[StoredEnvelope]:
+        """The envelopes of the device's next event; none if it should wait."""
+        place, row_id = device.row.place, device.row.id
+        if self._database.read(lambda c: outbox.waiting_count(c, place, ENOUGH_WAITING)) >= ENOUGH_WAITING:
+            return []
+        rows = self._database.read(lambda c: received.not_taken(c, row_id, self._limits.envelopes))
+        batch = fill(rows, self._limits.bytes)
+        full = len(batch) < len(rows) or len(batch) >= self._limits.envelopes
+        return batch if full or not only_full else []
+
+    def _store_all(self, transaction: Transaction, planned: list[tuple[Device, list[StoredEnvelope]]]) -> None:
+        for device, batch in planned:
+            self._store(transaction, device, batch)
+
+    def _store(self, transaction: Transaction, device: Device, batch: list[StoredEnvelope]) -> None:
+        row, now = device.row, self._now_ms()
+        kid = device.kid_hex
+        sequences = [envelope.sequence for envelope in batch]
+        newest = max(batch, key=lambda envelope: envelope.ts)
+        outbox.add(
+            transaction,
+            outbox.NewRow(
+                row.place,
+                row.id,
+                kid,
+                READINGS_TYPE,
+                readings_content(kid, (e.envelope for e in batch), (e.readings for e in batch)),
+                event_time(newest.ts, now),
+                span=outbox.Span(batch[0].arrival, batch[-1].arrival, min(sequences), max(sequences)),
+            ),
+        )
+        if now - newest.ts > NOTICE_AGE_MS:
+            return
+        latest = {reading["name"]: reading["value"] for reading in json.loads(f"[{newest.readings}]")}
+        said = Said(latest, event_time(newest.ts, now))
+        last = outbox.load_said(transaction, row.id)
+        text = describe(device.profile, latest)
+        if text and worth_a_notice(device.profile, last, latest, said.ts):
+            outbox.save_said(transaction, row.id, Said({**(last.latest if last else {}), **latest}, said.ts))
+            outbox.add(
+                transaction,
+                outbox.NewRow(row.place, row.id, kid, MESSAGE_TYPE, notice_content(row.name, text), said.ts),
+            )
+
+
+def fill(rows: list[StoredEnvelope], max_bytes: int) -> list[StoredEnvelope]:
+    """As many of `rows`, in order, as one event's content of `max_bytes` holds; at least one."""
+    size = 0
+    batch: list[StoredEnvelope] = []
+    for row in rows:
+        size += content_size(len(row.envelope), len(row.readings))
+        if batch and size > max_bytes:
+            break
+        batch.append(row)
+    return batch
+
+
+def event_time(ts: int, now: int) -> int:
+    """The event's origin_server_ts for a reading of `ts`, Unix ms: never far in the future."""
+    return ts if ts <= now + AHEAD_MS else now

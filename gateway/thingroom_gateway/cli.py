@@ -1,0 +1,183 @@
+"""The commands of `thingroom gateway`: run, pair, enrol, devices, revoke, counters, register.
+
+They speak to the gateway that runs on the data directory, by control.py; `enrol`, `devices` and `revoke` also work
+while none runs. May import everything in this package; the `thingroom` command mounts `gateway_commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from thingroom_common.config_file import ConfigError
+from thingroom_common.database import SchemaTooNew
+from thingroom_gateway.__main__ import main as run_command
+from thingroom_gateway.app import opened_core
+from thingroom_gateway.config import GatewayConfig, load
+from thingroom_gateway.control import Answer, Command, Commands, ask
+from thingroom_gateway.ledger import ranges_text
+from thingroom_gateway.profiles import ProfileError
+from thingroom_gateway.registration import RegistrationError, write_registration
+
+_config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("thingroom.toml"),
+    help="The configuration file; its section [gateway] counts.",
+)
+
+
+@click.group(name="gateway")
+def gateway_commands() -> None:
+    """The gateway: takes signed readings from devices and puts them into Matrix rooms."""
+
+
+gateway_commands.add_command(run_command, "run")
+
+
+@gateway_commands.command()
+@_config_option
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="For how long.")
+@click.option("--close", is_flag=True, help="Close pairing now.")
+def pair(config_path: Path, minutes: float, close: bool) -> None:
+    """Let devices that know the code enrol themselves."""
+    config = _load(config_path)
+    if close:
+        _said(_ask(config, {"command": "close_pairing"}))
+        click.echo("Pairing is closed.")
+        return
+    answer = _said(_ask(config, {"command": "open_pairing", "minutes": minutes}))
+    click.echo(f"Pairing is open for {minutes:g} minutes. The code:\n\n    {answer['code']}\n")
+
+
+@gateway_commands.command()
+@_config_option
+@click.option("--name", required=True, help="What you call the device: Kitchen.")
+@click.option("--profile", required=True, help="The name of its device profile: climate.")
+@click.option("--place", default="", help="The room it belongs to; its name if not given.")
+@click.argument("device_key")
+@click.argument("agreement_key")
+def enrol(config_path: Path, name: str, profile: str, place: str, device_key: str, agreement_key: str) -> None:
+    """Enrol a device by its two public keys (64 hex digits each: Ed25519, X25519)."""
+    command = {
+        "command": "enrol",
+        "device_key": device_key,
+        "agreement_key": agreement_key,
+        "name": name,
+        "profile": profile,
+        "place": place,
+    }
+    answer = _said(_ask_or_do(_load(config_path), command))
+    click.echo(f"{answer['name']} is device {answer['device']}. Put these keys on the board:")
+    click.echo(f"gateway key (Ed25519):          {answer['gateway_key']}")
+    click.echo(f"gateway agreement key (X25519): {answer['gateway_agreement_key']}")
+
+
+@gateway_commands.command()
+@_config_option
+@click.argument("device")
+def revoke(config_path: Path, device: str) -> None:
+    """Take nothing from DEVICE (a key id, 16 hex digits) any more."""
+    _said(_ask_or_do(_load(config_path), {"command": "revoke", "device": device}))
+    click.echo(f"{device} is revoked.")
+
+
+@gateway_commands.command()
+@_config_option
+def devices(config_path: Path) -> None:
+    """List the devices, what was received of them and what is missing."""
+    answer = _said(_ask_or_do(_load(config_path), {"command": "devices"}))
+    for device in answer["devices"]:
+        missing = ranges_text((gap["first"], gap["last"]) for gap in device["missing"]) or "nothing"
+        click.echo(
+            f"{device['device']}  {device['name']} ({device['profile']}, {device['place']}, {device['status']})"
+            f"  received {device['received']}, last {device['last_sequence'] or '-'}, missing {missing}"
+        )
+    if not answer["devices"]:
+        click.echo("No devices. Enrol one with: thingroom gateway pair")
+
+
+@gateway_commands.command()
+@_config_option
+def counters(config_path: Path) -> None:
+    """Show what was counted: accepted, refused and rejected messages by reason, and the outbox."""
+    answer = _said(_ask(_load(config_path), {"command": "counters"}))
+    for name, value in answer["counters"].items():
+        click.echo(f"{value:>10}  {name}")
+    for name, value in answer["outbox"].items():
+        click.echo(f"{value:>10}  outbox.{name}")
+
+
+@gateway_commands.command("retry-parked")
+@_config_option
+def retry_parked(config_path: Path) -> None:
+    """Send again what the homeserver refused for good: after its cause was mended."""
+    answer = _said(_ask(_load(config_path), {"command": "retry_parked"}))
+    click.echo(f"{answer['retried']} requests wait again.")
+
+
+@gateway_commands.command()
+@_config_option
+def register(config_path: Path) -> None:
+    """Write the application service registration for the homeserver, unless it is there."""
+    config = _load(config_path)
+    path = Path(config.registration_file)
+    try:
+        write_registration(path, config.server_name, f"http://{config.appservice.host}:{config.appservice.port}")
+    except (RegistrationError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
+
+
+def _load(path: Path) -> GatewayConfig:
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _ask(config: GatewayConfig, command: dict[str, Any]) -> Answer:
+    try:
+        return ask(config.directory, command)
+    except OSError:
+        raise click.ClickException(
+            f"No gateway runs on {config.directory}. Start it with: thingroom gateway run"
+        ) from None
+
+
+def _ask_or_do(config: GatewayConfig, command: dict[str, Any]) -> Answer:
+    """Ask the gateway that runs; if none does, open its database and do it here."""
+    try:
+        return ask(config.directory, command)
+    except OSError:
+        pass
+    try:
+        return asyncio.run(_do(config, msgspec.convert(command, Command)))
+    except msgspec.ValidationError as error:
+        return {"ok": False, "error": str(error)}
+    except (OSError, ValueError, sqlite3.Error, ProfileError, SchemaTooNew) as error:
+        raise click.ClickException(str(error)) from None
+
+
+async def _do(config: GatewayConfig, command: Command) -> Answer:
+    async with opened_core(config) as core:
+        commands = Commands(
+            core.database, core.registry, core.enrolment, core.pairing, core.counters, core.keys, _nothing, _nothing
+        )
+        return await commands.run(command)
+
+
+def _nothing() -> None:
+    """No gateway runs: there is nothing to stop or to kick."""
+
+
+def _said(answer: Answer) -> Answer:
+    if not answer.get("ok"):
+        raise click.ClickException(str(answer.get("error", "the gateway gave no reason")))
+    return answer

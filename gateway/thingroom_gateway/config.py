@@ -1,0 +1,109 @@
+"""What the gateway can be told: the section [gateway] of thingroom.toml as frozen structs.
+
+May import msgspec and thingroom_common only. Read app.py next: it builds the gateway from this.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from thingroom_common import config_file
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0.05)]
+
+
+class MqttConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="Take readings from an MQTT broker.")] = True
+    host: Annotated[str, Meta(description="Where the broker is.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="The broker's port.")] = 1883
+    username: Annotated[str, Meta(description="The gateway's user name at the broker.")] = "gateway"
+    password: Annotated[
+        str,
+        Meta(description="The gateway's password at the broker. Empty: one is made and kept in the data directory."),
+    ] = ""
+    tls: Annotated[bool, Meta(description="Speak TLS with the broker.")] = False
+    ca_file: Annotated[str, Meta(description="Certificates that vouch for the broker; empty: the system's.")] = ""
+    protocol: Annotated[Literal["5", "3.1.1"], Meta(description='The MQTT version, "5" or "3.1.1".')] = "5"
+    shards: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9a-f]{1,16}$",
+            description="Which devices this gateway takes: the first hex digits of their key ids.",
+        ),
+    ] = "0123456789abcdef"
+    password_file: Annotated[
+        str,
+        Meta(description="Password file of a broker whose users we manage; empty: the broker is somebody else's."),
+    ] = ""
+    acl_file: Annotated[str, Meta(description="Access file of a Mosquitto whose users we manage.")] = ""
+    pid_file: Annotated[str, Meta(description="Pid file of a Mosquitto to tell (SIGHUP) about new users.")] = ""
+    window: Annotated[
+        Positive, Meta(le=65535, description="Messages the broker may have under way before they are committed.")
+    ] = 512
+
+
+class CoapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="Take readings over CoAP.")] = True
+    host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="The UDP port to listen on.")] = 5683
+
+
+class AppserviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    host: Annotated[str, Meta(description="Where the homeserver reaches the gateway.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="The port for the homeserver's transactions.")] = 29333
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    queue_frames: Annotated[Positive, Meta(description="Messages that wait for ingest at most.")] = 2048
+    queue_bytes: Annotated[Positive, Meta(description="Their size at most, in bytes.")] = 4_000_000
+    devices: Annotated[Positive, Meta(description="Devices that may be enrolled.")] = 100_000
+    keep_days: Annotated[
+        Positive, Meta(description="How long an envelope is kept after it is in the room, in days.")
+    ] = 30
+
+
+class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    seconds: Annotated[Seconds, Meta(description="How long readings gather before they become one event.")] = 2.0
+    envelopes: Annotated[Positive, Meta(le=100, description="Envelopes in one event at most.")] = 100
+    bytes: Annotated[
+        int, Meta(ge=1000, le=40_000, description="Size of an event's content, in bytes, at which it is closed.")
+    ] = 40_000
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    data_directory: Annotated[str, Meta(description="Keys, database and control socket.")] = "data/gateway"
+    homeserver_url: Annotated[str, Meta(description="The homeserver's client API.")] = "http://127.0.0.1:8008"
+    server_name: Annotated[str, Meta(description="The homeserver's name, the part after the colon.")] = "localhost"
+    registration_file: Annotated[
+        str, Meta(description="The application service registration that the homeserver has too.")
+    ] = "data/thingroom_registration.yaml"
+    owner: Annotated[
+        str, Meta(description="Who is invited to the rooms and may change them, as @you:server. Empty: nobody.")
+    ] = ""
+    home_name: Annotated[str, Meta(min_length=1, max_length=100, description="The name of the Space.")] = "Home"
+    mqtt: MqttConfig = MqttConfig()
+    coap: CoapConfig = CoapConfig()
+    appservice: AppserviceConfig = AppserviceConfig()
+    batch: BatchConfig = BatchConfig()
+    limits: Limits = Limits()
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.data_directory)
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """thingroom.toml as the gateway sees it: other programs' sections are none of its business."""
+
+    gateway: GatewayConfig = GatewayConfig()
+
+
+def load(path: Path) -> GatewayConfig:
+    """The [gateway] section of `path`. Raises thingroom_common.config_file.ConfigError."""
+    return config_file.load(path, _File).gateway

@@ -1,0 +1,238 @@
+"""The control socket: how the command line talks to a gateway that runs, and both ends of it.
+
+A Unix socket in the data directory, for the owner of the files only. One JSON object a line each way; an answer has
+"ok", and "error" where it is false. May import pairing, enrolment, storage. cli.py calls `ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from thingroom_common.database import Database
+from thingroom_gateway.counters import Counters
+from thingroom_gateway.devices import Device, Registry
+from thingroom_gateway.enrolment import Candidate, Enrolment, NotEnrolled
+from thingroom_gateway.gateway_keys import GatewayKeys
+from thingroom_gateway.ledger import gaps
+from thingroom_gateway.pairing import Pairing
+from thingroom_gateway.storage import outbox, received
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE: Final = 65_536
+SOCKET_NAME: Final = "control.sock"
+MAX_GAPS: Final = 20
+
+Answer = dict[str, Any]
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+Kid = Annotated[str, Meta(pattern="^[0-9a-fA-F]{16}$")]
+
+
+class OpenPairing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="open_pairing"):
+    minutes: Annotated[float, Meta(gt=0, le=24 * 60)] = 10
+
+
+class ClosePairing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="close_pairing"):
+    pass
+
+
+class ListDevices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="devices"):
+    pass
+
+
+class Enrol(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="enrol"):
+    device_key: Hex32
+    agreement_key: Hex32
+    name: str
+    profile: str
+    place: str = ""
+
+
+class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="revoke"):
+    device: Kid
+
+
+class ShowCounters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="counters"):
+    pass
+
+
+class RetryParked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="retry_parked"):
+    pass
+
+
+class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="stop"):
+    pass
+
+
+Command = OpenPairing | ClosePairing | ListDevices | Enrol | Revoke | ShowCounters | RetryParked | Stop
+_decoder = msgspec.json.Decoder(Command)
+
+
+class Commands:
+    """What can be asked of a gateway. `stop` and `kick` are the composition root's."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        enrolment: Enrolment,
+        pairing: Pairing,
+        counters: Counters,
+        keys: GatewayKeys,
+        stop: Callable[[], None],
+        kick: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._enrolment = enrolment
+        self._pairing = pairing
+        self._counters = counters
+        self._keys = keys
+        self._stop = stop
+        self._kick = kick
+
+    async def run(self, command: Command) -> Answer:
+        """Carry out one command. Raises sqlite3.Error."""
+        match command:
+            case OpenPairing(minutes=minutes):
+                window = self._pairing.open(minutes)
+                return {"ok": True, "code": window.code, "minutes": minutes}
+            case ClosePairing():
+                self._pairing.close()
+                return {"ok": True}
+            case ListDevices():
+                return {"ok": True, "devices": [self._describe(device) for device in self._registry]}
+            case Enrol():
+                return await self._enrol(command)
+            case Revoke(device=kid):
+                revoked = await self._enrolment.revoke(bytes.fromhex(kid))
+                return {"ok": True} if revoked else {"ok": False, "error": f"there is no device {kid}"}
+            case ShowCounters():
+                waiting, parked = self._database.read(outbox.sizes)
+                return {"ok": True, "counters": self._counters.all(), "outbox": {"waiting": waiting, "parked": parked}}
+            case RetryParked():
+                number = await self._database.write(outbox.unpark)
+                self._kick()
+                return {"ok": True, "retried": number}
+            case Stop():
+                self._stop()
+                return {"ok": True}
+
+    async def _enrol(self, command: Enrol) -> Answer:
+        result = await self._enrolment.enrol(
+            Candidate(
+                bytes.fromhex(command.device_key),
+                bytes.fromhex(command.agreement_key),
+                command.name,
+                command.profile,
+                command.place,
+            )
+        )
+        if isinstance(result, NotEnrolled):
+            return {"ok": False, "error": result.reason}
+        return {
+            "ok": True,
+            "device": result.device.kid_hex,
+            "fresh": result.fresh,
+            "name": result.device.row.name,
+            "gateway_key": self._keys.signing_public.hex(),
+            "gateway_agreement_key": self._keys.agreement_public.hex(),
+        }
+
+    def _describe(self, device: Device) -> Answer:
+        intervals = self._database.read(lambda connection: received.intervals(connection, device.row.id, 1000))
+        holes = gaps(intervals)
+        presence = device.presence
+        return {
+            "device": device.kid_hex,
+            "name": device.row.name,
+            "place": device.row.place,
+            "profile": device.row.profile,
+            "status": device.row.status,
+            "received": sum(interval.last - interval.first + 1 for interval in intervals),
+            "last_sequence": intervals[-1].last if intervals else None,
+            "missing": [{"first": g.first, "last": g.last, "lost": g.lost} for g in holes[-MAX_GAPS:]],
+            "online": presence.status,
+            "firmware": presence.firmware,
+            "waiting": presence.waiting,
+        }
+
+
+class ControlServer:
+    """Listens on the control socket."""
+
+    def __init__(self, directory: Path, run: Callable[[Command], Awaitable[Answer]]) -> None:
+        self._path = directory / SOCKET_NAME
+        self._run = run
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Raises OSError; BlockingIOError if a gateway runs already on this data directory."""
+        if await is_running(self._path.parent):
+            raise BlockingIOError(f"a gateway already runs on {self._path.parent}")
+        self._path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, path=self._path, limit=MAX_LINE)
+        finally:
+            os.umask(before)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            logger.debug("a control connection ended badly")
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> Answer:
+        try:
+            command = _decoder.decode(line)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            return {"ok": False, "error": str(error)}
+        try:
+            return await self._run(command)
+        except sqlite3.Error as error:
+            return {"ok": False, "error": f"the database: {error}"}
+
+
+async def is_running(directory: Path) -> bool:
+    """Whether a gateway listens on the control socket of `directory`."""
+    try:
+        _, writer = await asyncio.open_unix_connection(directory / SOCKET_NAME)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def ask(directory: Path, command: dict[str, Any], timeout: float = 30.0) -> Answer:
+    """Send one command to the gateway that runs on `directory`; blocks. Raises OSError if none runs."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(str(directory / SOCKET_NAME))
+        connection.sendall(json.dumps(command).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            line = lines.readline()
+    if not line:
+        raise ConnectionError("the gateway closed the connection")
+    answer: Answer = json.loads(line)
+    return answer

@@ -1,0 +1,163 @@
+"""Making a device known: by its keys at the command line, or at the end of pairing.
+
+May import storage, devices, gateway_keys, matrix_event. pairing.py and control.py call `Enrolment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from thingroom_common.database import Database, Transaction
+from thingroom_gateway.devices import ACTIVE, REVOKED, Device, Registry
+from thingroom_gateway.gateway_keys import GatewayKeys
+from thingroom_gateway.matrix_event import DEVICE_TYPE, device_content
+from thingroom_gateway.profiles import Profile
+from thingroom_gateway.storage import outbox
+from thingroom_gateway.storage.devices import DeviceRow, insert_device, set_status
+from thingroom_wire.keys import cose_key_ed25519, key_id
+
+MAX_NAME = 64
+# Curve points of small order are refused by libsodium when it verifies; these two encodings never have a signer.
+_NO_KEYS = frozenset({bytes(32), b"\x01" + bytes(31)})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who wants to be enrolled. Keys are 32-byte x coordinates; an empty `place` means the device's name."""
+
+    device_key: bytes
+    agreement_key: bytes
+    name: str
+    profile: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """`fresh` if the device was not enrolled before."""
+
+    device: Device
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotEnrolled:
+    """`reason` is a snake_case word."""
+
+    reason: str
+
+
+class Enrolment:
+    """Owns changes to the set of devices. `changed` is called after each, for whoever keeps a copy (broker users)."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        profiles: dict[str, Profile],
+        keys: GatewayKeys,
+        max_devices: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._profiles = profiles
+        self._keys = keys
+        self._max_devices = max_devices
+        self._now_ms = now_ms
+        self.changed: list[Callable[[Device], None]] = []
+
+    def judge(self, candidate: Candidate) -> DeviceRow | NotEnrolled:
+        """The row that `candidate` would get, or why it gets none. Pure but for the look at the registry."""
+        if len(candidate.device_key) != 32 or candidate.device_key in _NO_KEYS:
+            return NotEnrolled("bad_device_key")
+        if len(candidate.agreement_key) != 32:
+            return NotEnrolled("bad_agreement_key")
+        if candidate.profile not in self._profiles:
+            return NotEnrolled("unknown_profile")
+        name = " ".join(candidate.name.split())
+        place = " ".join(candidate.place.split()) or name
+        if not _good_name(name) or not _good_name(place):
+            return NotEnrolled("bad_name")
+        kid: bytes = key_id(candidate.device_key)
+        before = self._registry.get(kid)
+        if before is not None and before.row.status == REVOKED:
+            return NotEnrolled("revoked")
+        if before is None and len(self._registry) >= self._max_devices:
+            return NotEnrolled("too_many_devices")
+        downlink = self._keys.downlink_key(kid, candidate.agreement_key)
+        if downlink is None:
+            return NotEnrolled("bad_agreement_key")
+        if before is not None:
+            return replace(before.row, agreement_key=candidate.agreement_key, downlink_key=downlink)
+        return DeviceRow(
+            id=0,
+            kid=kid,
+            device_key=candidate.device_key,
+            agreement_key=candidate.agreement_key,
+            downlink_key=downlink,
+            name=name,
+            place=place,
+            profile=candidate.profile,
+            status=ACTIVE,
+            enrolled_at=self._now_ms(),
+        )
+
+    async def enrol(self, candidate: Candidate) -> Enrolled | NotEnrolled:
+        """Store the device with its state event in one transaction. The same keys again change nothing.
+
+        A known device key with another agreement key gets a new downlink key and keeps everything else. Raises
+        sqlite3.Error.
+        """
+        row = self.judge(candidate)
+        if isinstance(row, NotEnrolled):
+            return row
+        before = self._registry.get(row.kid)
+        if before is not None and before.row == row:
+            return Enrolled(before, fresh=False)
+
+        def write(transaction: Transaction) -> DeviceRow:
+            if before is None:
+                stored = insert_device(transaction, row)
+                outbox.add(transaction, self._state(stored))
+                return stored
+            transaction.execute(
+                "UPDATE devices SET agreement_key = ?, downlink_key = ? WHERE id = ?",
+                (row.agreement_key, row.downlink_key, row.id),
+            )
+            return row
+
+        device = self._registry.put(await self._database.write(write))
+        self._tell(device)
+        return Enrolled(device, fresh=before is None)
+
+    async def revoke(self, kid: bytes) -> Device | None:
+        """Take a device's word no longer; None if there is none of that `kid`. Raises sqlite3.Error."""
+        device = self._registry.get(kid)
+        if device is None:
+            return None
+        row = replace(device.row, status=REVOKED)
+
+        def write(transaction: Transaction) -> None:
+            set_status(transaction, row.id, REVOKED)
+            outbox.add(transaction, self._state(row))
+
+        await self._database.write(write)
+        revoked = self._registry.put(row)
+        self._tell(revoked)
+        return revoked
+
+    def _state(self, row: DeviceRow) -> outbox.NewRow:
+        content = device_content(cose_key_ed25519(row.device_key), row.profile, row.name, row.status)
+        return outbox.NewRow(
+            row.place, row.id, row.kid.hex(), DEVICE_TYPE, content, self._now_ms(), state_key=row.kid.hex()
+        )
+
+    def _tell(self, device: Device) -> None:
+        for listener in self.changed:
+            listener(device)
+
+
+def _good_name(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable()

@@ -1,0 +1,310 @@
+"""The one door: frames in, outcomes out, and nothing is said before it is on disk.
+
+Each frame goes through size, structure, device, signature, content, ledger, in this order. Frames gather while a commit
+runs and share the next one. May import thingroom_wire, storage, devices, pairing, observation. links/ offer frames
+here; batching.py takes what was stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from time import monotonic
+
+from thingroom_common.database import Database, Transaction
+from thingroom_gateway.counters import Counters
+from thingroom_gateway.devices import ACTIVE, Device, Registry
+from thingroom_gateway.matrix_event import MAX_CONTENT, content_size
+from thingroom_gateway.observation import Unusable, observe
+from thingroom_gateway.outcomes import (
+    MAX_FRAME,
+    Accepted,
+    Duplicate,
+    Frame,
+    Greeted,
+    Link,
+    Outcome,
+    Refused,
+    Rejected,
+)
+from thingroom_gateway.pairing import Pairing
+from thingroom_gateway.storage import received
+from thingroom_gateway.storage.received import Envelope
+from thingroom_wire.downlink import Answer, encode_answer
+from thingroom_wire.envelope import DRIFTING, SYNCHRONISED, UNSET, parse_envelope
+from thingroom_wire.errors import WireError
+from thingroom_wire.hello import is_pairing_hello, parse_hello
+from thingroom_wire.senml import decode_pack
+
+logger = logging.getLogger(__name__)
+
+# A batch is examined for at most this long before the loop looks after other things.
+SLICE_SECONDS = 0.010
+SLICE_FRAMES = 256
+# After a failed commit: how long until the same frames are tried again.
+RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+HELLO_INTERVALS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An envelope whose signature and content are good; the ledger has the last word."""
+
+    device: Device
+    envelope: Envelope
+    boot: tuple[int, int] | None
+
+
+Examined = Verified | Outcome
+Settled = tuple[Frame, Outcome]
+
+
+class Ingest:
+    """Owns the queue of frames and the order of commits. `watchers` see every batch after its commit."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        pairing: Pairing,
+        counters: Counters,
+        now_ms: Callable[[], int],
+        shards: str,
+        queue_frames: int,
+        queue_bytes: int,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._pairing = pairing
+        self._counters = counters
+        self._now_ms = now_ms
+        self._shards = frozenset(int(digit, 16) for digit in shards)
+        self._queue: deque[tuple[Frame, Link]] = deque()
+        self._queue_frames = queue_frames
+        self._queue_bytes = queue_bytes
+        self._waiting_bytes = 0
+        self._refused_links: set[Link] = set()
+        self._wake = asyncio.Event()
+        self._boots: dict[int, tuple[int, int]] = {}
+        self.stalled = False
+        self.watchers: list[Callable[[Sequence[Settled]], None]] = []
+
+    def offer(self, frame: Frame, link: Link) -> bool:
+        """Queue a frame; False if there is no room: keep it, and `link.resume` is called when there is."""
+        size = len(frame.payload)
+        if len(self._queue) >= self._queue_frames or (self._queue and self._waiting_bytes + size > self._queue_bytes):
+            self._refused_links.add(link)
+            return False
+        self._queue.append((frame, link))
+        self._waiting_bytes += size
+        self._wake.set()
+        return True
+
+    async def run(self) -> None:
+        """Examine and commit until cancelled. One commit runs at a time; the next batch is examined meanwhile."""
+        committing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if not self._queue:
+                    self._wake.clear()
+                    await self._wake.wait()
+                batch = await self._examine_slice()
+                if committing is not None:
+                    await committing
+                committing = asyncio.create_task(self._commit(batch))
+                await asyncio.sleep(0)
+        finally:
+            if committing is not None:
+                committing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await committing
+
+    async def _examine_slice(self) -> list[tuple[Frame, Link, Examined]]:
+        batch: list[tuple[Frame, Link, Examined]] = []
+        deadline = monotonic() + SLICE_SECONDS
+        now = self._now_ms()
+        while self._queue and len(batch) < SLICE_FRAMES:
+            frame, link = self._queue.popleft()
+            self._waiting_bytes -= len(frame.payload)
+            if frame.kind == "up":
+                batch.append((frame, link, self._examine_envelope(frame, now)))
+            else:
+                batch.append((frame, link, await self._examine_hello(frame, now)))
+            if monotonic() > deadline:
+                break
+        if self._refused_links and len(self._queue) <= self._queue_frames // 2:
+            links, self._refused_links = self._refused_links, set()
+            for link in links:
+                link.resume()
+        return batch
+
+    # --- one frame ---------------------------------------------------------------------------------------------------
+
+    def _examine_envelope(self, frame: Frame, now: int) -> Examined:
+        data = frame.payload
+        # 1. Size.
+        if len(data) > MAX_FRAME:
+            return Rejected("too_large")
+        # 2. Structure.
+        try:
+            parsed = parse_envelope(data)
+        except WireError as error:
+            return Rejected(error.reason)
+        header = parsed.header
+        # 3. A device that we know, that may speak, and that is ours.
+        device = self._registry.get(header.key_id)
+        if device is None:
+            return Rejected("unknown_device")
+        if device.row.status != ACTIVE:
+            return Rejected("revoked_device")
+        if header.key_id[0] >> 4 not in self._shards:
+            return Rejected("other_shard")
+        # 4. Its signature.
+        if not device.verifies(parsed.signed_bytes, parsed.signature):
+            return Rejected("bad_signature")
+        # 5. Content that its profile understands.
+        kid, sequence = header.key_id, header.sequence
+        try:
+            pack = decode_pack(parsed.payload)
+        except WireError as error:
+            return Refused(kid, sequence, error.reason)
+        base, clock, boot = self._base_time(device, header.clock, pack.base_time_ms, now)
+        observed = observe(device.profile, pack.records, base, clock, sequence)
+        if isinstance(observed, Unusable):
+            return Refused(kid, sequence, observed.reason)
+        if content_size(len(data), len(observed.readings)) > MAX_CONTENT:
+            return Refused(kid, sequence, "too_large_for_an_event")
+        predecessor = header.predecessor[0] if header.predecessor else None
+        envelope = Envelope(sequence, predecessor, now, frame.transport, observed.ts, data, observed.readings)
+        return Verified(device, envelope, boot)
+
+    def _base_time(
+        self, device: Device, clock: tuple[int, int, int], stated: int | None, now: int
+    ) -> tuple[int, int, tuple[int, int] | None]:
+        """What the records' times are relative to (Unix ms), the clock's state, and what was learnt of the boot.
+
+        Without a clock: the boot's start where an envelope of that boot told it, else the time of arrival.
+        """
+        state, boot, uptime = clock
+        known = self._boots.get(device.row.id)
+        if state == UNSET or stated is None:
+            if known is None or known[0] != boot:
+                started = self._database.read(lambda connection: received.boot_started(connection, device.row.id, boot))
+                known = None if started is None else (boot, started)
+            return (now, UNSET, None) if known is None else (known[1] + uptime, DRIFTING, None)
+        if state == SYNCHRONISED and (known is None or known[0] != boot):
+            return stated, state, (boot, stated - uptime)
+        return stated, state, None
+
+    async def _examine_hello(self, frame: Frame, now: int) -> Outcome:
+        data = frame.payload
+        if len(data) > MAX_FRAME:
+            return Rejected("too_large")
+        if is_pairing_hello(data):
+            try:
+                return await self._pairing.greet(data)
+            except sqlite3.Error as error:
+                logger.error("a pairing was not stored: %s", error)
+                return Rejected("not_stored")
+        try:
+            signed = parse_hello(data)
+        except WireError as error:
+            return Rejected(error.reason)
+        hello = signed.hello
+        device = self._registry.get(hello.key_id)
+        if device is None:
+            return Rejected("unknown_device")
+        if device.row.status != ACTIVE:
+            return Rejected("revoked_device")
+        if not device.verifies(signed.signed_bytes, signed.signature):
+            return Rejected("bad_signature")
+        presence = device.presence
+        presence.firmware, presence.waiting, presence.boot, presence.heard_at = (
+            hello.firmware,
+            hello.waiting,
+            hello.boot,
+            now,
+        )
+        newest = self._database.read(lambda connection: received.intervals(connection, device.row.id, HELLO_INTERVALS))
+        answer = Answer([(i.first, i.last) for i in newest], self._now_ms(), hello.nonce, [], None, None)
+        return Greeted(hello.key_id, encode_answer(device.row.downlink_key, hello.key_id, answer))
+
+    # --- one batch ---------------------------------------------------------------------------------------------------
+
+    async def _commit(self, batch: list[tuple[Frame, Link, Examined]]) -> None:
+        verified = [examined for _, _, examined in batch if type(examined) is Verified]
+        new = await self._store(verified) if verified else {}
+        settled: list[Settled] = []
+        by_link: dict[Link, list[Settled]] = {}
+        for frame, link, examined in batch:
+            outcome = _final(examined, new) if type(examined) is Verified else examined
+            assert not isinstance(outcome, Verified)
+            self._count(frame, outcome)
+            pair = (frame, outcome)
+            settled.append(pair)
+            by_link.setdefault(link, []).append(pair)
+        for link, pairs in by_link.items():
+            link.settled(pairs)
+        for watcher in self.watchers:
+            watcher(settled)
+
+    async def _store(self, verified: Sequence[Verified]) -> dict[bytes, set[int]]:
+        """Commit; tries again for as long as the disk refuses: nothing is acknowledged or forgotten meanwhile."""
+        by_device = {
+            device: [item.envelope for item in items]
+            for device, items in groupby(
+                sorted(verified, key=lambda item: item.device.row.id), key=lambda item: item.device.row
+            )
+        }
+        boots = {item.device.row.id: item.boot for item in verified if item.boot is not None}
+
+        def write(transaction: Transaction) -> dict[bytes, set[int]]:
+            new = {row.kid: received.store(transaction, row.id, items) for row, items in by_device.items()}
+            for device, (boot, started) in boots.items():
+                received.learn_boot(transaction, device, boot, started)
+            return new
+
+        attempt = 0
+        while True:
+            try:
+                new = await self._database.write(write)
+            except sqlite3.Error as error:
+                self.stalled = True
+                self._counters.add("storage.failed")
+                pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+                logger.error("%d envelopes cannot be stored (%s); trying again in %s s", len(verified), error, pause)
+                attempt += 1
+                await asyncio.sleep(pause)
+                continue
+            self.stalled = False
+            self._boots.update(boots)
+            return new
+
+    def _count(self, frame: Frame, outcome: Outcome) -> None:
+        transport = frame.transport
+        if type(outcome) is Accepted:
+            self._counters.add(f"{transport}.accepted")
+        elif type(outcome) is Duplicate:
+            self._counters.add(f"{transport}.duplicate")
+        elif type(outcome) is Refused:
+            self._counters.add(f"{transport}.refused.{outcome.reason}")
+        elif type(outcome) is Rejected:
+            self._counters.add(f"{transport}.rejected.{outcome.reason}")
+        else:
+            assert type(outcome) is Greeted
+            self._counters.add(f"{transport}.{'paired' if outcome.paired else 'greeted'}")
+
+
+def _final(verified: Verified, new: dict[bytes, set[int]]) -> Accepted | Duplicate:
+    """The first copy of a new sequence in a batch is accepted, every further one is a duplicate."""
+    kid, sequence = verified.device.row.kid, verified.envelope.sequence
+    if sequence in new[kid]:
+        new[kid].discard(sequence)
+        return Accepted(kid, sequence)
+    return Duplicate(kid, sequence)

@@ -1,0 +1,224 @@
+"""The CoAP link: POST /up and POST /hello, answered when the envelope is on disk (RFC 7252, RFC 7959).
+
+May import aiocoap, ingest's values, answers. Block-wise requests are assembled here, within bounds, because aiocoap's
+own assembly has none. Refusals are those of docs/wire_format.md, Transports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import aiocoap
+import aiocoap.resource
+from aiocoap import Code, Message
+
+from thingroom_gateway.answers import Pending
+from thingroom_gateway.counters import Counters
+from thingroom_gateway.devices import Registry
+from thingroom_gateway.ingest import Ingest
+from thingroom_gateway.outcomes import MAX_FRAME, Frame, FrameKind, Greeted, Outcome, Rejected
+
+logger = logging.getLogger(__name__)
+
+MAX_ASSEMBLIES = 64
+ASSEMBLY_SECONDS = 60.0
+# How long a device waits for a commit before it is told to come back.
+COMMIT_SECONDS = 20.0
+MAX_AGE_BUSY = 5
+COSE_SIGN1, COSE_MAC0 = 18, 17
+_UNAUTHORISED = frozenset(
+    {"unknown_device", "revoked_device", "bad_signature", "wrong_pairing_code", "pairing_closed", "other_shard"}
+)
+_UNAVAILABLE = frozenset({"not_stored"})
+
+
+@dataclass(slots=True)
+class _Assembly:
+    data: bytearray
+    touched: float
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A complete request payload."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What to answer to one block: 2.31 Continue, 4.08 or 4.13."""
+
+    code: Any
+
+
+class Assemblies:
+    """Block1 assembly (RFC 7959, 2.5) bounded in size, number and time."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._open: OrderedDict[object, _Assembly] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def feed(
+        self, key: object, number: int, more: bool, start: int, block: bytes, announced: int | None
+    ) -> Whole | Partial:
+        """One block: its number, whether more follow, the offset it claims, its bytes, and the announced total."""
+        now = self._clock()
+        while self._open and next(iter(self._open.values())).touched < now - ASSEMBLY_SECONDS:
+            self._open.popitem(last=False)
+        if (announced or 0) > MAX_FRAME or start + len(block) > MAX_FRAME:
+            self._open.pop(key, None)
+            return Partial(Code.REQUEST_ENTITY_TOO_LARGE)
+        if number == 0:
+            assembly = self._open[key] = _Assembly(bytearray(), now)
+        else:
+            found = self._open.get(key)
+            if found is None or start != len(found.data):
+                self._open.pop(key, None)
+                return Partial(Code.REQUEST_ENTITY_INCOMPLETE)
+            assembly = found
+        assembly.data += block
+        assembly.touched = now
+        self._open.move_to_end(key)
+        if not more:
+            del self._open[key]
+            return Whole(bytes(assembly.data))
+        while len(self._open) > MAX_ASSEMBLIES:
+            self._open.popitem(last=False)
+        return Partial(Code.CONTINUE)
+
+
+class CoapLink:
+    """Owns the CoAP server context and the requests that wait for a commit."""
+
+    def __init__(self, host: str, port: int, ingest: Ingest, registry: Registry, counters: Counters) -> None:
+        self._host = host
+        self._port = port
+        self._ingest = ingest
+        self._registry = registry
+        self._counters = counters
+        self._context: aiocoap.Context | None = None
+
+    async def open(self) -> None:
+        """Listen. Raises OSError."""
+        site = aiocoap.resource.Site()
+        site.add_resource(
+            [".well-known", "core"], aiocoap.resource.WKCResource(site.get_resources_as_linkheader, impl_info=None)
+        )
+        assemblies = Assemblies()
+        site.add_resource(["up"], _Door(self, "up", assemblies))
+        site.add_resource(["hello"], _Door(self, "hello", assemblies))
+        self._context = await aiocoap.Context.create_server_context(
+            site, bind=(self._host, self._port), transports=["simplesocketserver"]
+        )
+
+    async def close(self) -> None:
+        if self._context is not None:
+            await self._context.shutdown()
+            self._context = None
+
+    def settled(self, settled: list[tuple[Frame, Outcome]]) -> None:
+        for frame, outcome in settled:
+            future = frame.ticket
+            assert isinstance(future, asyncio.Future)
+            if not future.done():
+                future.set_result(outcome)
+
+    def resume(self) -> None:
+        """Nothing is held back here: a device that found no room was told to come again."""
+
+    async def submit(self, kind: FrameKind, payload: bytes) -> Message:
+        """The response to a complete request."""
+        if self._ingest.stalled:
+            return self._busy("stalled")
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if not self._ingest.offer(Frame(kind, payload, "coap", future), self):
+            return self._busy("no_room")
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                outcome = await future
+        except TimeoutError:
+            return self._busy("slow_commit")
+        return self._response(outcome)
+
+    def count_too_large(self) -> None:
+        """A block-wise request was cut short."""
+        self._counters.add("coap.rejected.too_large")
+
+    def _busy(self, why: str) -> Message:
+        self._counters.add(f"coap.busy.{why}")
+        response = Message(code=Code.SERVICE_UNAVAILABLE)
+        response.opt.max_age = MAX_AGE_BUSY
+        return response
+
+    def _response(self, outcome: Outcome) -> Message:
+        if type(outcome) is Rejected:
+            return _refusal(outcome.reason)
+        if type(outcome) is Greeted:
+            payload = outcome.reply
+        else:
+            kid: bytes = outcome.kid  # type: ignore[union-attr]
+            device = self._registry.get(kid)
+            if device is None:
+                return _refusal("unknown_device")
+            pending = Pending()
+            pending.add(outcome)
+            payload = pending.take(device.row.downlink_key, kid)
+        return Message(code=Code.CHANGED, payload=payload, content_format=COSE_MAC0)
+
+
+def _refusal(reason: str) -> Message:
+    """The reason is one of our own words; it goes back as the diagnostic payload (RFC 7252, 5.5.2)."""
+    if reason == "too_large":
+        response = Message(code=Code.REQUEST_ENTITY_TOO_LARGE, payload=reason.encode())
+        response.opt.size1 = MAX_FRAME
+        return response
+    if reason in _UNAVAILABLE:
+        response = Message(code=Code.SERVICE_UNAVAILABLE, payload=reason.encode())
+        response.opt.max_age = MAX_AGE_BUSY
+        return response
+    code = Code.UNAUTHORIZED if reason in _UNAUTHORISED else Code.BAD_REQUEST
+    return Message(code=code, payload=reason.encode())
+
+
+class _Door(aiocoap.resource.Resource):  # type: ignore[misc]
+    """POST /up or POST /hello."""
+
+    def __init__(self, link: CoapLink, kind: FrameKind, assemblies: Assemblies) -> None:
+        super().__init__()
+        self._link = link
+        self._kind: FrameKind = kind
+        self._assemblies = assemblies
+        self.ct = COSE_SIGN1
+
+    async def needs_blockwise_assembly(self, request: Message) -> bool:
+        return False
+
+    async def render_post(self, request: Message) -> Message:
+        if request.opt.content_format not in (None, COSE_SIGN1, COSE_MAC0):
+            return Message(code=Code.UNSUPPORTED_CONTENT_FORMAT)
+        block = request.opt.block1
+        if block is None:
+            return await self._link.submit(self._kind, request.payload)
+        key = (request.remote.blockwise_key, self._kind, request.opt.content_format)
+        result = self._assemblies.feed(
+            key, block.block_number, block.more, block.start, request.payload, request.opt.size1
+        )
+        if isinstance(result, Whole):
+            response = await self._link.submit(self._kind, result.payload)
+        elif result.code == Code.REQUEST_ENTITY_TOO_LARGE:
+            self._link.count_too_large()
+            response = _refusal("too_large")
+        else:
+            response = Message(code=result.code)
+        response.opt.block1 = block
+        return response

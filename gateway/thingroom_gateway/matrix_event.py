@@ -1,0 +1,46 @@
+"""What the gateway says in Matrix, as content: notices, machine events, device state.
+
+Pure; imports the standard library only. batching.py makes outbox rows of it. Event content holds no floats: decimals
+travel as strings (Matrix specification, Appendices, Canonical JSON).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+
+READINGS_TYPE = "org.thingroom.readings"
+DEVICE_TYPE = "org.thingroom.device"
+MESSAGE_TYPE = "m.room.message"
+# A content of one envelope beyond this is refused at the door; 65,536 bytes is the limit of a whole event.
+MAX_CONTENT = 56_000
+
+
+def unpadded(data: bytes) -> str:
+    """Unpadded base64 (Matrix specification, Appendices)."""
+    return base64.b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def readings_content(device: str, envelopes: Iterable[bytes], readings: Iterable[str]) -> str:
+    """The content of `org.thingroom.readings` as JSON text.
+
+    `device`: key id in hex. `envelopes`: the bytes as they arrived. `readings`: Observation.readings of each.
+    """
+    encoded = ",".join(f'"{unpadded(envelope)}"' for envelope in envelopes)
+    return f'{{"attested_by":"device","device":"{device}","envelopes":[{encoded}],"readings":[{",".join(readings)}]}}'
+
+
+def content_size(envelope_bytes: int, readings_bytes: int) -> int:
+    """What one envelope adds to the size of a readings content, in bytes: base64, quotes, commas."""
+    return (envelope_bytes * 4 + 2) // 3 + readings_bytes + 4
+
+
+def notice_content(name: str, text: str) -> str:
+    """The content of an `m.notice`: "Kitchen 21.4 °C, 45 %"."""
+    return json.dumps({"msgtype": "m.notice", "body": f"{name} {text}"}, ensure_ascii=False)
+
+
+def device_content(key: bytes, profile: str, name: str, status: str) -> str:
+    """The content of the state event `org.thingroom.device`; `key` is the COSE_Key, status active or revoked."""
+    return json.dumps({"key": unpadded(key), "profile": profile, "name": name, "status": status}, ensure_ascii=False)

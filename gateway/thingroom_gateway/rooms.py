@@ -1,0 +1,177 @@
+"""What must exist on the homeserver before an event can be sent: the bot, the Space, a room a place, a ghost a device.
+
+Every step is recorded once it is done and may be repeated: a crash between the homeserver's answer and our record
+finds the same room by its alias. May import appservice, registration, storage. outbox.py calls `Rooms.ready`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+from typing import Any
+
+from thingroom_common.database import Database
+from thingroom_gateway.appservice import Answer, AppserviceClient, Done, Later, Refused
+from thingroom_gateway.devices import Device
+from thingroom_gateway.registration import ALIAS_PREFIX, GHOST_PREFIX, SENDER_LOCALPART
+from thingroom_gateway.storage import places
+from thingroom_gateway.storage.places import SPACE, GhostRow, RoomRow
+
+logger = logging.getLogger(__name__)
+
+# Room versions in which the creator has no power of its own and must be listed in the power levels.
+_LISTED_CREATOR = frozenset(str(number) for number in range(1, 12))
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Whose home it is. `owner` may be empty."""
+
+    server_name: str
+    name: str
+    owner: str
+
+    @property
+    def bot(self) -> str:
+        return f"@{SENDER_LOCALPART}:{self.server_name}"
+
+    def ghost(self, device: Device) -> str:
+        return f"@{GHOST_PREFIX}{device.kid_hex}:{self.server_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Events of the device may be sent to `room_id`."""
+
+    room_id: str
+
+
+class Rooms:
+    """Makes and remembers. One call per place at a time; outbox.py sees to it."""
+
+    def __init__(self, database: Database, client: AppserviceClient, home: Home) -> None:
+        self._database = database
+        self._client = client
+        self._home = home
+        self._bot_ready = False
+        self._listed_creator: bool | None = None
+
+    async def ready_space(self) -> Ready | Later | Refused:
+        """The bot and the Space."""
+        known = self._database.read(lambda connection: places.load_room(connection, SPACE))
+        if known is not None:
+            return Ready(known.room_id)
+        if not self._bot_ready:
+            for answer in (
+                await self._client.register(SENDER_LOCALPART),
+                await self._client.set_display_name(self._home.bot, "Thingroom"),
+            ):
+                if not isinstance(answer, Done):
+                    return answer
+            self._bot_ready = True
+        return await self._make_room(SPACE, self._home.name, {"creation_content": {"type": "m.space"}})
+
+    async def ready_room(self, place: str) -> Ready | Later | Refused:
+        """The room of `place`, a child of the Space."""
+        known = self._database.read(lambda connection: places.load_room(connection, place))
+        if known is not None and known.linked:
+            return Ready(known.room_id)
+        space = await self.ready_space()
+        if not isinstance(space, Ready):
+            return space
+        if known is None:
+            via = {"via": [self._home.server_name], "canonical": True}
+            made = await self._make_room(
+                place,
+                place,
+                {"initial_state": [{"type": "m.space.parent", "state_key": space.room_id, "content": via}]},
+            )
+            if not isinstance(made, Ready):
+                return made
+            known = RoomRow(place, made.room_id, linked=False)
+        child = {"via": [self._home.server_name], "suggested": True}
+        answer = await self._client.set_state(space.room_id, "m.space.child", known.room_id, child)
+        if not isinstance(answer, Done):
+            return answer
+        linked = replace(known, linked=True)
+        await self._database.write(lambda transaction: places.save_room(transaction, linked))
+        return Ready(known.room_id)
+
+    async def ready_ghost(self, device: Device, room_id: str) -> Ready | Later | Refused:
+        """The device's ghost, registered, named and joined to `room_id`."""
+        name = device.row.name
+        known = self._database.read(lambda connection: places.load_ghost(connection, device.row.id))
+        if known is not None and known.room_id == room_id and known.display_name == name:
+            return Ready(room_id)
+        ghost = self._home.ghost(device)
+        answer = await self._client.register(ghost[1:].partition(":")[0])
+        if isinstance(answer, Done):
+            answer = await self._client.set_display_name(ghost, name)
+        if isinstance(answer, Done):
+            answer = await self._client.join(room_id, ghost)
+            if isinstance(answer, Refused) and answer.errcode == "M_FORBIDDEN":
+                answer = await self._client.invite(room_id, ghost)
+                if isinstance(answer, Done):
+                    answer = await self._client.join(room_id, ghost)
+        if not isinstance(answer, Done):
+            return answer
+        row = GhostRow(device.row.id, name, room_id)
+        await self._database.write(lambda transaction: places.save_ghost(transaction, row))
+        return Ready(room_id)
+
+    async def forget_ghost(self, device: Device) -> None:
+        """The room refused the ghost: make sure of it anew."""
+        await self._database.write(lambda transaction: places.forget_ghost(transaction, device.row.id))
+
+    async def _make_room(self, place: str, name: str, extra: dict[str, Any]) -> Ready | Later | Refused:
+        if self._listed_creator is None:
+            capabilities = await self._client.capabilities()
+            if isinstance(capabilities, Later):
+                return capabilities
+            self._listed_creator = _lists_creator(capabilities)
+        alias = alias_localpart(self._home.name if place == SPACE else place, space=place == SPACE)
+        levels: dict[str, int] = {self._home.owner: 100} if self._home.owner else {}
+        if self._listed_creator:
+            levels[self._home.bot] = 100
+        body: dict[str, Any] = {
+            "name": name,
+            "preset": "private_chat",
+            "room_alias_name": alias,
+            "invite": [self._home.owner] if self._home.owner else [],
+            **extra,
+        }
+        if levels:
+            body["power_level_content_override"] = {"users": levels}
+        answer = await self._client.create_room(body)
+        if isinstance(answer, Refused) and answer.errcode == "M_ROOM_IN_USE":
+            answer = await self._client.resolve_alias(f"#{alias}:{self._home.server_name}")
+        if not isinstance(answer, Done):
+            return answer
+        room_id = answer.body.get("room_id")
+        if not isinstance(room_id, str):
+            return Later("the homeserver made a room and did not say which")
+        logger.info("the room of %s is %s", place or "the Space", room_id)
+        await self._database.write(
+            lambda transaction: places.save_room(transaction, RoomRow(place, room_id, linked=place == SPACE))
+        )
+        return Ready(room_id)
+
+
+def _lists_creator(capabilities: Answer) -> bool:
+    """Whether rooms of the homeserver's default version need their creator in the power levels (before version 12)."""
+    body = capabilities.body if isinstance(capabilities, Done) else {}
+    versions = body.get("capabilities", {}).get("m.room_versions", {})
+    default = versions.get("default", "1") if isinstance(versions, dict) else "1"
+    return default in _LISTED_CREATOR
+
+
+def alias_localpart(name: str, space: bool) -> str:
+    """The alias of a room: readable where the name is plain ASCII words, else with a digest that keeps it apart."""
+    folded = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "_", folded).strip("_")[:40]
+    if slug != name.casefold().replace(" ", "_"):
+        slug = f"{slug}_{hashlib.sha256(name.casefold().encode()).hexdigest()[:8]}".lstrip("_")
+    return f"{ALIAS_PREFIX}{'space_' if space else ''}{slug}"

@@ -1,0 +1,72 @@
+"""Rows of enrolled devices.
+
+Statements only; may import thingroom_common. devices.py (the registry) keeps them in memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from thingroom_common.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """An enrolled device. `device_key` and `agreement_key` are 32-byte x coordinates; `status` active or revoked."""
+
+    id: int
+    kid: bytes
+    device_key: bytes
+    agreement_key: bytes
+    downlink_key: bytes
+    name: str
+    place: str
+    profile: str
+    status: str
+    enrolled_at: int
+
+
+_COLUMNS = "id, kid, device_key, agreement_key, downlink_key, name, place, profile, status, enrolled_at"
+
+
+def load_devices(connection: sqlite3.Connection) -> list[DeviceRow]:
+    """All devices, in the order of enrolment."""
+    return [DeviceRow(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM devices ORDER BY id")]  # noqa: S608
+
+
+def insert_device(transaction: Transaction, device: DeviceRow) -> DeviceRow:
+    """Store a new device (its `id` is ignored); returns it with its id."""
+    cursor = transaction.execute(
+        "INSERT INTO devices (kid, device_key, agreement_key, downlink_key, name, place, profile, status, enrolled_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            device.kid,
+            device.device_key,
+            device.agreement_key,
+            device.downlink_key,
+            device.name,
+            device.place,
+            device.profile,
+            device.status,
+            device.enrolled_at,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    transaction.execute("INSERT INTO arrivals VALUES (?, 0, 0)", (cursor.lastrowid,))
+    return DeviceRow(
+        cursor.lastrowid,
+        device.kid,
+        device.device_key,
+        device.agreement_key,
+        device.downlink_key,
+        device.name,
+        device.place,
+        device.profile,
+        device.status,
+        device.enrolled_at,
+    )
+
+
+def set_status(transaction: Transaction, device: int, status: str) -> None:
+    transaction.execute("UPDATE devices SET status = ? WHERE id = ?", (status, device))

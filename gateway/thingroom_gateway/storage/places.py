@@ -1,0 +1,62 @@
+"""Rows of what exists on the homeserver: the Space, rooms, ghosts.
+
+Statements only; may import thingroom_common. rooms.py makes the things themselves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from thingroom_common.database import Transaction
+
+SPACE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRow:
+    """The room of a place (SPACE for the Space); `linked` once it is a child of the Space."""
+
+    place: str
+    room_id: str
+    linked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GhostRow:
+    """A device's ghost: registered, named `display_name`, joined to `room_id`."""
+
+    device: int
+    display_name: str
+    room_id: str
+
+
+def load_room(connection: sqlite3.Connection, place: str) -> RoomRow | None:
+    row = connection.execute("SELECT place, room_id, linked FROM rooms WHERE place = ?", (place,)).fetchone()
+    return None if row is None else RoomRow(row[0], row[1], bool(row[2]))
+
+
+def save_room(transaction: Transaction, room: RoomRow) -> None:
+    transaction.execute(
+        "INSERT INTO rooms VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET room_id = excluded.room_id, linked = excluded.linked",
+        (room.place, room.room_id, room.linked),
+    )
+
+
+def load_ghost(connection: sqlite3.Connection, device: int) -> GhostRow | None:
+    row = connection.execute("SELECT device, display_name, room_id FROM ghosts WHERE device = ?", (device,)).fetchone()
+    return None if row is None else GhostRow(row[0], row[1], row[2])
+
+
+def save_ghost(transaction: Transaction, ghost: GhostRow) -> None:
+    transaction.execute(
+        "INSERT INTO ghosts VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET display_name = excluded.display_name, room_id = excluded.room_id",
+        (ghost.device, ghost.display_name, ghost.room_id),
+    )
+
+
+def forget_ghost(transaction: Transaction, device: int) -> None:
+    """Its room refused it: make sure of it anew before the next send."""
+    transaction.execute("DELETE FROM ghosts WHERE device = ?", (device,))
