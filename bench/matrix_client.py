@@ -68,8 +68,11 @@ class MatrixClient:
         path = f"/_matrix/client/v3/rooms/{quote(room_id)}/send/m.room.message/{quote(transaction)}"
         return str((await self._call("PUT", path, {"msgtype": "m.text", "body": text}))["event_id"])
 
-    async def sync(self, since: str = "", timeout_ms: int = 0) -> dict[str, Any]:
+    async def sync(self, since: str = "", timeout_ms: int = 0, timeline_limit: int = 0) -> dict[str, Any]:
+        """One /sync; with a `timeline_limit` a room brings that many events instead of the server's choice."""
         query = f"?timeout={timeout_ms}&set_presence=offline" + (f"&since={quote(since)}" if since else "")
+        if timeline_limit:
+            query += f"&filter={quote(_dumps({'room': {'timeline': {'limit': timeline_limit}}}))}"
         return await self._call("GET", f"/_matrix/client/v3/sync{query}")
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

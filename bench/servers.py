@@ -18,6 +18,8 @@ from pathlib import Path
 
 from tests.synapse_peer.server import SynapseSettings, free_port, running_synapse, wait_until_answers
 
+SERVER_NAME = "bench.test"
+
 
 @dataclass(frozen=True)
 class Running:
@@ -35,9 +37,10 @@ class ServerFailed(Exception):
 
 
 @asynccontextmanager
-async def synapse(directory: Path) -> AsyncIterator[Running]:
+async def synapse(directory: Path, appservice_files: tuple[Path, ...] = ()) -> AsyncIterator[Running]:
     """Synapse with SQLite and without rate limits."""
-    async with running_synapse(directory, SynapseSettings(server_name="bench.test")) as server:
+    settings = SynapseSettings(server_name=SERVER_NAME, appservice_files=appservice_files)
+    async with running_synapse(directory, settings) as server:
         yield Running("Synapse", server.base_url, server.pid, server.started_in, server.registration_shared_secret)
 
 
@@ -76,7 +79,7 @@ def _our_configuration(directory: Path, port: int, secret: str, appservice_files
     # A JSON string or array of strings is a TOML one too.
     return f"""\
 [homeserver]
-server_name = "bench.test"
+server_name = "{SERVER_NAME}"
 listeners = ["127.0.0.1:{port}"]
 data_directory = {json.dumps(str(directory))}
 registration = "shared_secret"
