@@ -1,0 +1,118 @@
+"""Hypothesis strategies and sample messages that the wire tests share."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from thingroom_wire import cbor, cose, downlink, envelope, hello, keys, senml
+from thingroom_wire.ed25519 import sign
+from thingroom_wire.limits import MAX_SEQUENCE
+
+SEED = bytes(range(32))
+PUBLIC = bytes.fromhex("03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8")
+KEY_ID = keys.key_id(PUBLIC)
+KEY = bytes(range(64, 96))
+
+NAME_CHARACTERS = "abcXYZ019-:./_"
+SEQUENCES = st.integers(1, MAX_SEQUENCE)
+COUNTERS = st.integers(0, MAX_SEQUENCE)
+INTEGERS = st.integers(-(2**64), 2**64 - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+EIGHT_BYTES = st.binary(min_size=8, max_size=8)
+PUBLIC_KEYS = st.binary(min_size=32, max_size=32)
+
+VALUES = st.one_of(
+    INTEGERS,
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.builds(cbor.Decimal, INTEGERS, st.integers(-1000, 1000)),
+    st.booleans(),
+    TEXT,
+    st.binary(max_size=30),
+)
+RECORDS = st.builds(
+    senml.Record,
+    st.text(NAME_CHARACTERS, max_size=12),
+    st.none() | st.sampled_from(["Cel", "%RH", "Pa", "/"]),
+    VALUES,
+    st.integers(-(2**40), 0),
+)
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> Any:
+    sequence = draw(SEQUENCES)
+    predecessor = None
+    if sequence > 1 and draw(st.booleans()):
+        predecessor = (draw(st.integers(1, sequence - 1)), draw(EIGHT_BYTES))
+    clock = envelope.Clock(draw(st.sampled_from([0, 1, 2])), draw(COUNTERS), draw(COUNTERS))
+    return envelope.Header(draw(EIGHT_BYTES), sequence, predecessor, clock)
+
+
+@st.composite
+def spans(draw: st.DrawFn, with_reason: bool) -> Any:
+    first = draw(SEQUENCES)
+    span = (first, draw(st.integers(first, MAX_SEQUENCE)))
+    return (*span, draw(TEXT)) if with_reason else span
+
+
+ANSWERS = st.builds(
+    downlink.Answer,
+    st.lists(spans(False), max_size=5),
+    st.none() | COUNTERS,
+    st.none() | EIGHT_BYTES,
+    st.lists(spans(True), max_size=5),
+    st.none() | PUBLIC_KEYS,
+    st.none() | PUBLIC_KEYS,
+)
+
+
+@st.composite
+def hellos(draw: st.DrawFn, pairing: bool | None = None) -> Any:
+    if pairing is None:
+        pairing = draw(st.booleans())
+    return hello.Hello(
+        KEY_ID,
+        draw(EIGHT_BYTES),
+        draw(COUNTERS),
+        draw(COUNTERS),
+        draw(COUNTERS),
+        draw(TEXT),
+        draw(TEXT),
+        PUBLIC if pairing else None,
+        draw(PUBLIC_KEYS) if pairing else None,
+        draw(st.none() | TEXT),
+    )
+
+
+def sample_envelope(algorithm: int = cose.ALGORITHM_ED25519) -> bytes:
+    """A signed envelope with every header parameter that the format has."""
+    header = envelope.Header(KEY_ID, 7, (6, bytes(range(8))), envelope.Clock(envelope.DRIFTING, 2, 61_000))
+    protected = cbor.decode(envelope.protected_header(header))
+    protected[cose.ALGORITHM] = algorithm
+    protected_bytes = cbor.encode(protected)
+    records = [
+        senml.Record("temperature", "Cel", cbor.Decimal(2150, -2), -1500),
+        senml.Record("humidity", "%RH", 45, 0),
+        senml.Record("state", None, "dry", 0),
+    ]
+    payload = senml.encode_pack(keys.base_name(keys.eui64_from_key_id(KEY_ID)), 1_700_000_000_250, records)
+    signature = sign(SEED, cose.sig_structure(protected_bytes, payload), PUBLIC)
+    return cose.encode_sign1(protected_bytes, payload, signature)
+
+
+def sample_answer() -> bytes:
+    """An answer under KEY with every label that the format has."""
+    answer = downlink.Answer([(1, 4), (6, 6)], 1_700_000_000_250, bytes(8), [(5, 5, "no_value")], PUBLIC, PUBLIC)
+    return downlink.encode_answer(KEY, KEY_ID, answer)
+
+
+def sample_hello() -> bytes:
+    """A pairing device's signed hello, without its wrapping."""
+    return hello.encode_hello(
+        SEED, hello.Hello(KEY_ID, bytes(8), 1, 2, 3, "0.1.0", "bme280", PUBLIC, bytes(range(32)), "Kitchen")
+    )
+
+
+def sample_pairing_hello() -> bytes:
+    """The same hello wrapped under KEY."""
+    return hello.encode_pairing_hello(KEY, KEY_ID, sample_hello())
