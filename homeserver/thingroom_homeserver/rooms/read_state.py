@@ -12,12 +12,14 @@ from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import (
+    MEMBER,
     StateKey,
     changes_after,
     current_entry,
     load_current_state,
     rewind,
 )
+from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.memberships import last_joined_position, membership_of
 
 NOT_A_MEMBER = Refused(Why.FORBIDDEN, "You are not in this room")
@@ -67,3 +69,17 @@ def entry_for(
     if access.upto is None:
         return current_entry(connection, room_id, event_type, state_key)
     return state_at(connection, room_id, access.upto).get((event_type, state_key))
+
+
+def members_for(
+    rooms: Rooms, connection: Reader, user_id: str, room_id: str, position: int | None
+) -> list[StoredEvent] | Refused:
+    """The member events of the state at `position` (None: now, or when the user left), oldest first."""
+    access = access_of(rooms, connection, user_id, room_id)
+    if isinstance(access, Refused):
+        return access
+    ends = [end for end in (position, access.upto) if end is not None]
+    state = state_at(connection, room_id, min(ends) if ends else None)
+    ids = [event_id for key, event_id in state.items() if key[0] == MEMBER]
+    found = rooms.events.get_many(connection, ids).values()
+    return sorted(found, key=lambda stored: stored.position or 0)

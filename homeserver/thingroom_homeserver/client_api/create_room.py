@@ -1,0 +1,68 @@
+"""POST /createRoom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from thingroom_homeserver.client_api.room_errors import accepted, sender_of
+from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
+from thingroom_homeserver.http.errors import MatrixError
+from thingroom_homeserver.rooms.create_room import InitialState, RoomWish, create_room
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.services import Services
+
+
+class _State(msgspec.Struct):
+    type: str
+    content: dict[str, Any]
+    state_key: str = ""
+
+
+class _Body(msgspec.Struct):
+    """The request's known keys; null counts as missing."""
+
+    visibility: Literal["public", "private"] | None = None
+    room_alias_name: str | None = None
+    name: str | None = None
+    topic: str | None = None
+    invite: list[str] | None = None
+    invite_3pid: list[Any] | None = None
+    room_version: str | None = None
+    creation_content: dict[str, Any] | None = None
+    initial_state: list[_State] | None = None
+    preset: Literal["private_chat", "public_chat", "trusted_private_chat"] | None = None
+    is_direct: bool | None = None
+    power_level_content_override: dict[str, Any] | None = None
+
+
+async def create(request: Request, services: Services) -> dict[str, Any]:
+    try:
+        body = msgspec.convert(request.optional_body, _Body)
+    except msgspec.ValidationError as error:
+        raise MatrixError(400, "M_BAD_JSON", str(error)) from None
+    if body.invite_3pid:
+        raise MatrixError(400, "M_SERVER_NOT_TRUSTED", "This server uses no identity server; invite by user id")
+    public = body.visibility == "public"
+    wish = RoomWish(
+        preset=body.preset or ("public_chat" if public else "private_chat"),
+        is_public=public,
+        room_version=body.room_version,
+        creation_content=body.creation_content or {},
+        power_levels=body.power_level_content_override or {},
+        initial_state=tuple(
+            InitialState(state.type, state.state_key, state.content) for state in body.initial_state or ()
+        ),
+        alias_localpart=body.room_alias_name,
+        name=body.name,
+        topic=body.topic,
+        invite=tuple(body.invite or ()),
+        is_direct=body.is_direct or False,
+    )
+    created = accepted(await create_room(services.rooms, sender_of(request.requester), wish))
+    return {"room_id": created.room_id}
+
+
+ENDPOINTS = (Endpoint("POST", client_path("createRoom"), create, limit="create_room", ts=True),)

@@ -1,0 +1,67 @@
+"""What the room endpoints share: refusals as error responses, and who asks in the rooms services' terms.
+
+May import the rooms services and the HTTP frame's types.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from thingroom_homeserver.http.errors import MatrixError
+from thingroom_homeserver.rooms.outcomes import Refused, Sender, Why
+from thingroom_homeserver.rooms.present import Viewer
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.http.requester import Requester
+    from thingroom_homeserver.services import Services
+
+T = TypeVar("T")
+
+_STATUS_AND_ERRCODE: dict[Why, tuple[int, str]] = {
+    Why.FORBIDDEN: (403, "M_FORBIDDEN"),
+    Why.NOT_FOUND: (404, "M_NOT_FOUND"),
+    Why.BAD_JSON: (400, "M_BAD_JSON"),
+    Why.INVALID_PARAM: (400, "M_INVALID_PARAM"),
+    Why.TOO_LARGE: (413, "M_TOO_LARGE"),
+    Why.BAD_ALIAS: (400, "M_BAD_ALIAS"),
+    Why.ALIAS_IN_USE: (400, "M_ROOM_IN_USE"),
+    Why.UNSUPPORTED_ROOM_VERSION: (400, "M_UNSUPPORTED_ROOM_VERSION"),
+    Why.INVALID_ROOM_STATE: (400, "M_INVALID_ROOM_STATE"),
+    Why.UNABLE_TO_AUTHORISE_JOIN: (400, "M_UNABLE_TO_AUTHORISE_JOIN"),
+    Why.UNREACHABLE: (502, "M_UNKNOWN"),
+    Why.UNKNOWN: (400, "M_UNKNOWN"),
+}
+
+
+def accepted(outcome: T | Refused) -> T:
+    """The outcome, unless it is a refusal. Raises MatrixError."""
+    if isinstance(outcome, Refused):
+        status, errcode = _STATUS_AND_ERRCODE[outcome.why]
+        raise MatrixError(status, errcode, outcome.text)
+    return outcome
+
+
+def session_of(requester: Requester) -> str | None:
+    """What transaction ids are scoped to: the device, or the application service if it named none."""
+    if requester.device_id is not None:
+        return requester.device_id
+    return None if requester.appservice is None else f"appservice {requester.appservice.id}"
+
+
+def sender_of(requester: Requester) -> Sender:
+    return Sender(requester.user_id, session_of(requester), requester.timestamp_override)
+
+
+def viewer_of(requester: Requester, services: Services) -> Viewer:
+    return Viewer(requester.user_id, session_of(requester), services.clock.now_ms())
+
+
+def room_id_of(services: Services, room_id_or_alias: str) -> str:
+    """The room id, or the one that a local alias points to. Raises MatrixError 404."""
+    if not room_id_or_alias.startswith("#"):
+        return room_id_or_alias
+    rooms = services.rooms
+    room_id = services.database.read(lambda c: rooms.aliases.room_of_alias(c, room_id_or_alias))
+    if room_id is None:
+        raise MatrixError(404, "M_NOT_FOUND", f"There is no room with the alias {room_id_or_alias}")
+    return room_id

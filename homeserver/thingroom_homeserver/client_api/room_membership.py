@@ -1,0 +1,87 @@
+"""POST join, knock, leave, forget, invite, kick, ban, unban: the membership pages of the specification."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from thingroom_homeserver.client_api.room_errors import accepted, room_id_of, sender_of
+from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
+from thingroom_homeserver.http.errors import MatrixError
+from thingroom_homeserver.rooms.membership import Change, change_membership, forget, kick, unban
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.services import Services
+
+
+async def join(request: Request, services: Services) -> dict[str, Any]:
+    return await _enter(request, services, "join")
+
+
+async def knock(request: Request, services: Services) -> dict[str, Any]:
+    return await _enter(request, services, "knock")
+
+
+async def _enter(request: Request, services: Services, membership: str) -> dict[str, Any]:
+    room_id = room_id_of(services, request.path.get("roomId") or request.path["roomIdOrAlias"])
+    sender = sender_of(request.requester)
+    change = Change(sender.user_id, membership, _reason(request))
+    accepted(await change_membership(services.rooms, sender, room_id, change))
+    return {"room_id": room_id}
+
+
+async def leave(request: Request, services: Services) -> dict[str, Any]:
+    sender = sender_of(request.requester)
+    change = Change(sender.user_id, "leave", _reason(request))
+    accepted(await change_membership(services.rooms, sender, request.path["roomId"], change))
+    return {}
+
+
+async def forget_room(request: Request, services: Services) -> dict[str, Any]:
+    accepted(await forget(services.rooms, request.requester.user_id, request.path["roomId"]))
+    return {}
+
+
+async def invite(request: Request, services: Services) -> dict[str, Any]:
+    if "user_id" not in request.body and "medium" in request.body:
+        raise MatrixError(400, "M_SERVER_NOT_TRUSTED", "This server uses no identity server; invite by user id")
+    return await _change_other(request, services, "invite")
+
+
+async def ban(request: Request, services: Services) -> dict[str, Any]:
+    return await _change_other(request, services, "ban")
+
+
+async def _change_other(request: Request, services: Services, membership: str) -> dict[str, Any]:
+    change = Change(request.body_field("user_id", str), membership, _reason(request))
+    sender = sender_of(request.requester)
+    accepted(await change_membership(services.rooms, sender, request.path["roomId"], change))
+    return {}
+
+
+async def kick_user(request: Request, services: Services) -> dict[str, Any]:
+    user_id, reason = request.body_field("user_id", str), _reason(request)
+    accepted(await kick(services.rooms, sender_of(request.requester), request.path["roomId"], user_id, reason))
+    return {}
+
+
+async def unban_user(request: Request, services: Services) -> dict[str, Any]:
+    user_id, reason = request.body_field("user_id", str), _reason(request)
+    accepted(await unban(services.rooms, sender_of(request.requester), request.path["roomId"], user_id, reason))
+    return {}
+
+
+def _reason(request: Request) -> str | None:
+    return request.body_field("reason", str, None) if request.optional_body else None
+
+
+ENDPOINTS = (
+    Endpoint("POST", client_path("join/{roomIdOrAlias}"), join, limit="join", ts=True),
+    Endpoint("POST", client_path("rooms/{roomId}/join"), join, limit="join", ts=True),
+    Endpoint("POST", client_path("knock/{roomIdOrAlias}"), knock, limit="join", ts=True),
+    Endpoint("POST", client_path("rooms/{roomId}/leave"), leave, ts=True),
+    Endpoint("POST", client_path("rooms/{roomId}/forget"), forget_room),
+    Endpoint("POST", client_path("rooms/{roomId}/invite"), invite, limit="invite", ts=True),
+    Endpoint("POST", client_path("rooms/{roomId}/kick"), kick_user, ts=True),
+    Endpoint("POST", client_path("rooms/{roomId}/ban"), ban, ts=True),
+    Endpoint("POST", client_path("rooms/{roomId}/unban"), unban_user, ts=True),
+)

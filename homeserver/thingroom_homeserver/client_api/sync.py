@@ -1,0 +1,72 @@
+"""GET /sync."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from thingroom_homeserver.client_api.room_errors import session_of
+from thingroom_homeserver.client_api.room_paging import filter_json
+from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
+from thingroom_homeserver.http.errors import MatrixError
+from thingroom_homeserver.rooms.event_filter import FilterError
+from thingroom_homeserver.rooms.tokens import SyncToken, parse_sync_token
+from thingroom_homeserver.sync.long_poll import sync
+from thingroom_homeserver.sync.request import SyncRequest
+from thingroom_homeserver.sync.sync_filter import SyncFilter, parse_sync_filter
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.services import Services
+
+MAX_TIMEOUT_MS = 120_000
+PRESENCES = ("offline", "online", "unavailable")
+
+
+async def get_sync(request: Request, services: Services) -> dict[str, Any]:
+    requester = request.requester
+    if request.query.get("set_presence", "online") not in PRESENCES:
+        raise MatrixError(400, "M_INVALID_PARAM", "set_presence must be offline, online or unavailable")
+    wish = SyncRequest(
+        requester.user_id,
+        requester.device_id,
+        session_of(requester),
+        _since(request),
+        _filter(request, services),
+        request.query_bool("full_state"),
+        request.query_bool("use_state_after"),
+    )
+    timeout_ms = request.query_int("timeout", 0, highest=MAX_TIMEOUT_MS) or 0
+    return await sync(services.sync, wish, timeout_ms / 1000)
+
+
+def _since(request: Request) -> SyncToken | None:
+    text = request.query.get("since")
+    if not text:
+        return None
+    token = parse_sync_token(text)
+    if token is None:
+        raise MatrixError(400, "M_INVALID_PARAM", "since is not a token of this server")
+    return token
+
+
+def _filter(request: Request, services: Services) -> SyncFilter:
+    text = request.query.get("filter")
+    if not text:
+        return SyncFilter()
+    try:
+        if text.startswith("{"):
+            return _inline_filter(text)
+        stored = services.filters.read(request.requester.user_id, text)
+        if stored is None:
+            raise MatrixError(400, "M_INVALID_PARAM", "There is no such filter")
+        return parse_sync_filter(stored)
+    except FilterError as error:
+        raise MatrixError(400, "M_INVALID_PARAM", f"filter: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _inline_filter(text: str) -> SyncFilter:
+    return parse_sync_filter(filter_json(text))
+
+
+ENDPOINTS = (Endpoint("GET", client_path("sync"), get_sync),)
