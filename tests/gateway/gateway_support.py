@@ -25,7 +25,7 @@ from thingroom_wire.downlink import Answer, parse_answer
 from thingroom_wire.hello import Hello, encode_pairing_hello, hello_parts
 from thingroom_wire.senml import Record, encode_pack
 
-TIME = 1_770_000_000_000
+TIME = time.time_ns() // 1_000_000
 
 
 class Thing:

@@ -213,12 +213,15 @@ class _Door(aiocoap.resource.Resource):  # type: ignore[misc]
         result = self._assemblies.feed(
             key, block.block_number, block.more, block.start, request.payload, request.opt.size1
         )
+        if isinstance(result, Partial) and result.code != Code.CONTINUE:
+            # Without the Block1 option: a client must not go on with this transfer.
+            if result.code == Code.REQUEST_ENTITY_TOO_LARGE:
+                self._link.count_too_large()
+                return _refusal("too_large")
+            return Message(code=result.code)
         if isinstance(result, Whole):
             response = await self._link.submit(self._kind, result.payload)
-        elif result.code == Code.REQUEST_ENTITY_TOO_LARGE:
-            self._link.count_too_large()
-            response = _refusal("too_large")
         else:
-            response = Message(code=result.code)
+            response = Message(code=Code.CONTINUE)
         response.opt.block1 = block
         return response
