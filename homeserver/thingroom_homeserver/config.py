@@ -72,6 +72,9 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     max_body_bytes: Annotated[
         int, Meta(ge=65_536, le=1_073_741_824, description="The largest JSON body that is read, in bytes.")
     ] = 1_048_576
+    max_upload_bytes: Annotated[
+        int, Meta(ge=65_536, description="The largest file that clients are told they may upload, in bytes.")
+    ] = 52_428_800
     password_cost: PasswordCost = PasswordCost()
 
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TextIO
 
+import aiohttp
 from aiohttp import web
 
 from thingroom_common.config_file import ConfigError
@@ -25,12 +26,18 @@ from thingroom_homeserver.accounts.appservices import load_appservices
 from thingroom_homeserver.accounts.device_keys import DeviceKeys
 from thingroom_homeserver.accounts.directory import Directory
 from thingroom_homeserver.accounts.filters import Filters
+from thingroom_homeserver.accounts.nonces import Nonces
 from thingroom_homeserver.accounts.passwords import Passwords
 from thingroom_homeserver.accounts.presence import Presence
 from thingroom_homeserver.accounts.profiles import Profiles
 from thingroom_homeserver.accounts.receipts import Receipts
 from thingroom_homeserver.accounts.typing import Typing
-from thingroom_homeserver.client_api import account_endpoints
+from thingroom_homeserver.appservice_api import ping
+from thingroom_homeserver.appservice_api.deliveries import delivering
+from thingroom_homeserver.appservice_api.delivery import Delivery
+from thingroom_homeserver.appservice_api.http_client import AppServiceClient
+from thingroom_homeserver.appservice_api.queries import Queries
+from thingroom_homeserver.client_api import account_endpoints, room_endpoints
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.config import HomeserverConfig, listener_address
 from thingroom_homeserver.http.authentication import Authentication
@@ -62,12 +69,7 @@ class StartError(Exception):
 
 def endpoints() -> tuple[Endpoint, ...]:
     """Everything that the server answers to."""
-    listed = list(account_endpoints.ENDPOINTS)
-    with contextlib.suppress(ImportError):
-        from thingroom_homeserver.client_api import room_endpoints
-
-        listed += room_endpoints.ENDPOINTS
-    return tuple(listed)
+    return (*account_endpoints.ENDPOINTS, *room_endpoints.ENDPOINTS, *ping.ENDPOINTS)
 
 
 def build_app(config: HomeserverConfig, *, clock: Clock | None = None) -> web.Application:
@@ -99,17 +101,17 @@ def build_app(config: HomeserverConfig, *, clock: Clock | None = None) -> web.Ap
 @contextlib.asynccontextmanager
 async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncIterator[Services]:
     """Open the data directory and make the parts. Raises StartError."""
-    directory = Path(config.data_directory)
+    folder = Path(config.data_directory)
     async with contextlib.AsyncExitStack() as stack:
         try:
-            stack.callback(_lock(directory).close)
-            signing_key = load_or_make(directory)
+            stack.callback(_lock(folder).close)
+            signing_key = load_or_make(folder)
             appservices = load_appservices(config.appservice_files, config.server_name)
-            database = await Database.open(directory / DATABASE_NAME, MIGRATIONS)
+            database = await Database.open(folder / DATABASE_NAME, MIGRATIONS)
         except (ConfigError, SchemaTooNew) as error:
             raise StartError(str(error)) from None
         except (OSError, sqlite3.Error) as error:
-            raise StartError(f"The data directory {directory} cannot be used: {error}.") from None
+            raise StartError(f"The data directory {folder} cannot be used: {error}.") from None
         stack.push_async_callback(database.close)
         rate_limiter = RateLimiter(clock, enabled=config.rate_limits)
         authentication = Authentication(database, appservices, clock)
@@ -133,6 +135,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
         device_keys = DeviceKeys(database)
+        appservice_client = AppServiceClient(await stack.enter_async_context(aiohttp.ClientSession()))
         services = Services(
             config=config,
             database=database,
@@ -143,7 +146,10 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             accounts=accounts,
             logins=logins,
             interactive_auth=InteractiveAuth(accounts, logins, clock),
+            nonces=Nonces(clock),
             appservices=appservices,
+            appservice_client=appservice_client,
+            queries=Queries(appservices, appservice_client, accounts, directory),
             profiles=profiles,
             directory=directory,
             filters=Filters(database),
@@ -158,10 +164,29 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         )
         for appservice in appservices:
             await accounts.ensure_sender(appservice)
+        await stack.enter_async_context(delivering(_deliveries(services), rooms.notifier))
         stack.push_async_callback(authentication.save_last_seen)
         saving = asyncio.create_task(_save_last_seen(authentication), name="save last seen")
         stack.push_async_callback(_cancel, saving)
         yield services
+
+
+def _deliveries(services: Services) -> list[Delivery]:
+    """One for each application service that has a URL."""
+    deliveries = []
+    for appservice in services.appservices:
+        if appservice.url is not None:
+            delivery = Delivery(
+                appservice,
+                services.appservice_client,
+                services.database,
+                services.rooms,
+                services.directory.aliases_of,
+                services.clock,
+            )
+            services.appservices.on_request(appservice.id, delivery.heard_from)
+            deliveries.append(delivery)
+    return deliveries
 
 
 class _MemberProfiles:

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from thingroom_homeserver.accounts.device_keys import DeviceKeys
     from thingroom_homeserver.accounts.directory import Directory
     from thingroom_homeserver.accounts.filters import Filters
+    from thingroom_homeserver.accounts.nonces import Nonces
     from thingroom_homeserver.accounts.presence import Presence
     from thingroom_homeserver.accounts.profiles import Profiles
     from thingroom_homeserver.accounts.receipts import Receipts
     from thingroom_homeserver.accounts.typing import Typing
+    from thingroom_homeserver.appservice_api.http_client import AppServiceClient
+    from thingroom_homeserver.appservice_api.queries import Queries
     from thingroom_homeserver.clock import Clock
     from thingroom_homeserver.config import HomeserverConfig
     from thingroom_homeserver.core.signing import SigningKey
@@ -45,7 +48,10 @@ class Services:
     accounts: Accounts
     logins: Logins
     interactive_auth: InteractiveAuth
+    nonces: Nonces
     appservices: AppServices
+    appservice_client: AppServiceClient
+    queries: Queries
     profiles: Profiles
     directory: Directory
     filters: Filters

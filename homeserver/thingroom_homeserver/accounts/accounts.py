@@ -233,8 +233,8 @@ class Accounts:
         await self._database.write(write)
 
     def search(self, term: str, limit: int) -> list[sqlite3.Row]:
-        """user_id, displayname (JSON text or NULL) of accounts that match."""
-        return self._database.read(lambda connection: storage.search_accounts(connection, term, limit))
+        """user_id, display_name, avatar_url (JSON text or NULL) of people that match."""
+        return self._database.read(lambda connection: storage.search_people(connection, term, limit))
 
 
 def why_unfit(password: str) -> Refused | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,20 @@ class AppServices:
     def __init__(self, appservices: Iterable[AppService] = ()) -> None:
         self._by_id = {appservice.id: appservice for appservice in appservices}
         self._by_token = {appservice.as_token_digest: appservice for appservice in self._by_id.values()}
+        self._listeners: dict[str, Callable[[], None]] = {}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[AppService]:
         return iter(self._by_id.values())
+
+    def on_request(self, appservice_id: str, listener: Callable[[], None]) -> None:
+        """Call `listener` for each request the application service makes; it must be quick."""
+        self._listeners[appservice_id] = listener
+
+    def heard_from(self, appservice_id: str) -> None:
+        """The application service made a request."""
+        listener = self._listeners.get(appservice_id)
+        if listener is not None:
+            listener()
 
     def find(self, appservice_id: str) -> AppService | None:
         return self._by_id.get(appservice_id)

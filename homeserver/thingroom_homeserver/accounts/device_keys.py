@@ -6,6 +6,7 @@ Source: client-server API, "End-to-End Encryption".
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -71,7 +72,7 @@ class DeviceKeys:
         """User id to device id to keys, of local users; an empty list of devices means all."""
         found: dict[str, dict[str, JsonObject]] = {}
         for user_id, device_ids in wanted.items():
-            rows = self._database.read(lambda connection, user_id=user_id: storage.device_keys_of(connection, user_id))
+            rows = self._database.read(partial(storage.device_keys_of, user_id=user_id))
             devices: dict[str, JsonObject] = {}
             for row in rows:
                 if device_ids and row["device_id"] not in device_ids:

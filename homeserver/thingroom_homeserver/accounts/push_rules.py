@@ -17,9 +17,8 @@ _TWO_MEMBERS: Rule = {"kind": "room_member_count", "is": "2"}
 
 def default_push_rules(user_id: str) -> dict[str, Any]:
     """The content of m.push_rules: `{"global": {kind: [rule, ...]}}`, highest priority first."""
-    return {
-        "global": {"override": _override(user_id), "content": [], "room": [], "sender": [], "underride": _underride()}
-    }
+    rules = {"override": _override(user_id), "content": [], "room": [], "sender": [], "underride": _underride()}
+    return {"global": rules}
 
 
 def _override(user_id: str) -> list[Rule]:

@@ -99,6 +99,7 @@ class Authentication:
         return requester
 
     def _as_appservice(self, appservice: AppService, request: Request, endpoint: Endpoint) -> Requester:
+        self._appservices.heard_from(appservice.id)
         user_id = request.query.get("user_id") or appservice.sender
         device_id = request.query.get("device_id") or None
         requester = self._ghosts.get((appservice.id, user_id, device_id))

@@ -15,10 +15,10 @@ class MatrixError(Exception):
     """An error response (client-server API, "Standard error response"). `extra` joins the JSON object."""
 
     def __init__(
-        self, status: int, errcode: str, error: str, *, headers: dict[str, str] | None = None, **extra: Any
+        self, http_status: int, errcode: str, error: str, *, headers: dict[str, str] | None = None, **extra: Any
     ) -> None:
-        super().__init__(f"{status} {errcode}: {error}")
-        self.status = status
+        super().__init__(f"{http_status} {errcode}: {error}")
+        self.status = http_status
         self.errcode = errcode
         self.error = error
         self.headers = headers or {}

@@ -44,13 +44,18 @@ def mark_deactivated(transaction: Transaction, user_id: str) -> None:
     transaction.execute("UPDATE accounts SET deactivated = 1, password_hash = NULL WHERE user_id = ?", (user_id,))
 
 
-def search_accounts(connection: Reader, term: str, limit: int) -> list[sqlite3.Row]:
-    """user_id, displayname (JSON text or NULL) of active accounts whose id or name contains `term`, ignoring case."""
+def search_people(connection: Reader, term: str, limit: int) -> list[sqlite3.Row]:
+    """user_id, display_name, avatar_url (JSON text or NULL) of people whose id or name contains `term`, ignoring case.
+
+    People: active accounts that no application service made.
+    """
     pattern = "%" + term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     return connection.execute(
-        "SELECT accounts.user_id AS user_id, profiles.value AS displayname FROM accounts"
-        " LEFT JOIN profiles ON profiles.user_id = accounts.user_id AND profiles.field = 'displayname'"
-        " WHERE deactivated = 0 AND (accounts.user_id LIKE ? ESCAPE '\\' OR profiles.value LIKE ? ESCAPE '\\')"
+        "SELECT accounts.user_id AS user_id, names.value AS display_name, avatars.value AS avatar_url FROM accounts"
+        " LEFT JOIN profiles AS names ON names.user_id = accounts.user_id AND names.field = 'displayname'"
+        " LEFT JOIN profiles AS avatars ON avatars.user_id = accounts.user_id AND avatars.field = 'avatar_url'"
+        " WHERE deactivated = 0 AND appservice_id IS NULL"
+        " AND (accounts.user_id LIKE ? ESCAPE '\\' OR names.value LIKE ? ESCAPE '\\')"
         " ORDER BY accounts.user_id LIMIT ?",
         (pattern, pattern, limit),
     ).fetchall()

@@ -53,7 +53,8 @@ def add_one_time_keys(
 
 def count_one_time_keys(connection: Reader, user_id: str, device_id: str) -> dict[str, int]:
     rows = connection.execute(
-        "SELECT algorithm, COUNT(*) AS number FROM one_time_keys WHERE user_id = ? AND device_id = ? GROUP BY algorithm",
+        "SELECT algorithm, COUNT(*) AS number FROM one_time_keys WHERE user_id = ? AND device_id = ?"
+        " GROUP BY algorithm",
         (user_id, device_id),
     )
     return {row["algorithm"]: row["number"] for row in rows}

@@ -1,0 +1,19 @@
+"""GET /_matrix/client/versions: what of the specification clients may count on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.services import Services
+
+VERSIONS = ["r0.6.1", *(f"v1.{minor}" for minor in range(1, 18))]
+
+
+async def get_versions(request: Request, services: Services) -> dict[str, Any]:
+    return {"versions": VERSIONS, "unstable_features": {}}
+
+
+ENDPOINTS = (Endpoint("GET", ("/_matrix/client/versions",), get_versions, auth=Auth.NONE),)
