@@ -120,31 +120,35 @@ class Gateway:
     outbox: Outbox
     mqtt: MqttLink | None
     coap: CoapLink | None
-    stop: asyncio.Event
 
 
 async def serve(config: GatewayConfig, events: EventsOut) -> None:
     """Run until SIGTERM, SIGINT or the control command "stop"."""
-    async with running(config, events) as gateway:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, gateway.stop.set)
-        await gateway.stop.wait()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config, events, stop):
+        await stop.wait()
         logger.info("stopping")
 
 
 @contextlib.asynccontextmanager
-async def running(config: GatewayConfig, events: EventsOut) -> AsyncIterator[Gateway]:
-    """Start everything, and stop it at the end. A part that dies of a bug ends the gateway with its exception."""
+async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event) -> AsyncIterator[Gateway]:
+    """Start everything, and stop it at the end. A part that dies of a bug ends the gateway with its exception.
+
+    `stop` is set by the control command "stop"; whoever holds the gateway waits for it.
+    """
     registration = load_registration(Path(config.registration_file))
-    stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         core = await stack.enter_async_context(opened_core(config))
         database, registry = core.database, core.registry
         home = Home(config.server_name, config.home_name, config.owner)
-        client = AppserviceClient(config.homeserver_url, registration.as_token)
+        client = AppserviceClient(config.homeserver_url, registration.as_token, config.homeserver.timeout_seconds)
         stack.push_async_callback(client.close)
-        outbox = Outbox(database, client, Rooms(database, client, home), registry, home, now_ms)
+        outbox = Outbox(
+            database, client, Rooms(database, client, home), registry, home, now_ms, config.homeserver.retry_seconds
+        )
         batch = config.batch
         batching = Batching(
             database, registry, Limits(batch.seconds, batch.envelopes, batch.bytes), now_ms, outbox.kick
@@ -201,7 +205,7 @@ async def running(config: GatewayConfig, events: EventsOut) -> AsyncIterator[Gat
             if mqtt is None:
                 screen.ready()
             try:
-                yield Gateway(core, ingest, batching, outbox, mqtt, coap, stop)
+                yield Gateway(core, ingest, batching, outbox, mqtt, coap)
             finally:
                 for task in tasks:
                     task.cancel()

@@ -15,7 +15,6 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-TIMEOUT_SECONDS: Final = 30.0
 MAX_ANSWER: Final = 1_000_000
 _CLIENT: Final = "/_matrix/client/v3"
 
@@ -53,7 +52,7 @@ Answer = Done | Later | Refused
 class AppserviceClient:
     """One HTTP session with the homeserver."""
 
-    def __init__(self, url: str, as_token: str, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str, as_token: str, timeout: float) -> None:
         self._url = url.rstrip("/")
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {as_token}"}, timeout=aiohttp.ClientTimeout(total=timeout)

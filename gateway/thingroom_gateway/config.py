@@ -68,6 +68,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = 30
 
 
+class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    timeout_seconds: Annotated[Seconds, Meta(description="How long a request may take.")] = 30.0
+    retry_seconds: Annotated[
+        tuple[Seconds, ...],
+        Meta(min_length=1, description="Pauses between tries while the homeserver is away; the last one repeats."),
+    ] = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
+
+
 class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seconds: Annotated[Seconds, Meta(description="How long readings gather before they become one event.")] = 2.0
     envelopes: Annotated[Positive, Meta(le=100, description="Envelopes in one event at most.")] = 100
@@ -90,6 +98,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     mqtt: MqttConfig = MqttConfig()
     coap: CoapConfig = CoapConfig()
     appservice: AppserviceConfig = AppserviceConfig()
+    homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
     limits: Limits = Limits()
 

@@ -14,7 +14,7 @@ from thingroom_gateway.gateway_keys import GatewayKeys
 from thingroom_gateway.matrix_event import DEVICE_TYPE, device_content
 from thingroom_gateway.profiles import Profile
 from thingroom_gateway.storage import outbox
-from thingroom_gateway.storage.devices import DeviceRow, insert_device, set_status
+from thingroom_gateway.storage.devices import DeviceRow, insert_device, set_agreement, set_status
 from thingroom_wire.keys import cose_key_ed25519, key_id
 
 MAX_NAME = 64
@@ -121,14 +121,15 @@ class Enrolment:
             if before is None:
                 stored = insert_device(transaction, row)
                 outbox.add(transaction, self._state(stored))
-                return stored
-            transaction.execute(
-                "UPDATE devices SET agreement_key = ?, downlink_key = ? WHERE id = ?",
-                (row.agreement_key, row.downlink_key, row.id),
-            )
-            return row
+            else:
+                stored = row
+                set_agreement(transaction, row)
+            # At the commit, not after it: the outbox may meet the new row before this task runs again.
+            transaction.after_commit(lambda: self._put(stored))
+            return stored
 
-        device = self._registry.put(await self._database.write(write))
+        stored = await self._database.write(write)
+        device = self._registry.by_id(stored.id)
         self._tell(device)
         return Enrolled(device, fresh=before is None)
 
@@ -142,11 +143,15 @@ class Enrolment:
         def write(transaction: Transaction) -> None:
             set_status(transaction, row.id, REVOKED)
             outbox.add(transaction, self._state(row))
+            transaction.after_commit(lambda: self._put(row))
 
         await self._database.write(write)
-        revoked = self._registry.put(row)
+        revoked = self._registry.by_id(row.id)
         self._tell(revoked)
         return revoked
+
+    def _put(self, row: DeviceRow) -> None:
+        self._registry.put(row)
 
     def _state(self, row: DeviceRow) -> outbox.NewRow:
         content = device_content(cose_key_ed25519(row.device_key), row.profile, row.name, row.status)

@@ -25,7 +25,6 @@ from thingroom_gateway.storage.outbox import OutboxRow
 logger = logging.getLogger(__name__)
 
 PLACES_AT_ONCE = 8
-BACK_OFF = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 # Answers whose rows are still to be deleted, per place; a crash sends them again under the same transaction ids.
 UNMARKED = 4
 
@@ -56,7 +55,7 @@ class Outbox:
         registry: Registry,
         home: Home,
         now_ms: Callable[[], int],
-        back_off: tuple[float, ...] = BACK_OFF,
+        back_off: tuple[float, ...],
     ) -> None:
         self._database = database
         self._client = client

@@ -9,6 +9,7 @@ import pytest
 from tests.gateway.brokers import Mosquitto, mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import make_config
+
 from thingroom_gateway.config import GatewayConfig
 
 

@@ -14,8 +14,16 @@ import nacl.bindings
 from nacl.signing import SigningKey
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, free_port
 from tests.gateway.fake_homeserver import AS_TOKEN, HS_TOKEN, SERVER
+
 from thingroom_gateway import app
-from thingroom_gateway.config import AppserviceConfig, BatchConfig, CoapConfig, GatewayConfig, MqttConfig
+from thingroom_gateway.config import (
+    AppserviceConfig,
+    BatchConfig,
+    CoapConfig,
+    GatewayConfig,
+    HomeserverConfig,
+    MqttConfig,
+)
 from thingroom_gateway.enrolment import Candidate, Enrolled
 from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.registration import make_registration
@@ -135,6 +143,7 @@ def make_config(directory: Path, homeserver_url: str, broker: Mosquitto | None =
         coap=CoapConfig(port=free_port(socket.SOCK_DGRAM)),
         appservice=AppserviceConfig(port=free_port()),
         batch=BatchConfig(seconds=0.1),
+        homeserver=HomeserverConfig(retry_seconds=(0.05, 0.1, 0.2)),
     )
 
 
@@ -163,7 +172,7 @@ async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> 
 @contextlib.asynccontextmanager
 async def gateway(config: GatewayConfig, *things: Thing) -> AsyncIterator[app.Gateway]:
     """A gateway in this process, `things` enrolled, its MQTT link up where it has one."""
-    async with app.running(config, EventsOut(None)) as running:
+    async with app.running(config, EventsOut(None), asyncio.Event()) as running:
         for thing in things:
             enrolled = await running.core.enrolment.enrol(thing.candidate)
             assert isinstance(enrolled, Enrolled), enrolled

@@ -10,6 +10,7 @@ from aiocoap import Code, Message
 from aiocoap.optiontypes import BlockOption
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway
+
 from thingroom_gateway.app import Gateway
 from thingroom_gateway.config import GatewayConfig
 from thingroom_gateway.links.coap import MAX_ASSEMBLIES, Assemblies, Partial, Whole
@@ -178,9 +179,11 @@ async def test_block_wise_is_bounded(config: GatewayConfig) -> None:
 
 
 def _long_pack() -> bytes:
-    return encode_pack("urn:dev:mac:0224befffe804ff1_", 1_770_000_000_000, [
-        Record("temperature", "Cel", 20 + i % 3, -i * 1000) for i in range(100)
-    ])
+    return encode_pack(
+        "urn:dev:mac:0224befffe804ff1_",
+        1_770_000_000_000,
+        [Record("temperature", "Cel", 20 + i % 3, -i * 1000) for i in range(100)],
+    )
 
 
 async def test_well_known_core_lists_the_doors(config: GatewayConfig) -> None:

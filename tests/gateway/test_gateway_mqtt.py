@@ -12,6 +12,7 @@ import pytest
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config
+
 from thingroom_gateway.app import Gateway
 from thingroom_wire.downlink import parse_answer
 from thingroom_wire.keys import pairing_keys

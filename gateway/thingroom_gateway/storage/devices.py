@@ -70,3 +70,11 @@ def insert_device(transaction: Transaction, device: DeviceRow) -> DeviceRow:
 
 def set_status(transaction: Transaction, device: int, status: str) -> None:
     transaction.execute("UPDATE devices SET status = ? WHERE id = ?", (status, device))
+
+
+def set_agreement(transaction: Transaction, device: DeviceRow) -> None:
+    """The device's new agreement key and what follows from it."""
+    transaction.execute(
+        "UPDATE devices SET agreement_key = ?, downlink_key = ? WHERE id = ?",
+        (device.agreement_key, device.downlink_key, device.id),
+    )
