@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench.measure import describe, machine, save
+from bench.measure import console, describe, machine, save
 from bench.targets import Standing, standings
 
 PARTS = ("signing", "ingest", "homeserver", "end_to_end")
@@ -26,12 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
 
-    console = Console()
+    out = console()
     facts = machine()
     figures: dict[str, float] = {}
     failed: list[str] = []
     for number, name in enumerate(names, 1):
-        console.rule(f"{number} of {len(names)}: {name}")
+        out.rule(f"{number} of {len(names)}: {name}")
         began = time.monotonic()
         try:
             answer = importlib.import_module(f"bench.{name}").main()
@@ -40,16 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed.append(name)
             continue
         figures |= _numbers(name, answer)
-        console.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)
+        out.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)
 
-    console.rule("targets")
+    out.rule("targets")
     results = standings(figures)
-    _print(console, results)
-    console.print(describe(facts), highlight=False)
+    _print(out, results)
+    out.print(describe(facts), highlight=False)
     path = save("summary", {"machine": facts, "figures": figures, "targets": [_plain(result) for result in results]})
-    console.print(f"written to {path.parent}", highlight=False)
+    out.print(f"written to {path.parent}", highlight=False)
     if failed:
-        console.print(f"failed: {', '.join(failed)}", style="bold red")
+        out.print(f"failed: {', '.join(failed)}", style="bold red")
     return 1 if failed else 0
 
 
@@ -59,7 +59,7 @@ def _numbers(name: str, answer: object) -> dict[str, float]:
     return {f"{name}.{key}": float(value) for key, value in answer.items() if isinstance(value, (int, float))}
 
 
-def _print(console: Console, results: list[Standing]) -> None:
+def _print(out: Console, results: list[Standing]) -> None:
     table = Table(title="Targets", title_justify="left")
     for heading, justify in (("what", "left"), ("target", "right"), ("measured", "right"), ("stands", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def _print(console: Console, results: list[Standing]) -> None:
             result.in_words(),
             style=style,
         )
-    console.print(table)
+    out.print(table)
 
 
 def _plain(result: Standing) -> dict[str, object]:

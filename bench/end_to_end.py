@@ -20,14 +20,13 @@ from typing import Any
 import aiomqtt
 import nacl.bindings
 from nacl.signing import VerifyKey
-from rich.console import Console
 from rich.table import Table
 from tests.flows.gateway_stack import Device, Gateway, Mosquitto, running_gateway, running_mosquitto
 from tests.synapse_peer.server import free_port
 
 from bench import servers
 from bench.matrix_client import MatrixClient, new_session
-from bench.measure import describe, machine, progress, quantile, resident_megabytes, save
+from bench.measure import console, describe, machine, progress, quantile, resident_megabytes, save
 from bench.mqtt_publisher import Publisher, publish_packets
 from thingroom_gateway.matrix_event import READINGS_TYPE, unpadded
 from thingroom_gateway.registration import write_registration
@@ -318,9 +317,9 @@ def _print(facts: dict[str, Any], figures: dict[str, float]) -> None:
         table.add_column(justify=justify)
     for title, key, scale, unit in rows:
         table.add_row(title, f"{figures[key] * scale:,.1f}", unit)
-    console = Console()
-    console.print(table)
-    console.print(
+    out = console()
+    out.print(table)
+    out.print(
         f"{DEVICES} devices, {ROUNDS} rounds of {ENVELOPES} envelopes, medians; {WAKE_UPS} wake-ups. {describe(facts)}",
         highlight=False,
     )

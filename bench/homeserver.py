@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from rich.console import Console
 from rich.table import Table
 
 from bench import servers
 from bench.matrix_client import MatrixClient, new_session
-from bench.measure import describe, machine, progress, quantile, resident_megabytes, save
+from bench.measure import console, describe, machine, processor_seconds, progress, quantile, resident_megabytes, save
 
 ROUNDS = 3
 CLIENTS = 20
@@ -48,6 +47,8 @@ class Round:
     memory_after_load: float = 0.0
     sends_sequential: float = 0.0
     sends_concurrent: float = 0.0
+    processor_sequential: float = 0.0
+    processor_concurrent: float = 0.0
     room_creation: float = 0.0
     login: float = 0.0
     wake_ups: list[float] = field(default_factory=list)
@@ -81,6 +82,15 @@ ROWS = (
     Row("memory_after_load", "memory after the load below", "MB", 1, False, _median("memory_after_load")),
     Row("sends_sequential", "sends, one client", "/s", 1, True, _median("sends_sequential")),
     Row("sends_concurrent", f"sends, {CLIENTS} clients in one room", "/s", 1, True, _median("sends_concurrent")),
+    Row("processor_sequential", "processor time a send, one client", "ms", 1e3, False, _median("processor_sequential")),
+    Row(
+        "processor_concurrent",
+        f"processor time a send, {CLIENTS} clients",
+        "ms",
+        1000,
+        False,
+        _median("processor_concurrent"),
+    ),
     Row("wake_up_p50", "send to waiting /sync, p50", "ms", 1000, False, _wake_up(0.50)),
     Row("wake_up_p99", "send to waiting /sync, p99", "ms", 1000, False, _wake_up(0.99)),
     Row("room_creation", "createRoom", "ms", 1000, False, _median("room_creation")),
@@ -94,7 +104,7 @@ def main() -> dict[str, float]:
     rounds = asyncio.run(_all_rounds())
     figures = _figures(rounds)
     save("homeserver", {"machine": facts, "figures": figures, "rounds": _plain(rounds)})
-    _print(facts, figures, len(rounds["ours"]))
+    _print(facts, figures, rounds)
     return figures
 
 
@@ -130,12 +140,12 @@ async def _one_round(server: servers.Running, users: list[MatrixClient], where: 
     result.memory_idle = resident_megabytes(server.pid)
     async with new_session() as session:
         waiter, *clients = (user.at(session, server.base_url) for user in users)
-        await _load(result, waiter, clients, where)
+        await _load(result, server.pid, waiter, clients, where)
     result.memory_after_load = resident_megabytes(server.pid)
     return result
 
 
-async def _load(result: Round, waiter: MatrixClient, clients: list[MatrixClient], where: str) -> None:
+async def _load(result: Round, pid: int, waiter: MatrixClient, clients: list[MatrixClient], where: str) -> None:
     sender = clients[0]
     progress(f"{where}: logins and rooms")
     again = MatrixClient(sender.session, sender.base_url)
@@ -146,13 +156,13 @@ async def _load(result: Round, waiter: MatrixClient, clients: list[MatrixClient]
     room = await sender.create_room()
     for number in range(WARM_UP_SENDS):
         await sender.send(room, f"warm-up {number}")
-    result.sends_sequential = await _sends_per_second([sender], room)
+    result.sends_sequential, result.processor_sequential = await _sends([sender], room, pid)
 
     progress(f"{where}: sends, {CLIENTS} clients")
     room = await sender.create_room()
     for client in clients[1:]:
         await client.join(room)
-    result.sends_concurrent = await _sends_per_second(clients, room)
+    result.sends_concurrent, result.processor_concurrent = await _sends(clients, room, pid)
 
     progress(f"{where}: wake-ups")
     room = await sender.create_room()
@@ -169,9 +179,12 @@ async def _median_time(action: Callable[[], Awaitable[Any]]) -> float:
     return statistics.median(times)
 
 
-async def _sends_per_second(clients: list[MatrixClient], room: str) -> float:
-    """Each client sends one message after the other until the time is over; what was begun is counted."""
-    began = time.perf_counter()
+async def _sends(clients: list[MatrixClient], room: str, pid: int) -> tuple[float, float]:
+    """Each client sends one message after the other until the time is over; what was begun is counted.
+
+    Returns sends per second, and the server's processor seconds a send.
+    """
+    taken, began = processor_seconds(pid), time.perf_counter()
 
     async def one(client: MatrixClient) -> int:
         count = 0
@@ -181,7 +194,8 @@ async def _sends_per_second(clients: list[MatrixClient], room: str) -> float:
         return count
 
     counts = await asyncio.gather(*(one(client) for client in clients))
-    return sum(counts) / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return sum(counts) / seconds, (processor_seconds(pid) - taken) / sum(counts)
 
 
 async def wake_ups(sender: MatrixClient, waiter: MatrixClient, room: str) -> list[float]:
@@ -215,24 +229,36 @@ def _figures(rounds: dict[str, list[Round]]) -> dict[str, float]:
         ours, theirs = row.pick(rounds["ours"]), row.pick(rounds["synapse"])
         figures[f"{row.name}.ours"] = ours
         figures[f"{row.name}.synapse"] = theirs
-        figures[f"{row.name}.ratio"] = ours / theirs if row.more_is_better else theirs / ours
+        figures[f"{row.name}.ratio"] = _ratio(row, ours, theirs)
     return figures
 
 
-def _print(facts: dict[str, Any], figures: dict[str, float], rounds: int) -> None:
+def _spread(row: Row, rounds: dict[str, list[Round]]) -> str:
+    """The ratio of each pair of neighbouring rounds: how far the machine's other work moved the figures."""
+    pairs = zip(rounds["ours"], rounds["synapse"], strict=True)
+    return "  ".join(f"{_ratio(row, row.pick([ours]), row.pick([theirs])):.1f}" for ours, theirs in pairs)
+
+
+def _ratio(row: Row, ours: float, theirs: float) -> float:
+    return ours / theirs if row.more_is_better else theirs / ours
+
+
+def _print(facts: dict[str, Any], figures: dict[str, float], rounds: dict[str, list[Round]]) -> None:
     table = Table(title="Our homeserver beside Synapse", title_justify="left")
     table.add_column("")
-    for heading in ("ours", "Synapse", "", "better by"):
+    for heading in ("ours", "Synapse", "", "better by", "round by round"):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in ROWS:
         ours, theirs = figures[f"{row.name}.ours"] * row.scale, figures[f"{row.name}.synapse"] * row.scale
-        table.add_row(row.title, f"{ours:.2f}", f"{theirs:.2f}", row.unit, f"{figures[f'{row.name}.ratio']:.1f}x")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{rounds} rounds each, alternating; medians (p50 and p99 over the samples of all rounds). {describe(facts)}",
+        ratio = f"{figures[f'{row.name}.ratio']:.1f}x"
+        table.add_row(row.title, f"{ours:,.2f}", f"{theirs:,.2f}", row.unit, ratio, _spread(row, rounds))
+    out = console()
+    out.print(table)
+    out.print(
+        f"{len(rounds['ours'])} rounds each, alternating; medians (p50 and p99 over the samples of all rounds).",
         highlight=False,
     )
+    out.print(describe(facts), highlight=False)
 
 
 def _plain(rounds: dict[str, list[Round]]) -> dict[str, list[dict[str, Any]]]:

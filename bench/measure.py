@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.console import Console
 
 RESULTS = Path(__file__).parent.parent / "bench_results"
 
@@ -32,6 +33,18 @@ def resident_megabytes(pid: int) -> float:
     """Resident memory of a process and its children, in units of 10^6 bytes."""
     process = psutil.Process(pid)
     return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))) / 1e6
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time that a process has taken so far: unlike the wall clock, hardly touched by its neighbours."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def console() -> Console:
+    """For the tables: at least 110 columns where the output is no terminal, so that rows stay on one line."""
+    found = Console()
+    return found if found.is_terminal else Console(width=max(110, found.width))
 
 
 def machine() -> dict[str, Any]:
