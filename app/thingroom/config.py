@@ -113,6 +113,7 @@ def settle(config: ThingroomConfig, paths: Paths) -> ThingroomConfig:
         config.homeserver,
         data_directory=str(paths.homeserver),
         appservice_files=(*config.homeserver.appservice_files, str(paths.registration)),
+        registration=_registration(config.homeserver),
         registration_shared_secret=config.homeserver.registration_shared_secret or _secret(paths.shared_secret),
     )
     check_config(homeserver)
@@ -150,6 +151,11 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _registration(homeserver: HomeserverConfig) -> Literal["open", "shared_secret"]:
+    """Closed to the world, but not to us, who make the owner's account with the secret."""
+    return "open" if homeserver.registration == "open" else "shared_secret"
 
 
 def _own_broker(config: ThingroomConfig, paths: Paths) -> MqttConfig:

@@ -14,12 +14,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from rich.console import Console
-from thingroom_gateway.registration import ensure_registration
 
-from thingroom.broker import broker_program
+from thingroom.broker import broker_name, broker_program
 from thingroom.config import Paths, ThingroomConfig, base_url, read_or_write, settle, write_programs_file
 from thingroom.demo import NODES, node_program
 from thingroom.owner import Owner, OwnerError, accept_invites, ensure_owner
@@ -27,6 +27,7 @@ from thingroom.screen import Screen
 from thingroom.supervisor import Program, Supervisor
 from thingroom_common.config_file import ConfigError
 from thingroom_gateway import control
+from thingroom_gateway.registration import SENDER_LOCALPART, write_registration
 from thingroom_homeserver.config import listener_address
 
 READY_SECONDS = 60.0
@@ -61,13 +62,15 @@ async def run(data: Path, config_file: Path | None, demo: bool, console: Console
 async def _until_stopped(runner: _Run, demo: bool, stop: asyncio.Event) -> None:
     stopped = asyncio.create_task(stop.wait())
     work = asyncio.create_task(runner.work(demo))
-    done, _ = await asyncio.wait({stopped, work, runner.supervisor.hopeless}, return_when=asyncio.FIRST_COMPLETED)
+    hopeless = runner.supervisor.hopeless
+    futures: set[asyncio.Future[Any]] = {stopped, work, hopeless}
+    done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     for task in (stopped, work):
         task.cancel()
     with suppress(asyncio.CancelledError):
         await work
-    if runner.supervisor.hopeless in done:
-        ended = runner.supervisor.hopeless.result()
+    if hopeless in done:
+        ended = hopeless.result()
         raise StartError(f"the {ended.name} cannot run: {ended.last_words or 'it gave no reason'}")
 
 
@@ -79,6 +82,7 @@ class _Run:
         self._paths = paths
         self._screen = screen
         self._gateway_ready = asyncio.Event()
+        self._broker: Program | None = None
         self.supervisor = supervisor
 
     async def work(self, demo: bool) -> None:
@@ -86,30 +90,30 @@ class _Run:
         began = time.monotonic()
         self._refuse_taken_ports()
         gateway = self._config.gateway
-        ensure_registration(
-            self._paths.registration,
-            server_name=gateway.server_name,
-            url=f"http://{gateway.appservice.host}:{gateway.appservice.port}",
-        )
+        appservice_url = f"http://{gateway.appservice.host}:{gateway.appservice.port}"
+        write_registration(self._paths.registration, gateway.server_name, appservice_url)
         write_programs_file(self._config, self._paths)
+        self._broker = broker_program(self._config, self._paths)
         url = base_url(self._config.homeserver)
         async with aiohttp.ClientSession() as session:
             await self._start_programs(session, url)
             secret = self._config.homeserver.registration_shared_secret
             owner = await ensure_owner(session, url, self._config.run.owner, secret, self._paths.owner)
-            async with asyncio.TaskGroup() as tasks:
-                bot = f"@thingroom:{gateway.server_name}"
-                tasks.create_task(accept_invites(session, url, owner, bot))
+            bot = f"@{SENDER_LOCALPART}:{gateway.server_name}"
+            accepting = asyncio.create_task(accept_invites(session, url, owner, bot))
+            try:
                 await self._wait_for_gateway()
                 if demo:
                     await self._start_demo()
                 self._show(url, owner, time.monotonic() - began)
+                await accepting
+            finally:
+                accepting.cancel()
 
     async def _start_programs(self, session: aiohttp.ClientSession, url: str) -> None:
         await self.supervisor.start(self._python_program("homeserver", "thingroom_homeserver"))
-        broker = broker_program(self._config, self._paths)
-        if broker is not None:
-            await self.supervisor.start(broker)
+        if self._broker is not None:
+            await self.supervisor.start(self._broker)
         await _wait_for_homeserver(session, url)
         await self.supervisor.start(self._python_program("gateway", "thingroom_gateway"))
 
@@ -138,14 +142,20 @@ class _Run:
             raise StartError(f"the gateway is not ready; see {self._paths.logs / 'gateway.log'}") from None
 
     async def _start_demo(self) -> None:
-        socket_path = self._paths.gateway / control.SOCKET_NAME
-        known = {device["name"] for device in (await control.ask(socket_path, {"command": "devices"}))["devices"]}
+        answer = await self._ask_gateway({"command": "devices"})
+        known = {device["name"] for device in answer["devices"]}
         code = None
         if not {node.name for node in NODES} <= known:
-            answer = await control.ask(socket_path, {"command": "open_pairing", "minutes": PAIRING_MINUTES})
+            answer = await self._ask_gateway({"command": "open_pairing", "minutes": PAIRING_MINUTES})
             code = answer["code"]
         for node in NODES:
             await self.supervisor.start(node_program(node, self._config, self._paths, code))
+
+    async def _ask_gateway(self, command: dict[str, Any]) -> dict[str, Any]:
+        answer = await asyncio.to_thread(control.ask, self._paths.gateway, command)
+        if not answer["ok"]:
+            raise StartError(f"the gateway says: {answer['error']}")
+        return answer
 
     def _show(self, url: str, owner: Owner, seconds: float) -> None:
         mqtt, coap = self._config.gateway.mqtt, self._config.gateway.coap
@@ -155,7 +165,8 @@ class _Run:
             ("Password", owner.password),
             (
                 "Boards reach us at",
-                f"MQTT {mqtt.host}:{mqtt.port}" + (f", CoAP {coap.host}:{coap.port}" if coap.enabled else ""),
+                f"MQTT {mqtt.host}:{mqtt.port} ({broker_name(self._broker)})"
+                + (f", CoAP {coap.host}:{coap.port}" if coap.enabled else ""),
             ),
             ("Data", str(self._paths.data)),
             ("Started in", f"{seconds:.1f} s; Ctrl-C stops everything"),

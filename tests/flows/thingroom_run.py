@@ -1,0 +1,102 @@
+"""Start `thingroom run` as a person does, as a process, and watch what it prints; for the flow tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """A port of loopback that nothing listened on a moment ago."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """A `thingroom run` process with ports of its own. Use as an async context manager."""
+
+    def __init__(self, data: Path, *, demo: bool = True, broker: str = "mosquitto") -> None:
+        self.data = data
+        self.demo = demo
+        self.lines: list[str] = []
+        self.homeserver_port, self.broker_port, appservice = free_port(), free_port(), free_port()
+        self.coap_port = free_port(socket.SOCK_DGRAM)
+        self.url = f"http://127.0.0.1:{self.homeserver_port}"
+        data.mkdir(exist_ok=True)
+        (data / "thingroom.toml").write_text(
+            f'[run]\nbroker = "{broker}"\nbroker_port = {self.broker_port}\n'
+            f'[homeserver]\nlisteners = ["127.0.0.1:{self.homeserver_port}"]\n'
+            f"[gateway.coap]\nport = {self.coap_port}\n[gateway.appservice]\nport = {appservice}\n"
+        )
+
+    async def __aenter__(self) -> Running:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the command; returns at once."""
+        command = [sys.executable, "-m", "thingroom", "run", "--data", str(self.data)]
+        self.process = await asyncio.create_subprocess_exec(
+            *command,
+            *(["--demo"] if self.demo else []),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._reader = asyncio.create_task(self._read())
+
+    async def stop(self) -> int:
+        """Ctrl-C; returns the exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGINT)
+        code = await asyncio.wait_for(self.process.wait(), 40)
+        await self._reader
+        return code
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(line.decode().rstrip("\n"))
+
+    async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+        """Wait for `condition`; fails with what was printed and logged."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            ended = self.process.returncode is not None
+            assert not ended and time.monotonic() < deadline, self.story()
+            await asyncio.sleep(0.05)
+
+    async def until_printed(self, text: str, seconds: float = 60) -> None:
+        """Wait until a line with `text` was printed."""
+        await self.until(lambda: any(text in line for line in self.lines), seconds)
+
+    def story(self) -> str:
+        """Everything that was printed and the ends of the logs."""
+        logs = [
+            f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            for log in sorted((self.data / "logs").glob("*.log"))
+        ]
+        return "\n".join([*self.lines[-40:], *logs])
+
+    def owner(self) -> tuple[str, str]:
+        """User id and password."""
+        owner = json.loads((self.data / "run" / "owner.json").read_text())
+        return owner["user_id"], owner["password"]
+
+    def process_of(self, word: str) -> psutil.Process:
+        """The child process whose command line has `word`."""
+        for child in psutil.Process(self.process.pid).children():
+            if any(word in part for part in child.cmdline()):
+                return child
+        raise AssertionError(f"no child process with {word} among its words\n{self.story()}")
