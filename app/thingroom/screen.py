@@ -28,7 +28,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """One plain line."""
-        self._console.print(escape(text))
+        self._console.print(escape(text), soft_wrap=True)
 
     def started(self, rows: list[tuple[str, str]]) -> None:
         """The addresses and sign-in details, label beside value."""

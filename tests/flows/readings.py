@@ -70,9 +70,10 @@ async def timeline(client: AsyncClient, room_id: str) -> list[dict[str, Any]]:
     """Every event of a room, oldest first, by paginating back from the end."""
     events: list[dict[str, Any]] = []
     path = f"/_matrix/client/v3/rooms/{quote(room_id)}/messages?dir=b&limit=100"
+    headers = {"Authorization": f"Bearer {client.access_token}"}
     start = ""
     while True:
-        response = await client.send("GET", path + start, {"Authorization": f"Bearer {client.access_token}"})
+        response = await client.send("GET", path + start, headers=headers)
         answer = await response.json()
         assert response.status == 200, answer
         events.extend(answer["chunk"])
