@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import aiomqtt
@@ -95,6 +96,10 @@ class Node:
                 self.acknowledged.update(range(first, last + 1))
 
 
+def _got_to(node: Node, sending: asyncio.Task[None], number: int) -> bool:
+    return len(node.acknowledged) >= number or sending.done()
+
+
 def in_database(config: GatewayConfig) -> set[int]:
     """Sequences in the ledger, checked against the stored envelopes."""
     with contextlib.closing(sqlite3.connect(config.directory / "gateway.sqlite")) as connection:
@@ -122,7 +127,7 @@ async def test_nothing_acknowledged_is_lost(
             async with process(config_file, config) as running:
                 if sending is None:
                     sending = asyncio.create_task(node.run())
-                await eventually(lambda at=kill_at: len(node.acknowledged) >= at or sending.done(), 30)  # type: ignore[misc,union-attr]
+                await eventually(partial(_got_to, node, sending, kill_at), 30)
                 running.kill()
                 await running.wait()
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""MQTT with a real Mosquitto, versions 5 and 3.1.1: readings, answers, refusals, limits, back-pressure, broker users."""
+"""MQTT with a real Mosquitto, versions 5 and 3.1.1: readings, answers, refusals, limits, back-pressure, users."""
 
 from __future__ import annotations
 

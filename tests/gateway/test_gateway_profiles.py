@@ -1,0 +1,203 @@
+"""Every profile's worked examples, the schema's refusals, exact decimals, and when a device speaks up."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from thingroom_gateway.notices import Said, worth_a_notice
+from thingroom_gateway.observation import Observation, Unusable, describe, observe
+from thingroom_gateway.profiles import (
+    ExampleFile,
+    Profile,
+    ProfileError,
+    load_profiles,
+    parse_profile,
+    profile_directory,
+)
+from thingroom_gateway.values import decimal_text, shown
+from thingroom_wire.cbor import Decimal as WireDecimal
+from thingroom_wire.senml import Record, decode_pack
+
+PROFILES = load_profiles()
+EXAMPLES = [(profile, example) for profile in PROFILES.values() for example in profile.examples]
+CLIMATE = PROFILES["climate"]
+NOW = 1_770_000_000_000
+
+
+@pytest.mark.parametrize(("profile", "example"), EXAMPLES, ids=[f"{p.name}: {e.about}" for p, e in EXAMPLES])
+def test_worked_example(profile: Profile, example: ExampleFile) -> None:
+    pack = decode_pack(bytes.fromhex(example.payload))
+    observed = observe(profile, pack.records, NOW, 0, 12)
+    if example.refused:
+        assert observed == Unusable(example.refused)
+        return
+    assert isinstance(observed, Observation)
+    readings = json.loads(f"[{observed.readings}]")
+    assert [(r["name"], r["value"], r.get("unit", "")) for r in readings] == [
+        (r.name, r.value, r.unit) for r in example.readings
+    ]
+    assert describe(profile, observed.latest) == example.text
+    assert all(r["sequence"] == 12 for r in readings)
+    assert max(r["ts"] for r in readings) == observed.ts
+
+
+def test_every_profile_shows_a_good_and_a_refused_example() -> None:
+    for profile in PROFILES.values():
+        assert any(example.refused for example in profile.examples), profile.name
+        assert any(not example.refused for example in profile.examples), profile.name
+
+
+def test_profiles_are_found_in_the_repository() -> None:
+    assert (profile_directory() / "climate.toml").is_file()
+    assert {"climate", "soil"} <= set(PROFILES)
+
+
+GOOD = (profile_directory() / "climate.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("precision = 1", "precision = 1\nunits = 1", "units"),
+        ('minimum = "-60"', "minimum = -60", "Expected `str"),
+        ('minimum = "-60"', 'minimum = "minus sixty"', "matching regex"),
+        ("precision = 1", "precision = 12", "<= 9"),
+        ('name = "temperature"\n', 'name = "humidity"\n', "twice"),
+        ('name = "temperature"\n', 'name = "Temperature!"\n', "matching regex"),
+        ("[[examples]]", "[[samples]]", "samples"),
+        ("[notices]", "[notices", "climate"),
+    ],
+)
+def test_a_wrong_profile_is_refused_with_its_file(old: str, new: str, message: str) -> None:
+    with pytest.raises(ProfileError, match=r"climate\.toml") as caught:
+        parse_profile(GOOD.replace(old, new), "climate.toml")
+    assert message in str(caught.value)
+
+
+def test_a_profile_is_named_like_its_file(tmp_path: Path) -> None:
+    (tmp_path / "weather.toml").write_text(GOOD)
+    with pytest.raises(ProfileError, match=r"climate\.toml"):
+        load_profiles(tmp_path)
+    with pytest.raises(ProfileError, match="no device profiles"):
+        load_profiles(tmp_path / "nowhere")
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-40, 40))
+def test_decimals_are_exact_or_refused(mantissa: int, exponent: int) -> None:
+    text = decimal_text(WireDecimal(mantissa, exponent))
+    if text is None:
+        assert abs(exponent) > 18 or len(str(mantissa)) > 20
+        return
+    digits = Decimal(text).as_tuple()
+    assert Decimal(text) == Decimal(mantissa) * Decimal(10) ** exponent
+    assert "E" not in text.upper()
+    assert len(text) <= 40
+    if exponent <= 0:
+        assert digits.exponent == exponent
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_floats_read_back_as_the_same_or_are_refused(value: float) -> None:
+    text = decimal_text(value)
+    if text is not None:
+        assert float(text) == value
+        assert "e" not in text
+        assert len(text) <= 40
+
+
+def test_other_values_are_no_numbers() -> None:
+    assert [decimal_text(value) for value in (True, "1", b"1", None, 10**21)] == [None] * 5
+    assert decimal_text(-5) == "-5"
+    assert [shown("-0.05", 1), shown("21.45", 1), shown("2.5", 0), shown("1e3", 0)] == ["0.0", "21.4", "2", "1000"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["temperature", "humidity", "x"]),
+            st.sampled_from(["Cel", "%RH", None]),
+            st.one_of(st.integers(-100, 200), st.floats(), st.booleans(), st.text(max_size=3), st.binary(max_size=3)),
+            st.integers(-(2**53), 2**53),
+        ),
+        max_size=300,
+    ),
+    st.integers(-(2**53), 2**53),
+    st.integers(0, 2),
+)
+def test_any_records_give_an_observation_or_a_reason(
+    records: list[tuple[str, str | None, object, int]], base: int, clock: int
+) -> None:
+    observed = observe(CLIMATE, [Record(*record) for record in records], base, clock, 1)
+    if isinstance(observed, Unusable):
+        assert observed.reason.replace("_", "").isalpha()
+        return
+    readings = json.loads(f"[{observed.readings}]")
+    assert len(readings) == len(records)
+    assert all(isinstance(reading["value"], str) and isinstance(reading["ts"], int) for reading in readings)
+    assert ("clock" in readings[0]) == (clock != 0)
+
+
+def test_when_a_device_speaks_up() -> None:
+    said = Said({"temperature": "21.0", "humidity": "45"}, NOW)
+
+    def worth(ts: int, **latest: str) -> bool:
+        return worth_a_notice(CLIMATE, said, latest, NOW + ts)
+
+    assert worth_a_notice(CLIMATE, None, {"temperature": "1"}, NOW)
+    assert not worth(59_000, temperature="30.0", humidity="45")
+    assert not worth(60_000, temperature="21.2", humidity="46")
+    assert worth(60_000, temperature="21.3", humidity="45")
+    assert worth(60_000, temperature="20.7", humidity="45")
+    assert worth(60_000, temperature="21.0", humidity="47")
+    assert worth(3_600_000, temperature="21.0", humidity="45")
+    assert not worth(-1, temperature="30.0")
+    soil = PROFILES["soil"]
+    dry = Said({"moisture": "37", "battery": "3.0"}, NOW)
+    assert not worth_a_notice(soil, dry, {"moisture": "37", "battery": "1.0"}, NOW + 300_000)
+    assert worth_a_notice(soil, dry, {"moisture": "34"}, NOW + 300_000)
+
+
+SWITCH = """
+name = "switch"
+title = "Switch"
+[[quantities]]
+name = "on"
+title = "Light"
+kind = "boolean"
+words = { true = "lit", false = "dark" }
+[[quantities]]
+name = "scene"
+title = "Scene"
+kind = "text"
+[[quantities]]
+name = "level"
+title = "Level"
+unit = "/"
+shown_unit = "%"
+shown_factor = "100"
+minimum = "0"
+maximum = "1"
+[[examples]]
+about = "none"
+payload = ""
+"""
+
+
+def test_booleans_texts_and_factors() -> None:
+    profile = parse_profile(SWITCH, "switch.toml")
+    records = [Record("on", None, True, 0), Record("scene", None, 'a "b"', 0), Record("level", "/", 0.5, 0)]
+    observed = observe(profile, records, NOW, 0, 1)
+    assert isinstance(observed, Observation)
+    assert [r["value"] for r in json.loads(f"[{observed.readings}]")] == ["true", 'a "b"', "0.5"]
+    assert describe(profile, observed.latest) == 'lit, a "b", 50 %'
+    for bad in ("x" * 257, "a\nb", "\u202e", b"b"):
+        assert isinstance(observe(profile, [Record("scene", None, bad, 0)], NOW, 0, 1), Unusable)
+    assert observe(profile, [Record("on", None, 1, 0)], NOW, 0, 1) == Unusable("wrong_kind_of_value")
+    said = Said({"on": "true"}, NOW)
+    assert worth_a_notice(profile, said, {"on": "false"}, NOW + 60_000)
+    assert not worth_a_notice(profile, said, {"on": "true"}, NOW + 60_000)
