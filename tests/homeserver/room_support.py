@@ -221,6 +221,7 @@ class FoldingClient:
         self.invited: set[str] = set()
         self.knocked: set[str] = set()
         self.left: set[str] = set()
+        self.farewells: dict[str, list[dict[str, Any]]] = {}
 
     def take(self, response: dict[str, Any]) -> None:
         first = self.token is None
@@ -238,7 +239,9 @@ class FoldingClient:
         for room_id in rooms["knock"]:
             self.knocked.add(room_id)
             self._gone(room_id, self.invited, self.left)
-        for room_id in rooms["leave"]:
+        for room_id, section in rooms["leave"].items():
+            if room_id in self.joined:
+                self.farewells[room_id] = section["timeline"]["events"]
             self.left.add(room_id)
             self._gone(room_id, self.invited, self.knocked)
         assert first or isinstance(self.token, str)
@@ -259,5 +262,8 @@ class FoldingClient:
         for event in section["timeline"]["events"]:
             room.timeline.append(event["event_id"])
             if not at_end and "state_key" in event:
-                room.state[event["type"], event["state_key"]] = event["event_id"]
+                key = (event["type"], event["state_key"])
+                # What `state` said must be the state just before the timeline, not merely lead to the same end.
+                assert room.state.get(key) == event.get("unsigned", {}).get("replaces_state"), key
+                room.state[key] = event["event_id"]
         room.summary |= section["summary"]
