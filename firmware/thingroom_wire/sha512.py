@@ -1,11 +1,16 @@
 """SHA-512 (FIPS 180-4), which MicroPython's hashlib lacks. Imports nothing of ours.
 
 The portable code keeps every 64-bit word as two halves of 32 bits and masks after each sum, so it does not depend on
-how wide a port's native integers are. Next: ed25519, the one user.
+how wide a port's native integers are. `sha512` is hashlib's on CPython, sha512_viper's on a board that can compile it.
+Next: ed25519, the one user.
 """
 
 import hashlib
 from binascii import unhexlify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MASK = 0xFFFFFFFF
 
@@ -95,11 +100,19 @@ def _compress(state: "list[int]", w: "list[int]", k: "list[int]") -> None:
         state[t + 1] = low & _MASK
 
 
-if hasattr(hashlib, "sha512"):
+def _choose() -> "Callable[[bytes], bytes]":
+    """The fastest SHA-512 that this interpreter has, held against the portable code if it is our own."""
+    if hasattr(hashlib, "sha512"):
+        return lambda data: hashlib.sha512(data).digest()
+    try:
+        from thingroom_wire.sha512_viper import Sha512
+    except (ImportError, SyntaxError, ValueError):
+        return sha512_portable
+    native = Sha512(_INITIAL, _ROUND).hash
+    return native if native(_SAMPLE) == sha512_portable(_SAMPLE) else sha512_portable
 
-    def sha512(data: bytes) -> bytes:
-        """Return the 64 bytes of SHA-512 of `data`."""
-        return hashlib.sha512(data).digest()
 
-else:
-    sha512 = sha512_portable
+_SAMPLE = b"thingroom"
+
+sha512 = _choose()
+"""Return the 64 bytes of SHA-512 of the bytes given."""

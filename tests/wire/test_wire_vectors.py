@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.micropython_runner import run_file
+from tests.micropython_runner import run_file, run_source
 from tests.wire import wire_checks
 
 HERE = Path(__file__).resolve().parent
@@ -25,6 +25,11 @@ def micropython_results() -> dict[str, str]:
 def test_vectors_on_micropython(name: str, micropython_results: dict[str, str]) -> None:
     assert micropython_results[name].isdecimal(), micropython_results[name]
     assert int(micropython_results[name]) > 0
+
+
+def test_sha512_is_machine_code_on_a_port_that_compiles_it() -> None:
+    source = "from thingroom_wire import sha512\nprint(sha512.sha512 is sha512.sha512_portable)"
+    assert run_source(source) == "False\n"
 
 
 def test_every_check_can_fail() -> None:
