@@ -36,9 +36,13 @@ class BrowserClient(WorkedClient):
         """Fill in the login form with a wrong password. Returns what the client says to that."""
         return str(await self.ask("log_in_refused", username=username, password=password))
 
-    async def reload(self) -> None:
-        """Load the page anew, as after closing the browser: the session goes on from what it kept in IndexedDB."""
-        await self.ask("reload")
+    async def leave_page(self) -> None:
+        """Go away from the client, as when its tab is closed."""
+        await self.ask("leave_page")
+
+    async def come_back(self) -> None:
+        """Load the page anew: the session goes on from what it kept in IndexedDB. Waits for the list of rooms."""
+        await self.ask("come_back")
 
     async def rooms(self) -> list[str]:
         """Names in the list of rooms, from the top."""
@@ -69,7 +73,10 @@ class BrowserClient(WorkedClient):
         await self.ask("wait_for_message", text=text)
 
     async def scroll_up_to(self, text: str) -> None:
-        """Scroll up, which makes the client ask for older events, until a message that contains `text` is there."""
+        """Scroll up until a message that contains `text` is there and no gap is left.
+
+        Scrolling to a gap makes the client ask the server for what belongs into it.
+        """
         await self.ask("scroll_up_to", text=text)
 
     async def send(self, text: str) -> None:

@@ -28,6 +28,7 @@ const VIEWPORT = { width: 1200, height: 750 };
 const [folder, homeserver] = process.argv.slice(2);
 const requests = [];
 const problems = [];
+const reading = []; // promises of the bodies that belong to problems
 
 async function serve() {
   const shared = { configFile: join(import.meta.dirname, "vite.config.js"), logLevel: "error" };
@@ -59,14 +60,15 @@ function watch(page) {
     const text = request.failure()?.errorText;
     if (text !== "net::ERR_ABORTED") problems.push({ kind: "network", method: request.method(), url: request.url(), text });
   });
-  page.on("response", async (response) => {
+  page.on("response", (response) => {
     const request = response.request();
     if (!request.url().startsWith(homeserver)) return;
     const entry = { method: request.method(), path: request.url().slice(homeserver.length), status: response.status() };
     requests.push(entry);
     if (entry.status < 400) return;
-    const text = await response.text().catch(() => "");
-    problems.push({ kind: "status", ...entry, sent: request.postData(), text });
+    const problem = { kind: "status", ...entry, sent: request.postData(), text: "" };
+    problems.push(problem);
+    reading.push(response.text().then((text) => (problem.text = text), () => {}));
   });
 }
 
@@ -97,8 +99,11 @@ function commandsFor(page) {
       await page.getByRole("button", { name: "Log In" }).click();
       return page.locator(".PasswordLoginView .error").innerText();
     },
-    async reload() {
-      await page.reload();
+    async leave_page() {
+      await page.goto("about:blank");
+    },
+    async come_back() {
+      await page.goto(site.resolvedUrls.local[0]);
       await roomList.waitFor();
     },
     rooms: () => roomList.locator(".name").allInnerTexts(),
@@ -123,9 +128,13 @@ function commandsFor(page) {
     async scroll_up_to({ text }) {
       const oldest = message(text);
       const deadline = Date.now() + WAIT_MS;
-      while ((await oldest.count()) === 0) {
-        if (Date.now() > deadline) throw new Error(`not in the timeline however far one scrolls: ${text}`);
-        await page.locator(".Timeline_scroller").evaluate((scroller) => (scroller.scrollTop = 0));
+      while ((await oldest.count()) === 0 || (await page.locator(".GapView").count()) > 0) {
+        if (Date.now() > deadline) throw new Error(`not in the timeline, or still with gaps, however far one scrolls: ${text}`);
+        await page.evaluate(() => {
+          const gap = document.querySelector(".GapView");
+          if (gap) gap.scrollIntoView({ block: "center" });
+          else document.querySelector(".Timeline_scroller").scrollTop = 0;
+        });
         await page.waitForTimeout(50);
       }
     },
@@ -141,7 +150,10 @@ function commandsFor(page) {
       await page.screenshot({ path });
     },
     requests: () => requests,
-    problems: () => problems,
+    async problems() {
+      await Promise.all(reading);
+      return problems;
+    },
   };
 }
 
