@@ -30,6 +30,13 @@ class Oracle:
         """For each check (indices into `pdus`) the verdicts on the list of auth events and on the state."""
         return self._ask({"room_version": room_version, "pdus": pdus, "checks": checks})["verdicts"]
 
+    def resolve(
+        self, room_version: str, pdus: list[dict[str, Any]], state_sets: list[list[int]]
+    ) -> dict[tuple[str, str], str]:
+        """The resolution of state sets given as indices into `pdus`, the first of which is the create event."""
+        resolved = self._ask({"room_version": room_version, "pdus": pdus, "resolve": state_sets})["resolved"]
+        return {(event_type, state_key): event_id for event_type, state_key, event_id in resolved}
+
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")

@@ -6,6 +6,7 @@ The same seed gives the same room.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -88,6 +89,7 @@ class Room:
             auth_event_ids=[event.event_id for event in auth_events],
             prev_event_ids=[self.tip],
             depth=len(self.events) + 1,
+            origin_server_ts=1_700_000_000_000 + self.random.randrange(40),
         )
         checked = Checked(
             event,
@@ -105,6 +107,24 @@ class Room:
         else:
             self.rejected.append(event.event_id)
         return checked
+
+    def fork(self, name: object, state: dict[tuple[str, str], Event] | None = None) -> Room:
+        """A copy that goes its own way from here, or from another state."""
+        return Room(
+            self.rules,
+            Random(f"{self.random.random()} {name}"),
+            self.create,
+            self.room_id,
+            list(self.events),
+            dict(self.state if state is None else state),
+            rejected=list(self.rejected),
+            tip=self.tip,
+        )
+
+    def grow(self, steps: int) -> None:
+        """Add events by chance."""
+        for _ in range(steps):
+            _step(self)
 
     def membership_of(self, user: str) -> object:
         """The user's membership in the current state, None where there is none."""
@@ -132,9 +152,6 @@ class Room:
         del auth_events[10:]
 
 
-_serial = iter(range(10**9))
-
-
 def build(rules: RoomRules, room_id: str | None, event_type: str, sender: str, content: Any, **more: Any) -> Event:
     """An event with the defaults that do not matter here."""
     server = server_name_of(sender)
@@ -145,12 +162,16 @@ def build(rules: RoomRules, room_id: str | None, event_type: str, sender: str, c
         type=event_type,
         sender=sender,
         content=content,
-        origin_server_ts=1_700_000_000_000 + given["depth"],
+        origin_server_ts=given.pop("origin_server_ts", 1_700_000_000_000 + given["depth"]),
         server_name=server,
         signing_key=KEY,
-        event_id=None if rules.event_ids_are_hashes else f"${next(_serial)}:{server}",
+        event_id=None if rules.event_ids_are_hashes else f"${_opaque_id(event_type, sender, content, given)}:{server}",
         **given,
     )
+
+
+def _opaque_id(*event: Any) -> str:
+    return hashlib.sha256(repr(event).encode()).hexdigest()[:12]
 
 
 def new_room(version: str, seed: object, **create_content: Any) -> Room:
