@@ -167,7 +167,7 @@ def decode(data: bytes, max_bytes: int = MAX_ENVELOPE, max_depth: int = MAX_DEPT
         raise WireError("too_large", "The encoding is longer than the limit.")
     if type(data) is not bytes:
         data = bytes(data)
-    value, position = _read(data, 0, max_depth, [max_items])
+    value, position = _read(data, 0, max_depth, [max_items - 1])
     if position != len(data):
         raise WireError("trailing_bytes", "Bytes follow the data item.")
     return value
@@ -178,64 +178,72 @@ def _truncated() -> WireError:
 
 
 def _read(data: bytes, position: int, depth: int, budget: "list[int]") -> "tuple[Any, int]":
-    """Read the item at `position` with at most `depth` containers; return it and the position after it."""
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise WireError("too_many_items", "There are more data items than the limit.")
+    """Read the item at `position` with at most `depth` containers; return it and the position after it.
+
+    `budget` holds how many items may still come; who holds an item (container, tag, string in chunks) pays for it.
+    """
     if position >= len(data):
         raise _truncated()
     initial = data[position]
     position += 1
+    if initial < 24:
+        return initial, position
     major = initial >> 5
     argument = initial & 31
-    if major == _OTHER:
-        return _read_other(data, position, argument)
-    if argument == _INDEFINITE:
-        return _read_indefinite(data, position, major, depth, budget)
     if argument >= 24:
+        if major == _OTHER:
+            return _read_other(data, position, argument)
+        if argument == _INDEFINITE:
+            return _read_indefinite(data, position, major, depth, budget)
         argument, position = _read_argument(data, position, argument)
+    if major == _TEXT or major == _BYTES:
+        end = position + argument
+        if end > len(data):
+            raise WireError("length_exceeds_input", "A declared length is longer than the input.")
+        return (data[position:end] if major == _BYTES else _text(data[position:end])), end
     if major == _UNSIGNED:
         return argument, position
     if major == _NEGATIVE:
         return -1 - argument, position
+    if major == _OTHER:
+        return _read_other(data, position, argument)
+    if depth <= 0:
+        raise WireError("too_deep", "Containers are nested deeper than the limit.")
     if major == _TAG:
-        value, position = _read(data, position, _enter(depth), budget)
+        _spend(budget, 1)
+        value, position = _read(data, position, depth - 1, budget)
         return (_decimal(value) if argument == _DECIMAL_FRACTION else Tag(argument, value)), position
-    items = argument * 2 if major == _MAP else argument
+    items = argument if major == _ARRAY else 2 * argument
     if items > len(data) - position:
         raise WireError("length_exceeds_input", "A declared length is longer than the input.")
-    if major == _BYTES:
-        return data[position : position + argument], position + argument
-    if major == _TEXT:
-        return _text(data[position : position + argument]), position + argument
-    depth = _enter(depth)
-    if items > budget[0]:
-        raise WireError("too_many_items", "There are more data items than the limit.")
+    _spend(budget, items)
     if major == _ARRAY:
         elements = []
         for _ in range(argument):
-            element, position = _read(data, position, depth, budget)
+            element, position = _read(data, position, depth - 1, budget)
             elements.append(element)
         return elements, position
     entries: dict[Any, Any] = {}
     for _ in range(argument):
-        position = _read_entry(data, position, depth, budget, entries)
+        position = _read_entry(data, position, depth - 1, budget, entries)
     return entries, position
 
 
+def _spend(budget: "list[int]", items: int) -> None:
+    budget[0] -= items
+    if budget[0] < 0:
+        raise WireError("too_many_items", "There are more data items than the limit.")
+
+
 def _read_argument(data: bytes, position: int, additional: int) -> "tuple[int, int]":
+    if additional == 24 and position < len(data):
+        return data[position], position + 1
     if additional > 27:
         raise WireError("reserved_value", "Additional information 28 to 30 is reserved.")
     end = position + (1 << (additional - 24))
     if end > len(data):
         raise _truncated()
     return int.from_bytes(data[position:end], "big"), end
-
-
-def _enter(depth: int) -> int:
-    if depth <= 0:
-        raise WireError("too_deep", "Containers are nested deeper than the limit.")
-    return depth - 1
 
 
 def _read_entry(data: bytes, position: int, depth: int, budget: "list[int]", entries: "dict[Any, Any]") -> int:
@@ -253,14 +261,17 @@ def _read_indefinite(data: bytes, position: int, major: int, depth: int, budget:
         return _read_chunks(data, position, major, budget)
     if major != _ARRAY and major != _MAP:
         raise WireError("reserved_value", "This major type has no indefinite length.")
-    depth = _enter(depth)
+    if depth <= 0:
+        raise WireError("too_deep", "Containers are nested deeper than the limit.")
     elements: list[Any] = []
     entries: dict[Any, Any] = {}
     while not _at_break(data, position):
         if major == _MAP:
-            position = _read_entry(data, position, depth, budget, entries)
+            _spend(budget, 2)
+            position = _read_entry(data, position, depth - 1, budget, entries)
         else:
-            element, position = _read(data, position, depth, budget)
+            _spend(budget, 1)
+            element, position = _read(data, position, depth - 1, budget)
             elements.append(element)
     return (entries if major == _MAP else elements), position + 1
 
@@ -270,6 +281,7 @@ def _read_chunks(data: bytes, position: int, major: int, budget: "list[int]") ->
     while not _at_break(data, position):
         if data[position] >> 5 != major or data[position] & 31 == _INDEFINITE:
             raise WireError("bad_chunk", "A chunk of a string is not a definite-length string of its type.")
+        _spend(budget, 1)
         chunk, position = _read(data, position, 0, budget)
         chunks.append(chunk)
     return (b"" if major == _BYTES else "").join(chunks), position + 1

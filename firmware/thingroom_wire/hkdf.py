@@ -1,4 +1,7 @@
-"""HMAC-SHA-256 (RFC 2104) and HKDF-SHA-256 (RFC 5869) on the board's own SHA-256. Imports nothing of ours."""
+"""HMAC-SHA-256 (RFC 2104) and HKDF-SHA-256 (RFC 5869) on the board's own SHA-256. Imports nothing of ours.
+
+CPython has the first in its standard library, a board has not. Next: keys, which derives with it.
+"""
 
 import hashlib
 
@@ -7,8 +10,10 @@ _LENGTH = 32
 
 try:
     from hmac import compare_digest as _compare
+    from hmac import digest as _digest
 except ImportError:
     _compare = None  # type: ignore[assignment]
+    _digest = None  # type: ignore[assignment]
 
 
 def constant_time_equal(a: bytes, b: bytes) -> bool:
@@ -25,6 +30,8 @@ def constant_time_equal(a: bytes, b: bytes) -> bool:
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
     """Return the 32 bytes of HMAC-SHA-256."""
+    if _digest is not None:
+        return _digest(key, message, "sha256")
     if len(key) > _BLOCK:
         key = hashlib.sha256(key).digest()
     key = key + bytes(_BLOCK - len(key))

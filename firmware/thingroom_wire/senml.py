@@ -28,8 +28,8 @@ _NAME, _UNIT, _VALUE, _STRING, _BOOLEAN, _SUM, _TIME, _UPDATE_TIME, _DATA = rang
 
 _SUPPORTED_VERSION = 10
 _FIRST_ABSOLUTE_MS = (1 << 28) * 1000
-_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-:./_"
-_NAME_START = 62
+_NAME_STARTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_NAME_CHARACTERS = _NAME_STARTS + "-:./_"
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -88,12 +88,7 @@ def _seconds(milliseconds: int) -> "Any":
 
 def is_name(name: str) -> bool:
     """Whether `name` is a concatenated name in the sense of RFC 8428 section 4.5.1."""
-    if not name or name[0] not in _NAME_CHARACTERS[:_NAME_START]:
-        return False
-    for character in name:
-        if character not in _NAME_CHARACTERS:
-            return False
-    return True
+    return name != "" and name[0] in _NAME_STARTS and not name.strip(_NAME_CHARACTERS)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -158,7 +153,7 @@ class _Resolver:
         if not is_name(name):
             raise WireError("bad_name", "A name is empty or has a character that SenML does not allow.")
         unit = _text_field(entry, _UNIT)
-        time = _within(self.time + _milliseconds(entry.get(_TIME, 0)))
+        time = _within(self.time + _milliseconds(entry[_TIME])) if _TIME in entry else self.time
         return Record(name, self.unit if unit is None else unit, self._value(entry), time)
 
     def _check_labels(self, entry: "dict[Any, Any]") -> None:

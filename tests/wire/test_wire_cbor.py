@@ -8,7 +8,7 @@ from typing import Any
 
 import cbor2
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.wire.wire_checks import identical
 
@@ -116,6 +116,7 @@ def test_map_keys_are_in_bytewise_order(value: dict[Any, None]) -> None:
 
 
 @given(st.binary(max_size=200))
+@settings(max_examples=1000)
 def test_random_bytes_give_a_value_or_a_reason(data: bytes) -> None:
     try:
         value = cbor.decode(data)
@@ -130,6 +131,7 @@ def test_random_bytes_give_a_value_or_a_reason(data: bytes) -> None:
 
 
 @given(nested(OURS), st.data())
+@settings(max_examples=400)
 def test_mutations_give_a_value_or_a_reason(value: Any, data: st.DataObject) -> None:
     encoded = bytearray(cbor.encode(value))
     for _ in range(data.draw(st.integers(1, 4))):

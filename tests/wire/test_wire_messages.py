@@ -160,6 +160,7 @@ def test_changed_messages_give_a_value_or_a_reason(parser: str, data: st.DataObj
 
 @pytest.mark.parametrize("parser", SAMPLES)
 @given(data=st.binary(max_size=120))
+@settings(max_examples=300)
 def test_random_messages_give_a_reason(parser: str, data: bytes) -> None:
     assert reason_of(parse_with, parser, data, samples.KEY) is not None
 
