@@ -20,22 +20,27 @@ class SynapseUnavailable(Exception):
     """The environment cannot be made; the message says why. Tests let it through: they fail rather than skip."""
 
 
-def synapse_python() -> Path:
+def synapse_python(environment: Path = ENVIRONMENT) -> Path:
     """The interpreter that can import synapse. Makes the environment when it is missing or of another version.
 
     Raises SynapseUnavailable.
     """
-    python = ENVIRONMENT / "bin" / "python"
-    made = ENVIRONMENT / "made_for"
-    if _says(made, SYNAPSE):
-        return python
-    ENVIRONMENT.mkdir(exist_ok=True)
-    with (ENVIRONMENT / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _says(made, SYNAPSE):
-            _run(sys.executable, "-m", "venv", str(ENVIRONMENT))
-            _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", SYNAPSE)
-            made.write_text(SYNAPSE)
+    python = environment / "bin" / "python"
+    made = environment / "made_for"
+    try:
+        if _says(made, SYNAPSE):
+            return python
+        environment.mkdir(exist_ok=True)
+        with (environment / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _says(made, SYNAPSE):
+                _run(sys.executable, "-m", "venv", str(environment))
+                _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", SYNAPSE)
+                made.write_text(SYNAPSE)
+    except subprocess.CalledProcessError as error:
+        raise SynapseUnavailable(f"{SYNAPSE} cannot be installed in {environment}: {error.stderr[-1000:]}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SynapseUnavailable(f"{SYNAPSE} cannot be installed in {environment}: {error}") from None
     return python
 
 
@@ -44,9 +49,4 @@ def _says(path: Path, text: str) -> bool:
 
 
 def _run(*command: str) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-    except subprocess.CalledProcessError as error:
-        raise SynapseUnavailable(f"{SYNAPSE} cannot be installed in {ENVIRONMENT}: {error.stderr[-1000:]}") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SynapseUnavailable(f"{SYNAPSE} cannot be installed in {ENVIRONMENT}: {error}") from None
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)

@@ -66,11 +66,6 @@ def parse_user_id(text: str) -> tuple[str, str] | None:
     return _parse(text, "@")
 
 
-def parse_room_alias(text: str) -> tuple[str, str] | None:
-    """The localpart and server name of a room alias such as `#kitchen:example.org`, or None."""
-    return _parse(text, "#")
-
-
 @lru_cache(maxsize=8192)
 def _is_user_id(text: str) -> bool:
     return _parse(text, "@") is not None

@@ -7,7 +7,7 @@ Fetching other servers' keys is the federation client's work. Next: build_event.
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass, field
 
@@ -29,11 +29,6 @@ _NOT_SIGNED = frozenset({"signatures", "unsigned"})
 def encode_base64(data: bytes) -> str:
     """Unpadded base64 (appendices, "Unpadded Base64")."""
     return b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def encode_url_safe_base64(data: bytes) -> str:
-    """URL-safe unpadded base64."""
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def decode_base64(text: str) -> bytes | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from thingroom_homeserver.core.signing import (
     SigningKey,
     decode_base64,
     encode_base64,
-    encode_url_safe_base64,
     sign_event,
     sign_json,
     signature_on,
@@ -135,9 +134,9 @@ def test_a_key_comes_back_from_its_seed_and_hides_it():
 @given(st.binary(max_size=70))
 def test_base64_reads_both_alphabets_padded_or_not(data: bytes):
     assert decode_base64(encode_base64(data)) == data
-    assert decode_base64(encode_url_safe_base64(data)) == data
+    assert decode_base64(urlsafe_b64encode(data).decode()) == data
     assert decode_base64(b64encode(data).decode()) == data
-    assert "=" not in encode_base64(data) + encode_url_safe_base64(data)
+    assert "=" not in encode_base64(data)
 
 
 @pytest.mark.parametrize("text", ["a", "ab c", "ä", "abc$", "\ud800", "ab\n"])

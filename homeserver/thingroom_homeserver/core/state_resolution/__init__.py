@@ -34,7 +34,7 @@ def resolve(
     `fetch_event`: the event of an ID, None when it is not known; asked once for each ID. `auth_chain`: all events that
     can be reached from the given ones by auth_events, the given ones excluded or not; without it the chain is walked
     with `fetch_event`. `is_rejected`: whether an event was rejected; such an event authorises nothing, but is
-    resolved like any other that is in a state set or its auth chain (Synapse leaves it out; the specification does not).
+    resolved like any other that is in a state set or its auth chain (the specification says so; Synapse leaves it out).
     Raises ValueError when none of the sets has the room's create event.
     """
     distinct = [state for index, state in enumerate(state_sets) if state not in state_sets[:index]]
