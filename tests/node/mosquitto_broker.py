@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import getpass
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +28,9 @@ class Broker:
     def __init__(self, folder: Path, lines: str = "allow_anonymous true\n") -> None:
         self.port = free_port()
         self._file = folder / "mosquitto.conf"
-        self._file.write_text(f"listener {self.port} 127.0.0.1\npersistence false\n{lines}")
+        # Started by root it would become another user, who cannot read a test's files.
+        user = getpass.getuser()
+        self._file.write_text(f"listener {self.port} 127.0.0.1\nuser {user}\npersistence false\n{lines}")
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -61,7 +64,9 @@ Tap = Callable[[str, bytes], None]
 @contextlib.asynccontextmanager
 async def gateway_on(broker: Broker, gateway: StandInGateway, tap: Tap | None = None) -> AsyncIterator[aiomqtt.Client]:
     """Let `gateway` answer on `broker`; yields its client. `tap(topic, payload)` sees every message first."""
-    async with aiomqtt.Client("127.0.0.1", broker.port, identifier="gateway", clean_session=False) as client:
+    async with aiomqtt.Client(
+        "127.0.0.1", broker.port, identifier="gateway", username="gateway", password="", clean_session=False
+    ) as client:
         await client.subscribe("thingroom/1/+/#", qos=1)
         answering = asyncio.create_task(_answer(client, gateway, tap))
         try:

@@ -80,7 +80,10 @@ class NodeProcess:
         deadline = loop.time() + seconds
         while not condition():
             if self._reading.done() or loop.time() > deadline:
-                raise AssertionError(f"not reached; events: {self.events[-40:]}, stderr: {self.stderr.decode()}")
+                notable = [event for event in self.events if event["event"] != "sampled"][-30:]
+                raise AssertionError(
+                    f"not reached after {len(self.sampled())} samples; {notable}; stderr: {self.stderr.decode()}"
+                )
             self._arrived.clear()
             try:
                 await asyncio.wait_for(self._arrived.wait(), 0.1)

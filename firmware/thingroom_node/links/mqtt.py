@@ -51,6 +51,7 @@ class MqttLink:
         self._writing = asyncio.Lock()
         self._room = asyncio.Event()
         self._in_flight = {}
+        self._awaited = None
         self._last_id = 0
         self._last_written = 0
         self._pinged_at = None
@@ -110,33 +111,23 @@ class MqttLink:
         self._pinged_at = None
         will = None if self._pairing else (self._base + "status", b"offline")
         await self._write(mqtt_packets.connect(self._kid, self._username, self._password, KEEPALIVE_S, will))
-        connack, others = await self._next_packet(mqtt_packets.Connack)
+        self._awaited = mqtt_packets.Connack
+        connack = await self._take_awaited()
         if connack.code:
             raise LinkError(CONNACK_REASONS[connack.code])
-        if others:
-            raise LinkError("packet_before_connack")
         await self._repeat(connack.session_present)
         packet_id = self._new_id()
+        self._awaited = mqtt_packets.Suback
         await self._write(mqtt_packets.subscribe(packet_id, self._base + "down"))
-        suback, others = await self._next_packet(mqtt_packets.Suback)
+        suback = await self._take_awaited()
         if suback.packet_id != packet_id or suback.codes == b"\x80":
             raise LinkError("subscription_refused")
-        for packet in others:
-            await self._handle(packet)
 
-    async def _next_packet(self, kind):
-        """The first packet of `kind`, and the others that came with it, before and after."""
-        found = None
-        others = []
-        while found is None:
-            for packet in self._parse(await self._stream.read(READ_BYTES)):
-                if found is None and isinstance(packet, kind):
-                    found = packet
-                else:
-                    others.append(packet)
-            if len(others) > IN_FLIGHT * 4:
-                raise LinkError("packets_without_end")
-        return found, others
+    async def _take_awaited(self):
+        """Take packets until the awaited one is among them. What a known session has waiting comes right with it."""
+        while isinstance(self._awaited, type):
+            await self._take(await self._stream.read(READ_BYTES))
+        return self._awaited
 
     async def _repeat(self, session_present):
         """4.4: send what has no PUBACK again; to a broker that knows the session it is a repeat.
@@ -195,7 +186,11 @@ class MqttLink:
             await self._handle(packet)
 
     async def _handle(self, packet):
-        if isinstance(packet, mqtt_packets.Publish):
+        if isinstance(self._awaited, type) and isinstance(packet, self._awaited):
+            self._awaited = packet
+        elif self._awaited is mqtt_packets.Connack:
+            raise LinkError("packet_before_connack")
+        elif isinstance(packet, mqtt_packets.Publish):
             if packet.topic == self._base + "down":
                 self._on_answer(packet.payload)
             else:
