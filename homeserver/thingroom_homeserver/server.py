@@ -11,7 +11,7 @@ import fcntl
 import logging
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -67,12 +67,13 @@ class StartError(Exception):
     """The server cannot start; the message is one sentence for the person who started it."""
 
 
-def endpoints() -> tuple[Endpoint, ...]:
-    """Everything that the server answers to."""
-    return (*account_endpoints.ENDPOINTS, *room_endpoints.ENDPOINTS, *ping.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (*account_endpoints.ENDPOINTS, *room_endpoints.ENDPOINTS, *ping.ENDPOINTS)
+"""Everything that the server answers to."""
 
 
-def build_app(config: HomeserverConfig, *, clock: Clock | None = None) -> web.Application:
+def build_app(
+    config: HomeserverConfig, *, clock: Clock | None = None, endpoints: Iterable[Endpoint] = ENDPOINTS
+) -> web.Application:
     """The server as an aiohttp application: parts are made when it starts (StartError) and closed when it ends.
 
     While it runs, `app[SERVICES]` holds them.
@@ -83,7 +84,7 @@ def build_app(config: HomeserverConfig, *, clock: Clock | None = None) -> web.Ap
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with running_services(config, clock or SystemClock()) as services:
             app[SERVICES] = services
-            frames.append(Frame(endpoints(), services))
+            frames.append(Frame(endpoints, services))
             yield
 
     async def release_long_polls(app: web.Application) -> None:
@@ -115,10 +116,6 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         stack.push_async_callback(database.close)
         rate_limiter = RateLimiter(clock, enabled=config.rate_limits)
         authentication = Authentication(database, appservices, clock)
-        accounts = Accounts(
-            database, config.server_name, clock, Passwords(config.password_cost), appservices, authentication
-        )
-        logins = Logins(accounts, rate_limiter)
         profiles = Profiles(database, config.server_name)
         directory = Directory(database, config.server_name, appservices)
         rooms = open_rooms(
@@ -131,6 +128,16 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             aliases=directory,
         )
         account_data = AccountData(database, rooms.notifier)
+        accounts = Accounts(
+            database,
+            config.server_name,
+            clock,
+            Passwords(config.password_cost),
+            appservices,
+            account_data,
+            authentication,
+        )
+        logins = Logins(accounts, rate_limiter)
         receipts = Receipts(database, rooms.notifier, account_data, clock)
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from aiohttp import web
 
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, PasswordCost
-from thingroom_homeserver.server import SERVICES, build_app
+from thingroom_homeserver.http.endpoint import Endpoint
+from thingroom_homeserver.server import ENDPOINTS, SERVICES, build_app
 from thingroom_homeserver.services import Services
 
 PASSWORD = "correct horse battery"
@@ -149,10 +150,14 @@ def make_config(data_directory: Path, **changes: Any) -> HomeserverConfig:
 
 @contextlib.asynccontextmanager
 async def running_homeserver(
-    config: HomeserverConfig, *, clock: Clock | None = None, port: int = 0
+    config: HomeserverConfig,
+    *,
+    clock: Clock | None = None,
+    port: int = 0,
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
 ) -> AsyncIterator[RunningHomeserver]:
     """The server of `config`, listening on 127.0.0.1 until the block ends."""
-    app = build_app(config, clock=clock)
+    app = build_app(config, clock=clock, endpoints=endpoints)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:

@@ -12,14 +12,14 @@ from typing import Any
 import orjson
 
 from thingroom_common.database import Database, Transaction
-from thingroom_homeserver.accounts.push_rules import default_push_rules
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.storage import account_data as storage
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.positions import next_position
 
 NO_ROOM = ""
-SERVER_MANAGED = frozenset({"m.fully_read", "m.push_rules"})
+PUSH_RULES = "m.push_rules"
+SERVER_MANAGED = frozenset({"m.fully_read", PUSH_RULES})
 
 JsonObject = dict[str, Any]
 
@@ -33,8 +33,6 @@ class AccountData:
 
     def read(self, user_id: str, kind: str, room_id: str = NO_ROOM) -> JsonObject | None:
         """The content of that type; None if it was never set."""
-        if kind == "m.push_rules" and room_id == NO_ROOM:
-            return default_push_rules(user_id)
         text = self._database.read(lambda connection: storage.read_data(connection, user_id, room_id, kind))
         return None if text is None else orjson.loads(text)
 
@@ -65,14 +63,11 @@ class AccountData:
 
     def global_since(self, connection: Reader, user_id: str, since: int, upto: int) -> list[JsonObject]:
         """`{type, content}` of the user's global data set at since < position <= upto; since 0: all."""
-        found = [
+        return [
             {"type": row["type"], "content": orjson.loads(row["content"])}
             for row in storage.data_since(connection, user_id, since, upto)
             if row["room_id"] == NO_ROOM
         ]
-        if since == 0:
-            found.append({"type": "m.push_rules", "content": default_push_rules(user_id)})
-        return found
 
     def rooms_since(self, connection: Reader, user_id: str, since: int, upto: int) -> dict[str, list[JsonObject]]:
         """The same for data of single rooms, by room id."""

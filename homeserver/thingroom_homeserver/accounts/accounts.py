@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from thingroom_common.database import Database, Transaction
+from thingroom_homeserver.accounts.account_data import PUSH_RULES, AccountData
 from thingroom_homeserver.accounts.appservices import AppService, AppServices
 from thingroom_homeserver.accounts.outcomes import Refusal, Refused
 from thingroom_homeserver.accounts.passwords import MAX_PASSWORD_BYTES, Passwords
+from thingroom_homeserver.accounts.push_rules import default_push_rules
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.core.identifiers import is_valid_new_localpart, parse_user_id
 from thingroom_homeserver.storage import accounts as storage
@@ -54,6 +56,7 @@ class Accounts:
         clock: Clock,
         passwords: Passwords,
         appservices: AppServices,
+        account_data: AccountData,
         sessions: SessionCache,
     ) -> None:
         self._database = database
@@ -61,6 +64,7 @@ class Accounts:
         self._clock = clock
         self._passwords = passwords
         self._appservices = appservices
+        self._account_data = account_data
         self._sessions = sessions
 
     def user_id_of(self, name: str) -> str:
@@ -113,16 +117,22 @@ class Accounts:
             return refused
         user_id = self.user_id_of(localpart)
         password_hash = await self._passwords.hash(password) if password is not None else None
-        made = await self._database.write(
-            lambda transaction: storage.insert_account(
+        now_ms = self._clock.now_ms()
+
+        def write(transaction: Transaction) -> bool:
+            made = storage.insert_account(
                 transaction,
                 user_id,
                 password_hash=password_hash,
-                created_ts=self._clock.now_ms(),
+                created_ts=now_ms,
                 is_admin=is_admin,
                 appservice_id=appservice.id if appservice else None,
             )
-        )
+            if made and appservice is None:
+                self._account_data.set_within(transaction, user_id, PUSH_RULES, default_push_rules(user_id))
+            return made
+
+        made = await self._database.write(write)
         return user_id if made else Refused(Refusal.USER_IN_USE, "The username is taken")
 
     async def ensure_sender(self, appservice: AppService) -> None:

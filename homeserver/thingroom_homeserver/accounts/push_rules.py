@@ -1,13 +1,25 @@
-"""The push rules that every user starts with.
+"""Push rules: those that every user starts with, and changes to a user's own set of them. Pure functions.
 
-May import the standard library only. Source: client-server API, "Push Notifications", "Predefined Rules".
+May import outcomes.py only. client_api/push_rules.py keeps the result as account data of type m.push_rules.
+Source: client-server API, "Push Notifications", "Push Rules" and "Predefined Rules".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from thingroom_homeserver.accounts.outcomes import Refusal, Refused
+
 Rule = dict[str, Any]
+Rules = dict[str, Any]
+"""The content of m.push_rules: `{"global": {kind: [rule, ...]}}`, highest priority first."""
+
+KINDS = ("override", "content", "room", "sender", "underride")
+WITH_CONDITIONS = ("override", "underride")
+MAX_RULES = 1000
+MAX_RULE_ID_LENGTH = 255
 
 _SOUND: Rule = {"set_tweak": "sound", "value": "default"}
 _RING: Rule = {"set_tweak": "sound", "value": "ring"}
@@ -15,10 +27,107 @@ _HIGHLIGHT: Rule = {"set_tweak": "highlight"}
 _TWO_MEMBERS: Rule = {"kind": "room_member_count", "is": "2"}
 
 
-def default_push_rules(user_id: str) -> dict[str, Any]:
-    """The content of m.push_rules: `{"global": {kind: [rule, ...]}}`, highest priority first."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a new rule goes: right before or after another rule of its kind, or (neither) before all of the user's."""
+
+    before: str | None = None
+    after: str | None = None
+
+
+def default_push_rules(user_id: str) -> Rules:
+    """The predefined rules."""
     rules = {"override": _override(user_id), "content": [], "room": [], "sender": [], "underride": _underride()}
     return {"global": rules}
+
+
+def find_rule(rules: Rules, kind: str, rule_id: str) -> Rule | None:
+    for rule in rules["global"].get(kind, []):
+        if rule["rule_id"] == rule_id:
+            return {**rule}
+    return None
+
+
+def rule_of(kind: str, rule_id: str, body: dict[str, Any]) -> Rule | Refused:
+    """A user's own rule, from the body of PUT /pushrules/global/{kind}/{ruleId}."""
+    if rule_id.startswith(".") or not 0 < len(rule_id) <= MAX_RULE_ID_LENGTH or "/" in rule_id or "\\" in rule_id:
+        return Refused(Refusal.INVALID, "Not a rule id: it has no slashes and does not begin with a dot")
+    actions = body.get("actions")
+    if not _are_actions(actions):
+        return Refused(Refusal.BAD_JSON, "actions must be a list of strings and objects")
+    rule: Rule = {"rule_id": rule_id, "default": False, "enabled": True, "actions": actions}
+    if kind in WITH_CONDITIONS:
+        conditions = body.get("conditions", [])
+        if not isinstance(conditions, list) or not all(
+            isinstance(condition, dict) and isinstance(condition.get("kind"), str) for condition in conditions
+        ):
+            return Refused(Refusal.BAD_JSON, "conditions must be a list of objects with a kind")
+        rule["conditions"] = conditions
+    if kind == "content":
+        if not isinstance(body.get("pattern"), str):
+            return Refused(Refusal.BAD_JSON, "pattern must be a string")
+        rule["pattern"] = body["pattern"]
+    return rule
+
+
+def added(rules: Rules, kind: str, rule: Rule, place: Place) -> Rules | Refused:
+    """With the rule in its place; one of the same id is replaced and keeps its `enabled`."""
+    own = [other for other in rules["global"][kind] if not other["default"]]
+    default = [other for other in rules["global"][kind] if other["default"]]
+    old = next((index for index, other in enumerate(own) if other["rule_id"] == rule["rule_id"]), None)
+    at = old or 0
+    if old is not None:
+        rule = {**rule, "enabled": own.pop(old)["enabled"]}
+    elif len(own) >= MAX_RULES:
+        return Refused(Refusal.TOO_LARGE, f"More than {MAX_RULES} rules")
+    neighbour = place.before if place.before is not None else place.after
+    if neighbour is not None:
+        index = next((index for index, other in enumerate(own) if other["rule_id"] == neighbour), None)
+        if index is None:
+            return Refused(Refusal.NOT_FOUND, "There is no such rule to stand next to")
+        at = index if place.before is not None else index + 1
+    own.insert(at, rule)
+    # The master rule stays above everything, the other predefined ones below the user's own.
+    master = [other for other in default if other["rule_id"] == ".m.rule.master"]
+    rest = [other for other in default if other["rule_id"] != ".m.rule.master"]
+    return {"global": {**rules["global"], kind: [*master, *own, *rest]}}
+
+
+def removed(rules: Rules, kind: str, rule_id: str) -> Rules | Refused:
+    """Without one of the user's own rules."""
+    rule = find_rule(rules, kind, rule_id)
+    if rule is None:
+        return Refused(Refusal.NOT_FOUND, "There is no such push rule")
+    if rule["default"]:
+        return Refused(Refusal.INVALID, "A predefined rule can be switched off, not removed")
+    left = [other for other in rules["global"][kind] if other["rule_id"] != rule_id]
+    return {"global": {**rules["global"], kind: left}}
+
+
+def with_enabled(rules: Rules, kind: str, rule_id: str, enabled: bool) -> Rules | Refused:
+    """With a rule switched on or off."""
+    return _with_change(rules, kind, rule_id, lambda rule: {**rule, "enabled": enabled})
+
+
+def with_actions(rules: Rules, kind: str, rule_id: str, actions: list[Any]) -> Rules | Refused:
+    """With other actions for a rule."""
+    if not _are_actions(actions):
+        return Refused(Refusal.BAD_JSON, "actions must be a list of strings and objects")
+    return _with_change(rules, kind, rule_id, lambda rule: {**rule, "actions": actions})
+
+
+def _with_change(rules: Rules, kind: str, rule_id: str, change: Callable[[Rule], Rule]) -> Rules | Refused:
+    if find_rule(rules, kind, rule_id) is None:
+        return Refused(Refusal.NOT_FOUND, "There is no such push rule")
+    changed = [change(rule) if rule["rule_id"] == rule_id else rule for rule in rules["global"][kind]]
+    return {"global": {**rules["global"], kind: changed}}
+
+
+def _are_actions(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(action, str) or (isinstance(action, dict) and isinstance(action.get("set_tweak"), str))
+        for action in value
+    )
 
 
 def _override(user_id: str) -> list[Rule]:

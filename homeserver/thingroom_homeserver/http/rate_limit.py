@@ -42,10 +42,18 @@ RATES: Mapping[str, Rate] = MappingProxyType(
 class RateLimiter:
     """Buckets by (kind, who). Full buckets are forgotten first when there are too many."""
 
-    def __init__(self, clock: Clock, *, enabled: bool = True, rates: Mapping[str, Rate] = RATES) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        enabled: bool = True,
+        rates: Mapping[str, Rate] = RATES,
+        max_buckets: int = MAX_BUCKETS,
+    ) -> None:
         self._clock = clock
         self._enabled = enabled
         self._rates = rates
+        self._max_buckets = max_buckets
         self._buckets: dict[tuple[str, str], tuple[float, float]] = {}  # (kind, who) -> (tokens, at)
 
     def take(self, kind: str, who: str) -> float:
@@ -59,7 +67,7 @@ class RateLimiter:
         if tokens < 1.0:
             self._buckets[kind, who] = (tokens, now)
             return (1.0 - tokens) / rate.per_second
-        if len(self._buckets) >= MAX_BUCKETS:
+        if len(self._buckets) >= self._max_buckets:
             self._forget(now)
         self._buckets[kind, who] = (tokens - 1.0, now)
         return 0.0
@@ -77,6 +85,6 @@ class RateLimiter:
             for key, (tokens, at) in self._buckets.items()
             if tokens + (now - at) * self._rates[key[0]].per_second < self._rates[key[0]].burst
         }
-        if len(self._buckets) >= MAX_BUCKETS:
+        if len(self._buckets) >= self._max_buckets:
             by_age = sorted(self._buckets.items(), key=lambda item: item[1][1])
             self._buckets = dict(by_age[len(by_age) // 2 :])

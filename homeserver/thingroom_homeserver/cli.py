@@ -1,0 +1,70 @@
+"""The commands of `thingroom homeserver`: run it, and make accounts.
+
+May import click; everything else is imported when a command runs, so that the `thingroom` command starts quickly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from pathlib import Path
+
+import click
+
+CONFIG_OPTION = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("thingroom.toml"),
+    show_default=True,
+    help="The configuration file.",
+)
+
+
+@click.group("homeserver")
+def homeserver_commands() -> None:
+    """The Matrix homeserver."""
+
+
+@homeserver_commands.command("run")
+@CONFIG_OPTION
+def run_command(config_path: Path) -> None:
+    """Run the homeserver until it is stopped."""
+    from thingroom_homeserver.__main__ import run
+
+    sys.exit(run(config_path))
+
+
+@homeserver_commands.group("admin")
+def admin_commands() -> None:
+    """Look after the homeserver's accounts."""
+
+
+@admin_commands.command("create-user")
+@click.argument("name")
+@CONFIG_OPTION
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of making one.")
+@click.option("--admin", "is_admin", is_flag=True, help="Make a server administrator.")
+def create_user_command(name: str, config_path: Path, password_stdin: bool, is_admin: bool) -> None:
+    """Make the account NAME and print its user id and password.
+
+    Asks the running server where registration_shared_secret is set, and writes to its database otherwise; says which.
+    """
+    from thingroom_common.config_file import ConfigError
+    from thingroom_homeserver.accounts.outcomes import Refused
+    from thingroom_homeserver.config import load_config
+    from thingroom_homeserver.create_user import create_user
+
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else secrets.token_urlsafe(15)
+    try:
+        made = asyncio.run(create_user(load_config(config_path), name, password, is_admin=is_admin))
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    if isinstance(made, Refused):
+        click.echo(f"{made.text}.", err=True)
+        sys.exit(1)
+    click.echo(f"Made {made.user_id} {made.how}.")
+    if not password_stdin:
+        click.echo(f"Password: {password}")

@@ -1,0 +1,124 @@
+"""What every endpoint has in common: routing, CORS, bodies, errors, limits."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from tests.homeserver.running import MatrixClient, escape, make_config, running_homeserver
+
+from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
+from thingroom_homeserver.server import ENDPOINTS
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "X-Requested-With, Content-Type, Authorization",
+}
+
+
+async def test_every_answer_carries_cors_headers(alice: MatrixClient, anyone: MatrixClient) -> None:
+    for answer in (
+        await alice.get("v3/account/whoami"),
+        await anyone.get("v3/account/whoami"),
+        await anyone.get("v3/nothing"),
+        await anyone.request("PATCH", "v3/account/whoami"),
+    ):
+        assert {name: answer.headers.get(name) for name in CORS} == CORS
+        assert answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["v3/account/whoami", "v3/sync", "v3/nothing", ".well-known/matrix/client"])
+async def test_options_answers_without_doing_anything(anyone: MatrixClient, path: str) -> None:
+    answer = await anyone.request("OPTIONS", path)
+    assert answer.status == 204
+    assert {name: answer.headers.get(name) for name in CORS} == CORS
+
+
+async def test_unknown_paths_and_methods(anyone: MatrixClient) -> None:
+    for path in ("v3/nothing", "v9/sync", "v3/account/whoami/more", "_matrix/nonsense", "_elsewhere"):
+        (await anyone.get(path)).is_error(404, "M_UNRECOGNIZED")
+    answer = await anyone.delete("v3/account/whoami")
+    answer.is_error(405, "M_UNRECOGNIZED")
+    assert answer.headers["Allow"] == "GET"
+
+
+async def test_bodies_that_are_not_json_objects(alice: MatrixClient) -> None:
+    path = f"v3/user/{escape(alice.user_id)}/filter"
+    for body in (b"", b"{", b"nonsense", b'{"a": NaN}', b"\xff\xfe", b'{"a":"\\ud800"}'):
+        (await alice.request("POST", path, body)).is_error(400, "M_NOT_JSON")
+    for body in (b"[]", b"1", b"null", b'"text"'):
+        (await alice.request("POST", path, body)).is_error(400, "M_BAD_JSON")
+
+
+async def test_bodies_that_are_too_deep_or_too_large(alice: MatrixClient) -> None:
+    path = f"v3/user/{escape(alice.user_id)}/account_data/deep"
+    for depth in (1000, 100_000):
+        deep = b'{"a":' * depth + b"1" + b"}" * depth
+        (await alice.request("PUT", path, deep)).is_error(400, "M_NOT_JSON")
+    large = b'{"a":"' + b"x" * 1_100_000 + b'"}'
+    (await alice.request("PUT", path, large)).is_error(413, "M_TOO_LARGE")
+
+
+async def test_a_segment_may_hold_encoded_slashes_and_any_text(alice: MatrixClient) -> None:
+    for name in ("a/b", "ü ?#%", "日本", "a%2Fb"):
+        path = f"v3/user/{escape(alice.user_id)}/account_data/{escape(name)}"
+        (await alice.put(path, {"name": name})).ok()
+        assert (await alice.get(path)).ok() == {"name": name}
+
+
+async def test_segments_that_are_not_utf8_are_refused(alice: MatrixClient) -> None:
+    (await alice.get(f"v3/user/{escape(alice.user_id)}/account_data/%ff")).is_error(400, "M_INVALID_PARAM")
+    (await alice.get("v3/register/available?username=%ff")).is_error(400, "M_INVALID_PARAM")
+
+
+async def test_the_old_version_of_a_path_works_too(alice: MatrixClient) -> None:
+    (await alice.get("r0/account/whoami")).ok()
+
+
+async def test_a_bug_is_a_500_with_a_log_and_no_details(tmp_path, caplog) -> None:
+    async def fail(request: Request, services: object) -> dict[str, object]:
+        raise RuntimeError("a secret detail")
+
+    broken = Endpoint("GET", client_path("broken"), fail, auth=Auth.NONE)
+    async with running_homeserver(make_config(tmp_path), endpoints=(*ENDPOINTS, broken)) as server:
+        with caplog.at_level(logging.ERROR):
+            answer = await server.client().get("v3/broken")
+        answer.is_error(500, "M_UNKNOWN")
+        assert "secret" not in str(answer.body)
+        assert "a secret detail" in caplog.text
+
+
+async def test_requests_run_out_and_come_back(tmp_path) -> None:
+    async with running_homeserver(make_config(tmp_path, rate_limits=True)) as server:
+        alice = await server.register("alice")
+        path = f"v3/profile/{escape(alice.user_id)}/displayname"
+        answers = [await alice.put(path, {"displayname": f"a{number}"}) for number in range(25)]
+        assert all(answer.status == 200 for answer in answers[:20])
+        answers[-1].is_error(429, "M_LIMIT_EXCEEDED")
+        assert 0 < answers[-1].body["retry_after_ms"] <= 1000
+        assert answers[-1].headers["Retry-After"] == "1"
+        (await alice.get(path)).ok()
+
+
+async def test_the_address_behind_a_proxy_counts_only_if_it_is_trusted(tmp_path) -> None:
+    async def seen_as(trust: bool, folder: str) -> str:
+        config = make_config(tmp_path / folder, trust_forwarded_for=trust)
+        async with running_homeserver(config) as server:
+            alice = await server.register("alice")
+            headers = {"Authorization": f"Bearer {alice.token}", "X-Forwarded-For": "9.9.9.9, 10.0.0.7"}
+            url = f"{server.base_url}/_matrix/client/v3/devices/{alice.device_id}"
+            async with server.http.get(url, headers=headers) as response:
+                return (await response.json())["last_seen_ip"]
+
+    assert await seen_as(False, "a") == "127.0.0.1"
+    assert await seen_as(True, "b") == "10.0.0.7"
+
+
+def test_endpoints_are_listed_once() -> None:
+    seen = set()
+    for endpoint in ENDPOINTS:
+        for path in endpoint.paths:
+            assert (endpoint.method, path) not in seen
+            seen.add((endpoint.method, path))
+            assert path.startswith(("/_matrix/", "/.well-known/", "/_synapse/admin/v1/register"))
