@@ -254,6 +254,27 @@ def test_loose_encodings_mean_the_same(value: dict[int, Any]) -> None:
     assert cbor.decode(loose(small), max_items=5000) == cbor2.loads(cbor2.dumps(small)) == small
 
 
+def test_the_vectors_of_our_messages_stand_without_our_code() -> None:
+    """messages.json in the eyes of cbor2, PyNaCl and the standard library alone."""
+    vectors = json.loads((VECTORS / "messages.json").read_text())
+    for row in vectors["envelopes"] + vectors["hellos"]:
+        data = bytes.fromhex(row["message"])
+        message = cbor2.loads(data)
+        protected, unprotected, payload, signature = message.value
+        assert (message.tag, dict(unprotected)) == (18, {})
+        signed = cbor2.dumps(["Signature1", protected, b"", payload])
+        SigningKey(bytes.fromhex(row["seed"])).verify_key.verify(signed, signature)
+        for encoded in (data, protected, payload):
+            assert cbor2.dumps(cbor2.loads(encoded), canonical=True) == encoded
+        assert row.get("digest") in (None, hashlib.sha256(signed).digest()[:8].hex())
+    for row in vectors["answers"]:
+        message = cbor2.loads(bytes.fromhex(row["message"]))
+        protected, _, payload, tag = message.value
+        macced = cbor2.dumps(["MAC0", protected, b"", payload])
+        assert message.tag == 17
+        assert hmac.digest(bytes.fromhex(row["key"]), macced, "sha256") == tag
+
+
 def test_cose_keys_are_read_in_any_encoding() -> None:
     key = {2: b"a kid", -2: samples.PUBLIC, -1: 6, 1: 1, 3: -8}
     assert keys.parse_cose_key(cbor2.dumps(key)) == keys.parse_cose_key(loose(key)) == (6, samples.PUBLIC)

@@ -32,6 +32,26 @@ def test_sha512_is_machine_code_on_a_port_that_compiles_it() -> None:
     assert run_source(source) == "False\n"
 
 
+def test_a_signature_fits_a_small_heap() -> None:
+    """140 kB with 64-bit objects and modules compiled in place; a board's objects are half as large."""
+    source = """
+import gc
+from thingroom_wire import ed25519, envelope, hello
+gc.collect()
+before = gc.mem_alloc()
+public = ed25519.public_key(bytes(32))
+gc.collect()
+print(gc.mem_alloc() - before)
+for number in range(5):
+    assert ed25519.verify(public, bytes(300), ed25519.sign(bytes(32), bytes(300), public))
+gc.collect()
+print(gc.mem_alloc() - before)
+"""
+    table, later = map(int, run_source(source, heap="140k").split())
+    assert 6000 < table < 8000
+    assert later < table + 1000
+
+
 def test_every_check_can_fail() -> None:
     assert not wire_checks.identical(1, True)
     assert not wire_checks.identical(1.0, 1)
