@@ -147,6 +147,7 @@ function commandsFor(page) {
     async screenshot({ path, width, height }) {
       await page.setViewportSize({ width, height });
       await page.mouse.move(0, 0);
+      await page.waitForFunction(() => document.querySelector(".GapView.isLoading") === null);
       await page.screenshot({ path });
     },
     requests: () => requests,
