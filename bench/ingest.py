@@ -1,4 +1,4 @@
-"""How many envelopes a second the gateway takes: from bytes, and from MQTT, to committed; against PyNaCl's verify alone.
+"""Envelopes a second that the gateway takes, from bytes and from MQTT to committed, against PyNaCl's verify alone.
 
 `python bench/ingest.py` (or `main()`): medians of several rounds in one process, so that the ratio to PyNaCl is of the
 same machine in the same minute. Needs Mosquitto for the MQTT rows and leaves them out where it is missing.
@@ -20,8 +20,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / part) for part in ("", "gateway", "common", "firmware")]
 
-from tests.gateway.brokers import Mosquitto, mosquitto  # noqa: E402
+from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, mosquitto  # noqa: E402
 from tests.gateway.gateway_support import Thing, gateway, make_config  # noqa: E402
+
 from thingroom_gateway.app import Gateway  # noqa: E402
 from thingroom_gateway.links import mqtt_packets as packets  # noqa: E402
 from thingroom_gateway.outcomes import Accepted, Frame, Outcome  # noqa: E402
@@ -77,7 +78,7 @@ async def from_bytes(running: Gateway, payloads: list[bytes]) -> float:
 async def from_mqtt(running: Gateway, broker: Mosquitto, thing: Thing, payloads: list[bytes], version: int) -> float:
     """All published at QoS 0 by one connection as one stream, the clock stops when the last is committed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
-    writer.write(packets.connect(version, "bench", "gateway", broker_password(), 60, 100, 10_000))
+    writer.write(packets.connect(version, "bench", "gateway", GATEWAY_PASSWORD, 60, 100, 10_000))
     await reader.read(100)
     topic = f"thingroom/1/{thing.hex[0]}/{thing.hex}/up"
     stream = b"".join(packets.publish(version, n % 65_535 + 1, topic, data) for n, data in enumerate(payloads))
@@ -96,12 +97,6 @@ async def from_mqtt(running: Gateway, broker: Mosquitto, thing: Thing, payloads:
 async def _drain(reader: asyncio.StreamReader) -> None:
     while await reader.read(65_536):
         pass
-
-
-def broker_password() -> str:
-    from tests.gateway.brokers import GATEWAY_PASSWORD
-
-    return GATEWAY_PASSWORD
 
 
 @contextlib.asynccontextmanager

@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 # A batch is examined for at most this long before the loop looks after other things.
 SLICE_SECONDS = 0.010
 SLICE_FRAMES = 256
+# So many examined frames wait for the running commit at most.
+READY_FRAMES = 1024
 # After a failed commit: how long until the same frames are tried again.
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 HELLO_INTERVALS = 16
@@ -63,6 +65,7 @@ class Verified:
 
 Examined = Verified | Outcome
 Settled = tuple[Frame, Outcome]
+Batch = list[tuple[Frame, Link, Examined]]
 
 
 class Ingest:
@@ -107,17 +110,24 @@ class Ingest:
         return True
 
     async def run(self) -> None:
-        """Examine and commit until cancelled. One commit runs at a time; the next batch is examined meanwhile."""
+        """Examine and commit until cancelled. One commit runs at a time; what is examined meanwhile shares the next."""
         committing: asyncio.Task[None] | None = None
+        ready: Batch = []
         try:
             while True:
-                if not self._queue:
+                if self._queue and len(ready) < READY_FRAMES:
+                    ready += await self._examine_slice()
+                else:
                     self._wake.clear()
                     await self._wake.wait()
-                batch = await self._examine_slice()
-                if committing is not None:
-                    await committing
-                committing = asyncio.create_task(self._commit(batch))
+                if committing is not None and committing.done():
+                    committing.result()
+                    committing = None
+                if committing is None and ready:
+                    committing = asyncio.create_task(self._commit(ready))
+                    committing.add_done_callback(lambda _: self._wake.set())
+                    ready = []
+                # Let the links read and the commit go on.
                 await asyncio.sleep(0)
         finally:
             if committing is not None:
@@ -125,8 +135,8 @@ class Ingest:
                 with contextlib.suppress(asyncio.CancelledError):
                     await committing
 
-    async def _examine_slice(self) -> list[tuple[Frame, Link, Examined]]:
-        batch: list[tuple[Frame, Link, Examined]] = []
+    async def _examine_slice(self) -> Batch:
+        batch: Batch = []
         deadline = monotonic() + SLICE_SECONDS
         now = self._now_ms()
         while self._queue and len(batch) < SLICE_FRAMES:
@@ -237,7 +247,7 @@ class Ingest:
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
-    async def _commit(self, batch: list[tuple[Frame, Link, Examined]]) -> None:
+    async def _commit(self, batch: Batch) -> None:
         verified = [examined for _, _, examined in batch if type(examined) is Verified]
         new = await self._store(verified) if verified else {}
         settled: list[Settled] = []

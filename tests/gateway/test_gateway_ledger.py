@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from thingroom_common.database import Transaction
 from thingroom_gateway.ledger import Gap, Interval, Merge, gaps, merge, ranges_text, runs
 from thingroom_gateway.storage import received
@@ -36,7 +38,7 @@ def database() -> Iterator[Transaction]:
 def test_runs_cover_exactly_the_set(numbers: set[int]) -> None:
     found = runs(numbers)
     assert {n for first, last in found for n in range(first, last + 1)} == numbers
-    assert all(before[1] + 1 < after[0] for before, after in zip(found, found[1:], strict=False))
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(found))
 
 
 @given(st.lists(st.lists(sequences, max_size=12), max_size=12))

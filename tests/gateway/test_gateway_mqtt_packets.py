@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from thingroom_gateway.links import mqtt_packets as packets
 from thingroom_gateway.links.mqtt import MAX_PACKET, filters
 from thingroom_gateway.links.mqtt_packets import MQTT_5, MQTT_311, MqttProtocolError, Oversized, Publish, Reader
@@ -17,13 +20,11 @@ messages = st.lists(
 
 def cut(data: bytes, points: list[int]) -> list[bytes]:
     places = [0, *sorted(point % (len(data) + 1) for point in points), len(data)]
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(places)]
 
 
 @given(versions, messages, st.lists(st.integers(0, 10_000), max_size=30))
-def test_a_stream_may_be_cut_anywhere(
-    version: int, sent: list[tuple[str, bytes, int]], points: list[int]
-) -> None:
+def test_a_stream_may_be_cut_anywhere(version: int, sent: list[tuple[str, bytes, int]], points: list[int]) -> None:
     stream = b"".join(packets.publish(version, packet_id, topic, payload) for topic, payload, packet_id in sent)
     reader = Reader(version, MAX_PACKET)
     found = [packet for part in cut(stream, points) for packet in reader.feed(part)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from thingroom_gateway.notices import Said, worth_a_notice
 from thingroom_gateway.observation import Observation, Unusable, describe, observe
 from thingroom_gateway.profiles import (
