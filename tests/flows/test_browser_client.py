@@ -39,8 +39,8 @@ def unexpected(problems: list[dict[str, Any]], absent: str = "/dehydrated_device
     """What went wrong in the page, less what goes wrong in Hydrogen with any homeserver.
 
     It asks for a dehydrated device (an unstable proposal that no homeserver offers any more) and takes 404 for no:
-    `absent` is a pattern for paths where that is so. When a timeline is left in the very frame in which it was scrolled,
-    `_setVisibleTileRange` runs once more without tiles.
+    `absent` is a pattern for paths where that is so. When a timeline is left in the very frame in which it was
+    scrolled, `_setVisibleTileRange` runs once more without tiles.
     """
 
     def known(problem: dict[str, Any]) -> bool:
