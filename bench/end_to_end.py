@@ -35,14 +35,18 @@ from thingroom_wire.envelope import parse_envelope
 from thingroom_wire.keys import downlink_key, key_id
 
 DEVICES = 10
-ENVELOPES = 6_000
+ENVELOPES = 12_000
 ROUNDS = 3
+# What one device has gathered in its outbox while it was out of reach.
+BACKLOG = 600
 IDLE_SECONDS = 5.0
 VERIFICATIONS = 10_000
 WAKE_UPS = 100
 PAUSE_SECONDS = 0.03
-# How long readings gather before they are an event: the default where the rate is measured; where the latency is, as
-# short as the gateway allows, because gathering is a choice and not a cost.
+# How long readings gather before they are an event is a choice and not a cost. Where the rate is measured it is the
+# default, and the rate is that of the first nine tenths: the rest is fewer than an event holds and waits for the clock.
+# Where the latency is measured it is as short as the gateway allows.
+COUNTED = 0.9
 SHORTEST_GATHERING = 0.05
 PATIENCE_SECONDS = 60.0
 
@@ -244,8 +248,12 @@ async def _rates(rig: Rig) -> dict[str, float]:
         ]
         seconds_to_answer, seconds_to_room = await _through(rig, envelopes)
         acknowledged.append(len(envelopes) / seconds_to_answer)
-        in_room.append(len(envelopes) / seconds_to_room)
+        in_room.append(COUNTED * len(envelopes) / seconds_to_room)
+    progress(f"end to end: a backlog of {BACKLOG} from one device")
+    backlog = [(rig.devices[0], rig.devices[0].climate(200 + index % 50, 45)) for index in range(BACKLOG)]
+    _, backlog_seconds = await _through(rig, backlog)
     return {
+        "backlog.per_second": COUNTED * BACKLOG / backlog_seconds,
         "acknowledged.per_second": statistics.median(acknowledged),
         "in_room.per_second": statistics.median(in_room),
         "memory_after_load.gateway": resident_megabytes(rig.gateway.pid),
@@ -253,7 +261,10 @@ async def _rates(rig: Rig) -> dict[str, float]:
 
 
 async def _through(rig: Rig, envelopes: list[tuple[Device, bytes]]) -> tuple[float, float]:
-    """Publish; seconds until the last is acknowledged to its device, and until the last is in the owner's /sync."""
+    """Publish; seconds until the last is acknowledged to its device, and until COUNTED of them are in the /sync.
+
+    Returns once every one of them is in both places. Raises LostReadings.
+    """
     packets = publish_packets((device.topic("up"), envelope) for device, envelope in envelopes)
     names = [unpadded(envelope) for _, envelope in envelopes]
     expected = rig.answers.count() + len(envelopes)
@@ -269,7 +280,7 @@ async def _through(rig: Rig, envelopes: list[tuple[Device, bytes]]) -> tuple[flo
                     f"{rig.gateway.log_tail()}"
                 )
             await asyncio.sleep(0.05)
-    return rig.answers.last_at - began, max(rig.owner.arrived[name] for name in names) - began
+    return rig.answers.last_at - began, quantile([rig.owner.arrived[name] for name in names], COUNTED) - began
 
 
 async def _wake_ups(rig: Rig) -> dict[str, float]:
@@ -301,6 +312,7 @@ def _print(facts: dict[str, Any], figures: dict[str, float]) -> None:
         ("MQTT to acknowledged (committed)", "acknowledged.per_second", 1, "/s"),
         ("MQTT to the owner's /sync", "in_room.per_second", 1, "/s"),
         ("  of what PyNaCl verifies", "in_room.of_verifies", 100, "%"),
+        (f"  {BACKLOG} from one device to the owner's /sync", "backlog.per_second", 1, "/s"),
         (f"publish to waiting /sync, p50 (gathering {SHORTEST_GATHERING:g} s)", "wake_up.p50", 1000, "ms"),
         ("publish to waiting /sync, p99", "wake_up.p99", 1000, "ms"),
         ("start-up: homeserver", "start_up.homeserver", 1000, "ms"),
