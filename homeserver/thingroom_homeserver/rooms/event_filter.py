@@ -5,10 +5,8 @@ Pure; may import core. Source: Client-Server API, "Filtering". Next: sync/sync_f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from thingroom_homeserver.core.event import Event
@@ -113,11 +111,18 @@ def _strings(value: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     return tuple(strings)
 
 
-def _matches(pattern: str, event_type: str) -> bool:
-    return pattern == event_type or ("*" in pattern and _compiled(pattern).fullmatch(event_type) is not None)
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # A run of stars is one star: "a**b" must not backtrack.
-    return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", pattern)), re.DOTALL)
+def _matches(pattern: str, text: str) -> bool:
+    """Whether `text` is `pattern`, whose stars stand for any characters. Linear: a regular expression would not be."""
+    first, *others = pattern.split("*")
+    if not others:
+        return pattern == text
+    *middle, last = others
+    if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
