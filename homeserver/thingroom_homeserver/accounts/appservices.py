@@ -156,7 +156,7 @@ def _load(path: Path, server_name: str) -> AppService:
             )
         ]
     except (ValueError, re.error) as error:
-        raise ConfigError(f"{path}: {error}.") from None
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}.") from None
     if not is_valid_new_localpart(registration.sender_localpart, server_name):
         raise ConfigError(f"{path}: sender_localpart is not a valid username.")
     if not registration.as_token or not registration.hs_token:

@@ -50,7 +50,7 @@ class InteractiveAuth:
 
         Raises MatrixError: M_LIMIT_EXCEEDED after too many wrong passwords, M_BAD_JSON.
         """
-        auth = request.body_field("auth", dict, {})
+        auth = request.body_field("auth", dict, {}) if request.optional_body else {}
         purpose = (request.method, request.http.path, user_id)
         name, session = self._session_for(auth.get("session"), purpose)
         stage = auth.get("type")

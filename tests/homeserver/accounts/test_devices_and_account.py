@@ -93,6 +93,7 @@ async def test_a_session_of_one_request_counts_for_no_other(homeserver, alice: M
     (await alice.delete("v3/devices/A", {"auth": {**auth, "type": "m.login.dummy"}})).is_error(401, "M_UNRECOGNIZED")
     (await bob.delete("v3/devices/A", {"auth": {**auth, "password": "wrong one"}})).is_error(401, "M_FORBIDDEN")
     (await alice.delete("v3/devices/A", {"auth": "x"})).is_error(400, "M_BAD_JSON")
+    assert (await alice.delete("v3/devices/A")).body["flows"] == [{"stages": ["m.login.password"]}]
 
 
 async def test_challenges_expire(tmp_path) -> None:

@@ -1,0 +1,139 @@
+"""An application service on a real port: it takes transactions, answers queries, and can be down or out of order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+from tests.homeserver.running import MatrixClient, RunningHomeserver
+
+AS_TOKEN = "as token of the test"
+HS_TOKEN = "hs token of the test"
+
+
+@dataclass
+class AppServiceProcess:
+    """What the homeserver told it. `status` is what it answers to transactions."""
+
+    port: int = 0
+    status: int = 200
+    requests: list[tuple[str, bytes]] = field(default_factory=list)
+    accepted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    queried: list[str] = field(default_factory=list)
+    pings: list[Any] = field(default_factory=list)
+    on_query: Callable[[str], Awaitable[bool]] | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events of the transactions it took, in their order, each transaction once."""
+        return [event for number in sorted(self.accepted, key=int) for event in self.accepted[number]]
+
+    def bodies(self) -> list[str]:
+        """The text of the messages among them."""
+        return [event["content"]["body"] for event in self.events() if event["type"] == "m.room.message"]
+
+    async def until(self, done: Callable[[], bool], seconds: float = 10.0) -> None:
+        """Wait until `done`; fails after `seconds`."""
+        async with asyncio.timeout(seconds):
+            while not done():
+                self.news.clear()
+                await self.news.wait()
+
+    @contextlib.asynccontextmanager
+    async def up(self) -> AsyncIterator[None]:
+        """Listen while the block runs; on the same port each time."""
+        app = web.Application()
+        app.router.add_put("/_matrix/app/v1/transactions/{number}", self._transaction)
+        app.router.add_post("/_matrix/app/v1/ping", self._ping)
+        app.router.add_get("/_matrix/app/v1/{kind:users|rooms}/{name}", self._query)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
+        self.port = runner.addresses[0][1]
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _transaction(self, request: web.Request) -> web.Response:
+        if refused := _refused(request):
+            return refused
+        body = await request.read()
+        number = request.match_info["number"]
+        self.requests.append((number, body))
+        if self.status == 200:
+            events = json.loads(body)["events"]
+            assert number not in self.accepted or self.accepted[number] == events, "a retry was altered"
+            self.accepted[number] = events
+        self.news.set()
+        return web.json_response({}, status=self.status)
+
+    async def _ping(self, request: web.Request) -> web.Response:
+        if refused := _refused(request):
+            return refused
+        self.pings.append(await request.json())
+        return web.json_response({}, status=self.status)
+
+    async def _query(self, request: web.Request) -> web.Response:
+        if refused := _refused(request):
+            return refused
+        name = unquote(request.match_info["name"])
+        self.queried.append(name)
+        if self.on_query is not None and await self.on_query(name):
+            return web.json_response({})
+        return web.json_response({"errcode": "NOT_FOUND"}, status=404)
+
+
+def _refused(request: web.Request) -> web.Response | None:
+    if request.headers.get("Authorization") != f"Bearer {HS_TOKEN}":
+        return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
+    return None
+
+
+def registration(url: str | None, **changes: Any) -> dict[str, Any]:
+    """The registration file's content: ghosts are @thing_..., aliases #thing_..."""
+    return {
+        "id": "gateway",
+        "url": url,
+        "as_token": AS_TOKEN,
+        "hs_token": HS_TOKEN,
+        "sender_localpart": "thingbot",
+        "rate_limited": False,
+        "namespaces": {
+            "users": [{"exclusive": True, "regex": "@thing_.*"}],
+            "aliases": [{"exclusive": True, "regex": "#thing_.*"}],
+            "rooms": [],
+        },
+        **changes,
+    }
+
+
+def write_registration(folder: Path, url: str | None, **changes: Any) -> str:
+    """Write it as JSON; the path."""
+    path = folder / f"{changes.get('id', 'gateway')}.json"
+    path.write_text(json.dumps(registration(url, **changes)))
+    return str(path)
+
+
+def as_client(server: RunningHomeserver) -> MatrixClient:
+    """A client with the as_token: requests act as the sender, or with user_id=... as a ghost."""
+    client = server.client(AS_TOKEN)
+    client.user_id = "@thingbot:localhost"
+    return client
+
+
+async def make_ghost(client: MatrixClient, name: str) -> str:
+    """Register @<name>:localhost; the user id."""
+    body = {"type": "m.login.application_service", "username": name, "inhibit_login": True}
+    return (await client.post("v3/register", body)).ok()["user_id"]
