@@ -5,8 +5,8 @@ over a table of 6 KB that is built once, at the first use (about four signatures
 secret: an attacker who can time a board's signatures to the microsecond is out of scope; the gateway uses libsodium.
 
 Verification is strict and cofactorless, on [S]B = R + [k]A: refused are S not below the group order, encodings of A
-or R that are not canonical, and A or R of small order. libsodium refuses the same encodings and the same small orders;
-the two can differ only on keys and signatures with a component of small order, which an honest signer never makes.
+or R that are not canonical, and A or R of small order. A key with a component of small order is not refused as a key.
+The tests find no difference to PyNaCl's libsodium, on such keys either; OpenSSL accepts keys that both refuse.
 """
 
 from thingroom_wire.sha512 import sha512
