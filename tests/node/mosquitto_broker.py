@@ -65,16 +65,19 @@ Tap = Callable[[str, bytes], None]
 async def gateway_on(broker: Broker, gateway: StandInGateway, tap: Tap | None = None) -> AsyncIterator[aiomqtt.Client]:
     """Let `gateway` answer on `broker`; yields its client. `tap(topic, payload)` sees every message first."""
     async with aiomqtt.Client(
-        "127.0.0.1", broker.port, identifier="gateway", username="gateway", password="", clean_session=False
+        "127.0.0.1", broker.port, identifier="gateway", username="gateway", password="stand-in", clean_session=False
     ) as client:
         await client.subscribe("thingroom/1/+/#", qos=1)
         answering = asyncio.create_task(_answer(client, gateway, tap))
         try:
             yield client
         finally:
-            answering.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await answering
+            # Python 3.11's wait_for, which publishing uses, may swallow a cancellation.
+            while not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering], timeout=0.1)
+            if not answering.cancelled():
+                answering.result()
 
 
 async def _answer(client: aiomqtt.Client, gateway: StandInGateway, tap: Tap | None) -> None:

@@ -239,7 +239,7 @@ async def test_the_brokers_users_and_rules(tmp_path: Path) -> None:
         "pattern write thingroom/1/+/%u/status\npattern read thingroom/1/+/%u/down\n"
     )
     await set_password(passwords, "pairing", keys.pairing_keys(CODE).broker_password)
-    await set_password(passwords, "gateway", "")
+    await set_password(passwords, "gateway", "stand-in")
     lines = f"allow_anonymous false\npassword_file {passwords}\nacl_file {rules}\n"
     broker = Broker(tmp_path, lines)
     settings = node_settings(tmp_path, port=broker.port, pairing_code=CODE.hex())
