@@ -166,6 +166,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         )
         screen = ScreenEvents(events, registry, database)
         ingest.watchers.append(batching.settled)
+        outbox.watchers.append(batching.sent)
         if events.wanted:
             ingest.watchers.append(screen.settled)
             outbox.watchers.append(screen.sent)

@@ -69,6 +69,7 @@ class Batching:
         self._filled = filled
         self._hurry = asyncio.Event()
         self._since = 0
+        self._held_back = False
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """A batch was stored: with an event's worth of new envelopes the next round does not wait for the clock."""
@@ -93,35 +94,46 @@ class Batching:
                 logger.error("readings stay where they are: %s", error)
                 await asyncio.sleep(self._limits.seconds)
 
+    def sent(self, _sent: object) -> None:
+        """A request arrived in its room: a place that was held back may have another."""
+        if self._held_back:
+            self._hurry.set()
+
     async def round(self, only_full: bool = False) -> int:
-        """Take what may be taken; with `only_full`, whole events only. Returns the rows made. Raises sqlite3.Error."""
-        made, again = 0, True
-        while again:
-            again = False
-            planned: list[tuple[Device, list[StoredEnvelope]]] = []
-            for device_id in self._database.read(received.devices_with_untaken):
-                device = self._registry.by_id(device_id)
-                batch = self._plan(device, only_full)
-                if batch:
-                    planned.append((device, batch))
-                if len(planned) == ROUND_EVENTS:
-                    again = True
-                    break
-            if planned:
-                await self._database.write(partial(self._store_all, planned=planned))
-                made += len(planned)
-                self._filled()
+        """Take what is there now, whole events only if `only_full`; returns the rows made. Raises sqlite3.Error."""
+        goals = self._database.read(received.untaken)
+        self._held_back = False
+        made = 0
+        while planned := self._plan_events(goals, only_full):
+            await self._database.write(partial(self._store_all, planned=planned))
+            made += len(planned)
+            self._filled()
         return made
 
-    def _plan(self, device: Device, only_full: bool) -> list[StoredEnvelope]:
-        """The envelopes of the device's next event; none if it should wait."""
+    def _plan_events(self, goals: dict[int, int], only_full: bool) -> list[tuple[Device, list[StoredEnvelope]]]:
+        """The next events of some devices; a device that has none to make is taken out of `goals`."""
+        planned: list[tuple[Device, list[StoredEnvelope]]] = []
+        for device_id, goal in list(goals.items()):
+            device = self._registry.by_id(device_id)
+            batch = self._plan(device, goal, only_full)
+            if batch:
+                planned.append((device, batch))
+            else:
+                del goals[device_id]
+            if len(planned) == ROUND_EVENTS:
+                break
+        return planned
+
+    def _plan(self, device: Device, goal: int, only_full: bool) -> list[StoredEnvelope]:
+        """The envelopes of the device's next event; none if it should wait, or if arrival `goal` is taken already."""
         place, row_id = device.row.place, device.row.id
         if self._database.read(lambda c: outbox.waiting_count(c, place, ENOUGH_WAITING)) >= ENOUGH_WAITING:
+            self._held_back = True
             return []
         rows = self._database.read(lambda c: received.not_taken(c, row_id, self._limits.envelopes))
         batch = fill(rows, self._limits.bytes)
         full = len(batch) < len(rows) or len(batch) >= self._limits.envelopes
-        return batch if full or not only_full else []
+        return batch if batch and batch[0].arrival <= goal and (full or not only_full) else []
 
     def _store_all(self, transaction: Transaction, planned: list[tuple[Device, list[StoredEnvelope]]]) -> None:
         for device, batch in planned:

@@ -198,6 +198,19 @@ async def test_a_ghost_that_was_kicked_comes_back(config: GatewayConfig, homeser
         await eventually(lambda: homeserver.sequences(thing.hex) == [1, 2])
 
 
+async def test_a_backlog_does_not_wait_for_the_clock(config: GatewayConfig, homeserver: FakeHomeserver) -> None:
+    """Whole events follow one another as fast as the homeserver takes them, also beyond what may wait at once."""
+    slow = type(config.batch)(seconds=5.0, envelopes=20)
+    config = type(config)(**{**{f: getattr(config, f) for f in config.__struct_fields__}, "batch": slow})
+    thing = Thing()
+    async with gateway(config, thing) as running:
+        await Door(running).send(*[thing.envelope() for _ in range(610)])
+        await eventually(lambda: len(homeserver.sequences(thing.hex)) == 600, 4)
+        await asyncio.sleep(0.2)
+        assert len(homeserver.events()) == 30
+        await eventually(lambda: len(homeserver.sequences(thing.hex)) == 610)
+
+
 async def test_the_order_per_room_is_kept(config: GatewayConfig, homeserver: FakeHomeserver) -> None:
     thing = Thing()
     homeserver.faults.append(Fault(status=503, match="/send/", times=3))

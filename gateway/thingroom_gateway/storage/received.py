@@ -128,9 +128,9 @@ def newest_readings(connection: sqlite3.Connection, device: int, sequence: int) 
     return "" if row is None else str(row[0])
 
 
-def devices_with_untaken(connection: sqlite3.Connection) -> list[int]:
-    """Devices of which envelopes wait to be taken."""
-    return [row[0] for row in connection.execute("SELECT device FROM arrivals WHERE stored > taken")]
+def untaken(connection: sqlite3.Connection) -> dict[int, int]:
+    """Devices of which envelopes wait to be taken, and the newest arrival of each."""
+    return {row[0]: row[1] for row in connection.execute("SELECT device, stored FROM arrivals WHERE stored > taken")}
 
 
 def learn_boot(transaction: Transaction, device: int, boot: int, started: int) -> None:
