@@ -46,12 +46,6 @@ class Aliases(Protocol):
         ...
 
 
-class Filters(Protocol):
-    def filter_of(self, connection: Reader, user_id: str, filter_id: str) -> JsonObject | None:
-        """A filter that the user stored earlier."""
-        ...
-
-
 class AccountData(Protocol):
     def global_since(self, connection: Reader, user_id: str, since: int, upto: int) -> list[JsonObject]:
         """`{type, content}` of the user's global account data set at since < position <= upto; since 0: all."""
@@ -91,10 +85,4 @@ class DeviceKeys(Protocol):
 
     def unused_fallback_key_types(self, connection: Reader, user_id: str, device_id: str) -> list[str]:
         """Algorithms for which a fallback key is there and unused."""
-        ...
-
-
-class Appservices(Protocol):
-    def owner_of_user(self, user_id: str) -> str | None:
-        """The id of the application service whose exclusive namespace the user id falls in."""
         ...

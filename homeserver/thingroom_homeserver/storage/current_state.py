@@ -60,12 +60,6 @@ def set_entry(
     )
 
 
-def remove_entry(transaction: Transaction, room_id: str, position: int, key: StateKey, previous: str) -> None:
-    """From `position` on, `key` is not set (state resolution can take an entry away)."""
-    transaction.execute("DELETE FROM current_state WHERE room_id = ? AND type = ? AND state_key = ?", (room_id, *key))
-    transaction.execute("INSERT INTO state_changes VALUES (?, ?, ?, ?, NULL, ?)", (room_id, position, *key, previous))
-
-
 def changes_between(connection: Reader, room_id: str, after: int, upto: int) -> dict[StateKey, StateChange]:
     """The entries that changed at after < position <= upto: what each was at `after` and is at `upto`."""
     rows = connection.execute(

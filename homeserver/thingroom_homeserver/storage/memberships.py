@@ -82,19 +82,6 @@ def rooms_of_user(connection: Reader, user_id: str, memberships: Iterable[str]) 
     return found
 
 
-def members_of_room(connection: Reader, room_id: str, memberships: Iterable[str]) -> list[Member]:
-    """The users with one of `memberships` in the room."""
-    found = []
-    for membership in memberships:
-        rows = connection.execute(
-            "SELECT room_id, user_id, membership, event_id, position, forgotten FROM room_members "
-            "WHERE room_id = ? AND membership = ? ORDER BY since",
-            (room_id, membership),
-        )
-        found += [_member(row) for row in rows]
-    return found
-
-
 def member_count(connection: Reader, room_id: str, membership: str) -> int:
     row = connection.execute(
         "SELECT COUNT(*) FROM room_members WHERE room_id = ? AND membership = ?", (room_id, membership)

@@ -1,7 +1,7 @@
 """The one stream: every persistent change that a /sync can tell of takes the next position.
 
-Positions grow strictly, are committed with the change they number, and are never used again once visible. Backfilled
-events take positions below zero. See docs/decisions/0005-one-stream-position.md. May import thingroom_common only.
+Positions grow strictly, are committed with the change they number, and are never used again once visible.
+See docs/decisions/0005-one-stream-position.md. May import thingroom_common only.
 """
 
 from __future__ import annotations
@@ -14,12 +14,6 @@ from thingroom_common.database import Transaction
 def next_position(transaction: Transaction) -> int:
     """The position of a new change. An undone write gives its positions back, unseen."""
     row = transaction.execute("UPDATE stream_position SET position = position + 1 RETURNING position").fetchone()
-    return int(row[0])
-
-
-def next_backfill_position(transaction: Transaction) -> int:
-    """The position of an event older than all that are stored: below zero, growing downwards."""
-    row = transaction.execute("UPDATE stream_position SET backfill = backfill - 1 RETURNING backfill").fetchone()
     return int(row[0])
 
 

@@ -14,10 +14,9 @@ EVENTS = Migration(
     """
 CREATE TABLE stream_position (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    position INTEGER NOT NULL,
-    backfill INTEGER NOT NULL
+    position INTEGER NOT NULL
 );
-INSERT INTO stream_position VALUES (1, 0, 0);
+INSERT INTO stream_position VALUES (1, 0);
 
 CREATE TABLE rooms (
     room_id TEXT PRIMARY KEY,

@@ -47,7 +47,7 @@ def joined_section(
     timeline = _timeline(rooms, connection, request, span)
     summary: JsonObject = {}
     heroes: list[str] = []
-    if span.whole or _members_changed(connection, span, timeline):
+    if span.whole or _members_changed(connection, span):
         summary, heroes = _summary(rooms, connection, request.user_id, span.room_id)
     state = _state(rooms, connection, viewer, request, span, timeline, heroes)
     if not (span.whole or timeline.events or timeline.limited or state or ephemeral or account_data or summary):
@@ -158,7 +158,7 @@ def _present(rooms: Rooms, connection: Reader, viewer: Viewer, timeline: Timelin
     }
 
 
-def _members_changed(connection: Reader, span: Span, timeline: Timeline) -> bool:
+def _members_changed(connection: Reader, span: Span) -> bool:
     if span.since is None:
         return True
     row = connection.execute(

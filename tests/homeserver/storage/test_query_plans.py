@@ -5,9 +5,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.homeserver.room_support import House, Viewer, open_house
+from tests.homeserver.room_support import House, open_house
 
 from thingroom_homeserver.rooms.event_filter import NO_FILTER
+from thingroom_homeserver.rooms.present import Viewer
 from thingroom_homeserver.rooms.read_events import PageWish, read_context, read_page
 from thingroom_homeserver.rooms.read_state import state_for
 
