@@ -1,7 +1,7 @@
 """Ed25519 (RFC 8032, PureEdDSA) in integers of any size: for boards, which have no other.
 
 Imports sha512. Points are in extended twisted Edwards coordinates; the base point is multiplied with a signed comb
-over a table of 6 KB that is built once, at the first use (about four signatures' time). The time taken depends on the
+over a table of 6 KB that is built once, at the first use (about six signatures' time). The time taken depends on the
 secret: an attacker who can time a board's signatures to the microsecond is out of scope; the gateway uses libsodium.
 
 Verification is strict and cofactorless, on [S]B = R + [k]A: refused are S not below the group order, encodings of A
@@ -215,14 +215,11 @@ def _multiply_base(scalar: int) -> "Point":
 
 def _build_comb() -> None:
     """Fill the tables: each entry is y-x, y+x and 2dxy of an affine point, 32 bytes each."""
-    tables = []
-    start: Point = _BASE
-    for _ in range(_TABLES):
-        teeth = [start]
-        for _ in range(_TEETH - 1):
-            teeth.append(_double_times(teeth[-1], _SPACING))
-        tables.append(_build_table(teeth))
-        start = _double_times(start, _COLUMNS)
+    chain = [_BASE]
+    while len(chain) < _TEETH * _TABLES:
+        chain.append(_double_times(chain[-1], _COLUMNS))
+    # All four or none: a half-filled list would multiply wrongly after a MemoryError.
+    tables = [_build_table(chain[table::_TABLES]) for table in range(_TABLES)]
     _comb.extend(tables)
 
 
@@ -233,6 +230,7 @@ def _double_times(point: "Point", times: int) -> "Point":
 
 
 def _build_table(teeth: "list[Point]") -> bytearray:
+    """All sums of the last tooth with plus or minus each of the others."""
     points = [teeth[-1]]
     for tooth in range(_TEETH - 1):
         x, y, z, t = teeth[tooth]
