@@ -38,7 +38,7 @@ DEVICES = 10
 ENVELOPES = 12_000
 ROUNDS = 3
 # What one device has gathered in its outbox while it was out of reach.
-BACKLOG = 600
+BACKLOG = 1_500
 IDLE_SECONDS = 5.0
 VERIFICATIONS = 10_000
 WAKE_UPS = 100

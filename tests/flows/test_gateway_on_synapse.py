@@ -138,7 +138,7 @@ async def room_called(client: AsyncClient, name: str) -> str:
             await client.join(room_id)
         for room_id, room in client.rooms.items():
             if room.name == name:
-                return room_id
+                return str(room_id)
     raise AssertionError(f"no room is called {name}; there are {[room.name for room in client.rooms.values()]}")
 
 
@@ -193,7 +193,7 @@ def verified(envelope: bytes, cose_key: bytes) -> tuple[dict[int, Any], list[dic
 
 
 @pytest.mark.parametrize("room_version", ["12", "10"])
-async def test_signed_readings_reach_a_room_on_synapse_and_verify_there(tmp_path: Path, room_version: str):
+async def test_signed_readings_reach_a_room_on_synapse_and_verify_there(tmp_path: Path, room_version: str) -> None:
     async with running_home(tmp_path, room_version) as home:
         kitchen = Device("Kitchen")
         downlink = await enrol(home.gateway, kitchen)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-
 from tests.synapse_peer.server import Account, Synapse, SynapseFailed, SynapseSettings, running_synapse
 
 MESSAGE = {"msgtype": "m.text", "body": "hello"}
@@ -39,7 +38,7 @@ async def send_many(synapse: Synapse, account: Account, count: int) -> list[int]
     ]
 
 
-async def test_it_keeps_its_data_over_a_restart_and_its_port_is_free_afterwards(tmp_path: Path):
+async def test_it_keeps_its_data_over_a_restart_and_its_port_is_free_afterwards(tmp_path: Path) -> None:
     async with running_synapse(tmp_path / "synapse") as synapse:
         account = await synapse.register("alice")
         assert account.user_id == "@alice:synapse.test"
@@ -60,7 +59,7 @@ async def test_it_keeps_its_data_over_a_restart_and_its_port_is_free_afterwards(
         assert 429 in await send_many(synapse, account, 15)
 
 
-async def test_an_application_service_can_register_and_act_for_its_ghosts(tmp_path: Path):
+async def test_an_application_service_can_register_and_act_for_its_ghosts(tmp_path: Path) -> None:
     registration = tmp_path / "registration.yaml"
     registration.write_text(
         json.dumps(
@@ -86,7 +85,7 @@ async def test_an_application_service_can_register_and_act_for_its_ghosts(tmp_pa
         assert (status, answer["user_id"]) == (200, "@thing_kitchen:synapse.test")
 
 
-async def test_a_failed_start_says_why(tmp_path: Path):
+async def test_a_failed_start_says_why(tmp_path: Path) -> None:
     broken = SynapseSettings(extra={"database": {"name": "no-such-engine"}})
     with pytest.raises(SynapseFailed, match="no-such-engine"):
         async with running_synapse(tmp_path / "synapse", broken):
