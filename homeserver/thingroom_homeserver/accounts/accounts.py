@@ -173,9 +173,9 @@ class Accounts:
         return None
 
     async def open_session(
-        self, user_id: str, device_id: str | None = None, display_name: str | None = None
+        self, user_id: str, address: str, device_id: str | None = None, display_name: str | None = None
     ) -> Session | Refused:
-        """Log the user in on a device, new or known; the device's earlier tokens stop working."""
+        """Log the user in from `address` on a device, new or known; the device's earlier tokens stop working."""
         device_id = device_id or "".join(secrets.choice(string.ascii_uppercase) for _ in range(10))
         refused = why_unfit_device(device_id, display_name)
         if refused is not None:
@@ -185,7 +185,7 @@ class Accounts:
         now_ms = self._clock.now_ms()
 
         def write(transaction: Transaction) -> None:
-            storage.insert_session(transaction, digest, user_id, device_id, display_name, now_ms)
+            storage.insert_session(transaction, digest, user_id, device_id, display_name, now_ms, address)
             transaction.after_commit(lambda: self._sessions.forget_devices(user_id, {device_id}))
 
         await self._database.write(write)

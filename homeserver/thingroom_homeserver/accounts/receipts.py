@@ -75,7 +75,10 @@ class Receipts:
             if row["thread_id"] != UNTHREADED:
                 receipt["thread_id"] = row["thread_id"]
             of_event = contents.setdefault(row["room_id"], {}).setdefault(row["event_id"], {})
-            of_event.setdefault(row["type"], {})[row["user_id"]] = receipt
+            of_user = of_event.setdefault(row["type"], {})
+            # The content has one place for each user and event; an unthreaded receipt says the most.
+            if row["thread_id"] == UNTHREADED or row["user_id"] not in of_user:
+                of_user[row["user_id"]] = receipt
         return contents
 
     def _mark_read(

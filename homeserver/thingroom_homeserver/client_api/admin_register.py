@@ -38,7 +38,7 @@ async def register_with_secret(request: Request, services: Services) -> dict[str
     displayname = request.body_field("displayname", str, None)
     if displayname is not None:
         granted(await services.profiles.set_field(user_id, "displayname", displayname))
-    return session_json(granted(await services.accounts.open_session(user_id)), services)
+    return session_json(granted(await services.accounts.open_session(user_id, request.address)), services)
 
 
 def registration_mac(secret: str, nonce: str, name: str, password: str, *, is_admin: bool) -> bytes:

@@ -34,6 +34,7 @@ async def login(request: Request, services: Services) -> dict[str, Any]:
         _check_appservice(request, services, user_id)
     session = await services.accounts.open_session(
         user_id,
+        request.address,
         request.body_field("device_id", str, None),
         request.body_field("initial_device_display_name", str, None),
     )

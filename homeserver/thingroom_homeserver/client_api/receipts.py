@@ -24,14 +24,21 @@ async def post_receipt(request: Request, services: Services) -> dict[str, Any]:
     room_id, kind, event_id = joined_room_of(request, services), request.path["receiptType"], request.path["eventId"]
     if kind not in KINDS:
         raise MatrixError(400, "M_INVALID_PARAM", f"receiptType must be one of {', '.join(KINDS)}")
-    thread_id = request.optional_body.get("thread_id", UNTHREADED)
-    if "thread_id" in request.optional_body:
-        if kind == FULLY_READ:
-            raise MatrixError(400, "M_INVALID_PARAM", "m.fully_read has no thread_id")
-        if thread_id != MAIN_TIMELINE and not is_valid_event_id(thread_id):
-            raise MatrixError(400, "M_INVALID_PARAM", "thread_id must be an event id or main")
+    thread_id = _thread_of(request, kind)
     granted(await services.receipts.mark(room_id, request.requester.user_id, {kind: event_id}, thread_id))
     return {}
+
+
+def _thread_of(request: Request, kind: str) -> str:
+    """The thread_id of the body; null is none (matrix-nio sends that). Raises MatrixError."""
+    thread_id = request.optional_body.get("thread_id")
+    if thread_id is None:
+        return UNTHREADED
+    if kind == FULLY_READ:
+        raise MatrixError(400, "M_INVALID_PARAM", "m.fully_read has no thread_id")
+    if thread_id != MAIN_TIMELINE and not is_valid_event_id(thread_id):
+        raise MatrixError(400, "M_INVALID_PARAM", "thread_id must be an event id or main")
+    return str(thread_id)
 
 
 async def post_read_markers(request: Request, services: Services) -> dict[str, Any]:

@@ -56,7 +56,10 @@ async def _answer(request: Request, services: Services, made: str | Refused) -> 
     if request.body_field("inhibit_login", bool, False):
         return {"user_id": made, "home_server": services.config.server_name}
     session = await services.accounts.open_session(
-        made, request.body_field("device_id", str, None), request.body_field("initial_device_display_name", str, None)
+        made,
+        request.address,
+        request.body_field("device_id", str, None),
+        request.body_field("initial_device_display_name", str, None),
     )
     if isinstance(session, Refused):
         raise error_for(session)

@@ -72,11 +72,18 @@ def find_session(connection: Reader, digest: bytes) -> sqlite3.Row | None:
 
 
 def insert_session(
-    transaction: Transaction, digest: bytes, user_id: str, device_id: str, display_name: str | None, now_ms: int
+    transaction: Transaction,
+    digest: bytes,
+    user_id: str,
+    device_id: str,
+    display_name: str | None,
+    now_ms: int,
+    address: str,
 ) -> None:
     """A new token for the device, which loses the tokens it had and keeps its name where it has one."""
     transaction.execute("DELETE FROM access_tokens WHERE user_id = ? AND device_id = ?", (user_id, device_id))
     insert_device(transaction, user_id, device_id, display_name, now_ms)
+    set_last_seen(transaction, [(now_ms, address, user_id, device_id)])
     transaction.execute("INSERT INTO access_tokens VALUES (?, ?, ?, ?)", (digest, user_id, device_id, now_ms))
 
 
