@@ -3,6 +3,7 @@
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -12,13 +13,15 @@ MESSAGE = {"msgtype": "m.text", "body": "hello"}
 
 
 async def call(
-    synapse: Synapse, token: str, method: str, path: str, body: dict | None = None, **query: str
-) -> tuple[int, dict]:
+    synapse: Synapse, token: str, method: str, path: str, body: dict[str, Any] | None = None, **query: str
+) -> tuple[int, dict[str, Any]]:
     headers = {"Authorization": f"Bearer {token}"}
     url = f"{synapse.base_url}/_matrix/client/v3/{path}"
-    async with aiohttp.ClientSession(headers=headers) as session:
-        async with session.request(method, url, json=body, params=query) as response:
-            return response.status, await response.json()
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.request(method, url, json=body, params=query) as response,
+    ):
+        return response.status, await response.json()
 
 
 async def send_many(synapse: Synapse, account: Account, count: int) -> list[int]:
