@@ -36,7 +36,7 @@ def main(config_path: Path, verbose: bool) -> None:
     events = EventsOut(sys.stdout)
     try:
         asyncio.run(serve(load(config_path), events))
-    except (ConfigError, RegistrationError, ProfileError, SchemaTooNew, BlockingIOError) as error:
+    except (ConfigError, RegistrationError, ProfileError, SchemaTooNew, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     finally:
         events.close()

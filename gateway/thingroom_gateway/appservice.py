@@ -138,7 +138,7 @@ def _end(status: int, text: bytes, retry_after: str | None) -> Answer:
     """What status and body mean. Pure."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if status == 200 and isinstance(body, dict):
         return Done(body)

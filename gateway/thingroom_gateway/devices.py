@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import nacl.exceptions
 from nacl.signing import VerifyKey
 
-from thingroom_gateway.profiles import Profile
+from thingroom_gateway.profiles import Profile, ProfileError
 from thingroom_gateway.storage.devices import DeviceRow
 from thingroom_wire.keys import broker_password
 
@@ -68,10 +68,13 @@ class Registry:
             self.put(row)
 
     def put(self, row: DeviceRow) -> Device:
-        """Add or replace a device. Raises KeyError if its profile is gone."""
+        """Add or replace a device. Raises ProfileError if its profile is gone."""
+        profile = self._profiles.get(row.profile)
+        if profile is None:
+            raise ProfileError(f"device {row.kid.hex()} ({row.name}) has the profile {row.profile}, which is gone")
         before = self._by_kid.get(row.kid)
         presence = before.presence if before else Presence()
-        device = Device(row, self._profiles[row.profile], VerifyKey(row.device_key), presence)
+        device = Device(row, profile, VerifyKey(row.device_key), presence)
         self._by_kid[row.kid] = device
         self._by_id[row.id] = device
         return device

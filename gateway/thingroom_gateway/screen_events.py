@@ -29,6 +29,7 @@ class ScreenEvents:
         self._events = events
         self._registry = registry
         self._database = database
+        self._ready = False
         self._enrolled: set[bytes] = {device.row.kid for device in registry}
 
     def listening(self, config: GatewayConfig) -> None:
@@ -40,7 +41,10 @@ class ScreenEvents:
         self._events.emit("listening", **where)
 
     def ready(self) -> None:
-        self._events.emit("ready")
+        """The links are up for the first time."""
+        if not self._ready:
+            self._ready = True
+            self._events.emit("ready")
 
     def enrolled(self, device: Device) -> None:
         """A device was enrolled, renewed or revoked; the first is an event."""

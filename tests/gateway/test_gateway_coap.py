@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 
 import aiocoap
 from aiocoap import Code, Message
 from aiocoap.optiontypes import BlockOption
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway
 
@@ -184,6 +188,46 @@ def _long_pack() -> bytes:
         1_770_000_000_000,
         [Record("temperature", "Cel", 20 + i % 3, -i * 1000) for i in range(100)],
     )
+
+
+async def test_a_gateway_that_cannot_commit_says_come_later(config: GatewayConfig, homeserver: FakeHomeserver) -> None:
+    """Another process holds the database: 5.03 with Max-Age, nothing acknowledged; afterwards all is well."""
+    thing = Thing()
+    async with gateway(config, thing) as running, client(config) as coap:
+        running.core.database._writer.execute("PRAGMA busy_timeout = 20")
+        with contextlib.closing(sqlite3.connect(config.directory / "gateway.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            first = asyncio.create_task(coap.post("up", thing.envelope()))
+            await eventually(lambda: running.ingest.stalled)
+            busy = await coap.post("up", thing.envelope())
+            assert (busy.code, busy.opt.max_age) == (Code.SERVICE_UNAVAILABLE, 5)
+            assert not first.done()
+            assert counted(running, "coap.busy.stalled") == 1
+        assert thing.answer((await first).payload).acknowledged == [(1, 1)]
+        assert thing.answer((await coap.post("up", thing.envelope(2))).payload).acknowledged == [(2, 2)]
+        await eventually(lambda: homeserver.sequences(thing.hex) == [1, 2])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.integers(0, 12),
+            st.booleans(),
+            st.binary(max_size=1024),
+            st.sampled_from((None, 10, 9000)),
+        ),
+        max_size=60,
+    )
+)
+def test_assemblies_hold_little_whatever_comes(blocks: list[tuple[int, int, bool, bytes, int | None]]) -> None:
+    assemblies = Assemblies(lambda: 0.0)
+    for key, number, more, block, announced in blocks:
+        result = assemblies.feed(key, number, more, number * 1024, block, announced)
+        if isinstance(result, Whole):
+            assert len(result.payload) <= 8192
+        assert len(assemblies) <= 4
+        assert all(len(assembly.data) <= 8192 for assembly in assemblies._open.values())
 
 
 async def test_well_known_core_lists_the_doors(config: GatewayConfig) -> None:

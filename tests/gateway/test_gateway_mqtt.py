@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -233,8 +234,6 @@ async def test_a_slow_disk_holds_messages_back_at_the_broker(
     config = make_config(tmp_path, homeserver.url, mosquitto, protocol=version, window=64)
     async with gateway(config, thing) as running, board(mosquitto, thing) as node:
         running.core.database._writer.execute("PRAGMA busy_timeout = 20")
-        import sqlite3
-
         blocker = sqlite3.connect(config.directory / "gateway.sqlite", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         for _ in range(500):

@@ -7,11 +7,13 @@ import base64
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.gateway.fake_homeserver import SERVER, FakeHomeserver, Fault
 from tests.gateway.gateway_support import Thing, eventually, gateway
 
 from thingroom_gateway.app import Gateway
-from thingroom_gateway.appservice import AppserviceClient, Done, Later, Refused
+from thingroom_gateway.appservice import AppserviceClient, Done, Later, Refused, _end
 from thingroom_gateway.config import GatewayConfig
 from thingroom_gateway.outcomes import Frame, Outcome
 from thingroom_gateway.storage import outbox as rows
@@ -277,6 +279,35 @@ async def test_answers_of_the_homeserver_are_values(homeserver: FakeHomeserver) 
         assert isinstance(await client.resolve_alias("#x:y"), Later)
     finally:
         await client.close()
+
+
+@given(
+    st.integers(100, 599),
+    st.one_of(
+        st.binary(max_size=60),
+        st.dictionaries(
+            st.sampled_from(["errcode", "error", "retry_after_ms", "event_id"]),
+            st.one_of(st.none(), st.integers(), st.text(max_size=10), st.sampled_from(["M_LIMIT_EXCEEDED", "M_X"])),
+        ).map(lambda body: json.dumps(body).encode()),
+        st.just(b"[" * 5000),
+    ),
+    st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["5", "-1", "999999999999"])),
+)
+def test_any_answer_has_one_of_three_ends(status: int, body: bytes, retry_after: str | None) -> None:
+    end = _end(status, body, retry_after)
+    assert isinstance(end, Done) is (status == 200 and isinstance(_parsed(body), dict))
+    if isinstance(end, Refused):
+        assert 400 <= status < 500
+        assert status not in (401, 408, 425, 429)
+    if isinstance(end, Later) and end.seconds is not None:
+        assert 0 <= end.seconds <= 3600
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 async def test_a_wrong_token_waits_for_the_right_one(homeserver: FakeHomeserver) -> None:
