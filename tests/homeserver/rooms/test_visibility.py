@@ -77,3 +77,17 @@ async def test_who_left_has_the_state_of_then(house: House) -> None:
     for name in ("carol", "mallory"):
         outcome = house.rooms.database.read(lambda c, n=name: state_for(house.rooms, c, house.user(n), room))
         assert isinstance(outcome, Refused)
+
+
+@pytest.mark.parametrize(("before", "after"), [("world_readable", "joined"), ("joined", "world_readable")])
+async def test_the_change_of_visibility_is_seen_from_both_sides(house: House, before: str, after: str) -> None:
+    room = await house.create("alice")
+    await house.set_state("alice", room, "m.room.history_visibility", {"history_visibility": before})
+    changed = await house.set_state("alice", room, "m.room.history_visibility", {"history_visibility": after})
+    topic = await house.set_state("alice", room, "m.room.topic", {"topic": "x"})
+
+    def visible(event_id: str) -> bool:
+        found = house.rooms.database.read(lambda c: read_event(house.rooms, c, "@mallory:localhost", room, event_id))
+        return not isinstance(found, Refused)
+
+    assert visible(changed) and visible(topic) is (after == "world_readable")

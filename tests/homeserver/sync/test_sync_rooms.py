@@ -218,3 +218,14 @@ async def test_a_sync_that_reaches_before_the_restart_misses_nothing(tmp_path: P
         later = await house.say("alice", other, "after it")
         joined = (await house.sync("alice", since))["rooms"]["join"]
         assert (ids(joined[room]), ids(joined[other])) == ([told], [later])
+
+
+async def test_a_forgotten_room_comes_back_with_an_invite(house: House) -> None:
+    room = await house.create("alice", preset="public_chat")
+    await house.must_change("bob", room, "bob", "join")
+    await house.must_change("bob", room, "bob", "leave")
+    assert await forget(house.rooms, house.user("bob"), room) is None
+    since = (await house.sync("bob"))["next_batch"]
+    await house.must_change("alice", room, "bob", "invite")
+    for answer in (await house.sync("bob"), await house.sync("bob", since)):
+        assert answer["rooms"]["invite"].keys() == {room}
