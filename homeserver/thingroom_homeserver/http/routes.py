@@ -1,6 +1,7 @@
 """A trie from path segments to endpoints: the cost of a look-up is the depth of the path, not the number of routes.
 
 May import nothing of ours. Segments are matched as sent and percent-decoded afterwards, so "%2F" stays inside one.
+Only the last parameter of a path may be empty (a state key is).
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _matches(
             yield from _matches(literal, segments, at + 1, values)
             literal = None
         if literal is None:
-            if node.parameter is None:
+            if node.parameter is None or (not segment and at + 1 < len(segments)):
                 return
             values = (*values, segment)
             literal = node.parameter

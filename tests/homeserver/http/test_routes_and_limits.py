@@ -51,7 +51,7 @@ def test_found(method: str, path: str, target: str, parameters: dict[str, str]) 
 
 
 def test_not_found() -> None:
-    for path in ("", "/", "/b", "/a/", "/rooms", "/rooms/r/state/t/k/more", "/rules"):
+    for path in ("", "/", "/b", "/a/", "/rooms", "/rooms/r/state/t/k/more", "/rules", "/rooms//state"):
         assert ROUTES.find("GET", path) is None
     assert ROUTES.find("DELETE", "/rooms/r/state/t/k") == WrongMethod(("GET", "PUT"))
     assert ROUTES.find("DELETE", "/rooms/all/state") == WrongMethod(("GET", "POST"))
@@ -70,9 +70,8 @@ def test_any_parameter_comes_back(room: str, key: str) -> None:
         path = f"/rooms/{escape(room)}/state/t/{escape(key)}"
     except UnicodeEncodeError:
         return
-    assert ROUTES.find("GET", path) == Found(
-        "GET /rooms/{room}/state/{type}/{key}", {"room": room, "type": "t", "key": key}
-    )
+    found = Found("GET /rooms/{room}/state/{type}/{key}", {"room": room, "type": "t", "key": key})
+    assert ROUTES.find("GET", path) == (found if room else None)
 
 
 @given(st.text(alphabet=string.printable + "ü\ud800", max_size=60))
