@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import statistics
 import tempfile
 import time
@@ -42,7 +43,8 @@ BACKLOG = 1_500
 IDLE_SECONDS = 5.0
 VERIFICATIONS = 10_000
 WAKE_UPS = 100
-PAUSE_SECONDS = 0.03
+# Drawn anew for each wake-up, or the readings would fall in step with the gathering clock.
+PAUSE_SECONDS = (0.03, 0.13)
 # How long readings gather before they are an event is a choice and not a cost. Where the rate is measured it is the
 # default, and the rate is that of the first nine tenths: the rest is fewer than an event holds and waits for the clock.
 # Where the latency is measured it is as short as the gateway allows.
@@ -291,7 +293,7 @@ async def _wake_ups(rig: Rig) -> dict[str, float]:
             device = rig.devices[number % len(rig.devices)]
             envelope = device.climate(214, 45)
             packets, name = publish_packets([(device.topic("up"), envelope)]), unpadded(envelope)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(random.uniform(*PAUSE_SECONDS))
             began = time.perf_counter()
             await publisher.publish(packets)
             while name not in rig.owner.arrived:
