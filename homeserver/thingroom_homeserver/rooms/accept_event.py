@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thingroom_common.database import Transaction
+from thingroom_homeserver.core.auth_rules import may_redact
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.room_cache import Room
@@ -52,7 +53,7 @@ def accept_on_top(
     room.extremities[event.event_id] = event.depth
     _note_relation(transaction, event, position)
     if event.type == "m.room.redaction" and event.redacts is not None:
-        _apply_redaction(rooms, transaction, event, event.redacts)
+        _apply_redaction(rooms, transaction, room, event, event.redacts)
     if event.type == "m.room.member":
         transaction.after_commit(_member_news(rooms, event, position))
     else:
@@ -92,10 +93,12 @@ def _note_relation(transaction: Transaction, event: Event, position: int) -> Non
         insert_relation(transaction, parent_id, event.event_id, rel_type, position)
 
 
-def _apply_redaction(rooms: Rooms, transaction: Transaction, redaction: Event, target_id: str) -> None:
-    """Redact the target if it is in the same room. Whether the sender may was checked before."""
+def _apply_redaction(rooms: Rooms, transaction: Transaction, room: Room, redaction: Event, target_id: str) -> None:
+    """Redact the target if the redaction may (room version 3, "Handling redactions")."""
     target = rooms.events.get(transaction, target_id)
-    if target is not None and target.event.room_id == redaction.room_id:
+    levels = rooms.cache.power_levels(transaction, room)
+    level_met = levels.user_level(redaction.sender) >= levels.redact
+    if target is not None and may_redact(redaction, target.event, level_met):
         rooms.events.redact(transaction, target, redaction.event_id)
 
 

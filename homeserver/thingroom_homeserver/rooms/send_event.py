@@ -48,6 +48,8 @@ async def send_state(
         room = rooms.cache.get(transaction, room_id)
         if room is None:
             return UNKNOWN_ROOM
+        if event_type == REDACTION:
+            return Refused(Why.BAD_JSON, "A redaction cannot be state")
         if event_type == CANONICAL_ALIAS:
             fault = _alias_fault(rooms, transaction, room, content)
             if fault is not None:

@@ -103,6 +103,8 @@ async def test_a_redacted_event_is_gone_and_says_why(alice: MatrixClient, bob: M
     event_id = await send(alice, room, "secret")
     base = f"v3/rooms/{escape(room)}"
     (await bob.put(f"{base}/redact/{escape(event_id)}/r0", {})).is_error(403, "M_FORBIDDEN")
+    (await bob.put(f"{base}/send/m.room.redaction/s0", {"redacts": event_id})).is_error(403, "M_FORBIDDEN")
+    (await alice.put(f"{base}/state/m.room.redaction/", {"redacts": event_id})).is_error(400, "M_BAD_JSON")
     since = (await bob.get("v3/sync")).ok()["next_batch"]
     answer = await alice.put(f"{base}/redact/{escape(event_id)}/r1", {"reason": "too much"})
     redaction = answer.ok()["event_id"]
