@@ -21,7 +21,17 @@ from rich.table import Table
 
 from bench import servers
 from bench.matrix_client import MatrixClient, new_session
-from bench.measure import console, describe, machine, processor_seconds, progress, quantile, resident_megabytes, save
+from bench.measure import (
+    console,
+    describe,
+    machine,
+    own_megabytes,
+    processor_seconds,
+    progress,
+    quantile,
+    resident_megabytes,
+    save,
+)
 
 ROUNDS = 5
 CLIENTS = 20
@@ -45,6 +55,7 @@ class Round:
     started_in: float = 0.0
     memory_at_start: float = 0.0
     memory_idle: float = 0.0
+    memory_own: float = 0.0
     memory_after_load: float = 0.0
     sends_sequential: float = 0.0
     sends_concurrent: float = 0.0
@@ -77,9 +88,10 @@ def _wake_up(fraction: float) -> Callable[[list[Round]], float]:
 
 
 ROWS = (
-    Row("start_up", "start of the process to the first answer", "s", 1, False, _median("started_in")),
+    Row("start_up", "process start to first answer", "s", 1, False, _median("started_in")),
     Row("memory_at_start", "memory when it answers", "MB", 1, False, _median("memory_at_start")),
     Row("memory_idle", f"memory {IDLE_SECONDS:g} s later, idle", "MB", 1, False, lambda rounds: rounds[0].memory_idle),
+    Row("memory_own", "  not shared with other programs", "MB", 1, False, lambda rounds: rounds[0].memory_own),
     Row("memory_after_load", "memory after the load below", "MB", 1, False, _median("memory_after_load")),
     Row("sends_sequential", "sends, one client", "/s", 1, True, _median("sends_sequential")),
     Row("sends_concurrent", f"sends, {CLIENTS} clients in one room", "/s", 1, True, _median("sends_concurrent")),
@@ -140,6 +152,7 @@ async def _one_round(server: servers.Running, users: list[MatrixClient], where: 
     progress(f"{where}: idle")
     await asyncio.sleep(idle)
     result.memory_idle = resident_megabytes(server.pid)
+    result.memory_own = own_megabytes(server.pid)
     async with new_session() as session:
         waiter, *clients = (user.at(session, server.base_url) for user in users)
         await _load(result, server.pid, waiter, clients, where)
