@@ -117,8 +117,10 @@ class CoapLink:
         assemblies = Assemblies()
         site.add_resource(["up"], _Door(self, "up", assemblies))
         site.add_resource(["hello"], _Door(self, "hello", assemblies))
+        # aiocoap's simple transport needs one address, its full one needs IPv6 in the kernel.
+        transport = "udp6" if self._host in ("", "0.0.0.0", "::") else "simplesocketserver"  # noqa: S104
         self._context = await aiocoap.Context.create_server_context(
-            site, bind=(self._host, self._port), transports=["simplesocketserver"]
+            site, bind=(self._host or None, self._port), transports=[transport]
         )
 
     async def close(self) -> None:
