@@ -18,6 +18,7 @@ from thingroom_homeserver.core.canonical_json import (
     JsonObject,
     decode_json,
     encode_canonical_json,
+    encode_checked,
 )
 from thingroom_homeserver.core.hashing import event_id_of
 from thingroom_homeserver.core.identifiers import (
@@ -76,6 +77,8 @@ class Event:
     @property
     def size(self) -> int:
         """Bytes of the PDU as canonical JSON; at most MAX_PDU_BYTES may be sent or accepted. Encodes it to know."""
+        if self.rules.strict_canonical_json:
+            return len(encode_checked(self.pdu))
         return len(encode_canonical_json(self.pdu, strict=False))
 
     def __hash__(self) -> int:

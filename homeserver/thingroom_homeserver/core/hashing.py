@@ -17,13 +17,15 @@ _NOT_IN_CONTENT_HASH: Final = frozenset({"unsigned", "signatures", "hashes"})
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 
 
-def content_hash(pdu: JsonObject, rules: RoomRules) -> str:
+def content_hash(pdu: JsonObject, rules: RoomRules, *, checked: bool = False) -> str:
     """The SHA-256 over the whole event but `unsigned`, `signatures` and `hashes`, in unpadded base64.
 
-    Raises CanonicalJsonError when the event cannot be written under `rules`.
+    `checked`: its values are known to be canonical. Raises CanonicalJsonError when the event cannot be written under
+    `rules`.
     """
     covered = {key: value for key, value in pdu.items() if key not in _NOT_IN_CONTENT_HASH}
-    return _sha256_base64(encode_canonical_json(covered, strict=rules.strict_canonical_json))
+    data = encode_checked(covered) if checked else encode_canonical_json(covered, strict=rules.strict_canonical_json)
+    return _sha256_base64(data)
 
 
 def content_hash_matches(pdu: JsonObject, rules: RoomRules) -> bool:
@@ -35,13 +37,18 @@ def content_hash_matches(pdu: JsonObject, rules: RoomRules) -> bool:
 
 def reference_hash(pdu: JsonObject, rules: RoomRules) -> str:
     """The SHA-256 over the redacted event without `signatures`, in unpadded base64 (from v4 on the URL-safe one)."""
-    return reference_hash_of_redacted(redact(pdu, rules), rules)
+    return reference_hash_of_covered(
+        encode_canonical_json(covered(pdu, rules), strict=rules.strict_canonical_json), rules
+    )
 
 
-def reference_hash_of_redacted(redacted: JsonObject, rules: RoomRules, *, checked: bool = False) -> str:
-    """As `reference_hash`, for an event already redacted. `checked`: its values are known to be canonical."""
-    covered = {key: value for key, value in redacted.items() if key != "signatures"}
-    data = encode_checked(covered) if checked else encode_canonical_json(covered, strict=rules.strict_canonical_json)
+def covered(pdu: JsonObject, rules: RoomRules) -> JsonObject:
+    """What the reference hash and the signatures cover alike: the redacted event without `signatures`."""
+    return {key: value for key, value in redact(pdu, rules).items() if key != "signatures"}
+
+
+def reference_hash_of_covered(data: bytes, rules: RoomRules) -> str:
+    """As `reference_hash`, of the canonical JSON of what it covers."""
     digest = _sha256_base64(data)
     return digest.translate(_URL_SAFE) if rules.event_id_format == "url_safe_base64_hash" else digest
 
