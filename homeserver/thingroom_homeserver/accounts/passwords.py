@@ -6,7 +6,10 @@ May import argon2 (loaded at the first use). Called by accounts.py.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import secrets
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from thingroom_homeserver.config import PasswordCost
@@ -59,7 +62,20 @@ class Passwords:
         if self._hasher is None:
             from argon2 import PasswordHasher
 
+            _give_back_large_blocks()
             self._hasher = PasswordHasher(
                 time_cost=self._cost.passes, memory_cost=self._cost.memory_kib, parallelism=1, hash_len=32
             )
         return self._hasher
+
+
+def _give_back_large_blocks() -> None:
+    """Keep the 19 MiB of a hash a mapping of its own, which is given back at once.
+
+    After the first such block is freed, glibc would keep the next ones in its arenas for good (mallopt(3),
+    M_MMAP_THRESHOLD). Elsewhere there is nothing to do.
+    """
+    m_mmap_threshold = -3
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").mallopt(m_mmap_threshold, 1024 * 1024)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from thingroom_homeserver.core.canonical_json import JsonObject, check_canonical, encode_checked
 from thingroom_homeserver.core.event import Event, event_of_pdu
-from thingroom_homeserver.core.hashing import content_hash, covered, reference_hash_of_covered
+from thingroom_homeserver.core.hashing import content_hash, reference_hash_of_signed, signed_part
 from thingroom_homeserver.core.room_rules import RoomRules
 from thingroom_homeserver.core.signing import SigningKey
 
@@ -74,12 +74,9 @@ def build_event(
 
 def _signed_event(pdu: JsonObject, server_name: str, key: SigningKey, rules: RoomRules) -> Event:
     pdu["hashes"] = {"sha256": content_hash(pdu, rules, checked=True)}
-    data = encode_checked(covered(pdu, rules))
+    data = encode_checked(signed_part(pdu, rules))
     pdu["signatures"] = {server_name: {key.key_id: key.sign(data)}}
-    if rules.event_ids_are_hashes:
-        event_id = "$" + reference_hash_of_covered(data, rules)
-    else:
-        event_id = str(pdu["event_id"])
+    event_id = "$" + reference_hash_of_signed(data, rules) if rules.event_ids_are_hashes else str(pdu["event_id"])
     return event_of_pdu(pdu, event_id, rules)
 
 

@@ -37,17 +37,16 @@ def content_hash_matches(pdu: JsonObject, rules: RoomRules) -> bool:
 
 def reference_hash(pdu: JsonObject, rules: RoomRules) -> str:
     """The SHA-256 over the redacted event without `signatures`, in unpadded base64 (from v4 on the URL-safe one)."""
-    return reference_hash_of_covered(
-        encode_canonical_json(covered(pdu, rules), strict=rules.strict_canonical_json), rules
-    )
+    data = encode_canonical_json(signed_part(pdu, rules), strict=rules.strict_canonical_json)
+    return reference_hash_of_signed(data, rules)
 
 
-def covered(pdu: JsonObject, rules: RoomRules) -> JsonObject:
+def signed_part(pdu: JsonObject, rules: RoomRules) -> JsonObject:
     """What the reference hash and the signatures cover alike: the redacted event without `signatures`."""
     return {key: value for key, value in redact(pdu, rules).items() if key != "signatures"}
 
 
-def reference_hash_of_covered(data: bytes, rules: RoomRules) -> str:
+def reference_hash_of_signed(data: bytes, rules: RoomRules) -> str:
     """As `reference_hash`, of the canonical JSON of what it covers."""
     digest = _sha256_base64(data)
     return digest.translate(_URL_SAFE) if rules.event_id_format == "url_safe_base64_hash" else digest
