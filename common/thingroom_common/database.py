@@ -104,7 +104,11 @@ class Database:
         return cls(path, writer, reader)
 
     def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a short indexed query on what is committed. Runs on the loop: keep it under a millisecond."""
+        """Run a short indexed query on what is committed. Runs on the loop: keep it under a millisecond.
+
+        A commit may show here a moment before its `after_commit` callbacks have run. What must not be seen without
+        its counterpart in memory belongs into memory before the commit, with an `after_rollback` that takes it back.
+        """
         return function(self._reader)
 
     async def read_in_thread(self, function: Callable[[sqlite3.Connection], T]) -> T:

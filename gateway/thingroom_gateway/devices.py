@@ -79,6 +79,11 @@ class Registry:
         self._by_id[row.id] = device
         return device
 
+    def remove(self, row: DeviceRow) -> None:
+        """Forget a device whose row was not committed after all."""
+        self._by_kid.pop(row.kid, None)
+        self._by_id.pop(row.id, None)
+
     def get(self, kid: bytes) -> Device | None:
         return self._by_kid.get(kid)
 

@@ -124,8 +124,7 @@ class Enrolment:
             else:
                 stored = row
                 set_agreement(transaction, row)
-            # At the commit, not after it: the outbox may meet the new row before this task runs again.
-            transaction.after_commit(lambda: self._put(stored))
+            self._put(transaction, stored)
             return stored
 
         stored = await self._database.write(write)
@@ -143,15 +142,25 @@ class Enrolment:
         def write(transaction: Transaction) -> None:
             set_status(transaction, row.id, REVOKED)
             outbox.add(transaction, self._state(row))
-            transaction.after_commit(lambda: self._put(row))
+            self._put(transaction, row)
 
         await self._database.write(write)
         revoked = self._registry.by_id(row.id)
         self._tell(revoked)
         return revoked
 
-    def _put(self, row: DeviceRow) -> None:
+    def _put(self, transaction: Transaction, row: DeviceRow) -> None:
+        """Change the registry before the commit: readers may see the committed row before anything runs after it."""
+        before = self._registry.get(row.kid)
         self._registry.put(row)
+
+        def take_back() -> None:
+            if before is None:
+                self._registry.remove(row)
+            else:
+                self._registry.put(before.row)
+
+        transaction.after_rollback(take_back)
 
     def _state(self, row: DeviceRow) -> outbox.NewRow:
         content = device_content(cose_key_ed25519(row.device_key), row.profile, row.name, row.status)
