@@ -111,6 +111,7 @@ class Runner:
                 await link.connect()
                 self._emit({"event": "link", "state": "up"})
                 self._next_hello = 0
+                self._window.new_link()
                 await _until_lost(link.serve(), work(link))
                 await link.leave()
             except LinkError as error:

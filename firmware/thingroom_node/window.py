@@ -1,12 +1,13 @@
 """Which envelopes to send now. Pure: places and the time go in, places come out.
 
-Oldest first, at most `SIZE` unanswered at a time, and one place of the window is kept for the newest reading, so a long
-backlog does not delay it. When nothing is answered for a while, one envelope is sent again as a probe, less and less
+Oldest first, at most `SIZE` unanswered at a time. One place of the window is kept for the newest reading, which goes out
+after every few older ones, so a long backlog neither delays it nor starves. When nothing is answered for a while, one envelope is sent again as a probe, less and less
 often: a broker that holds our messages for a gateway that is away must not fill up with repeats. The first answer ends
 the probing. May import nothing. runner.py drives it.
 """
 
 SIZE = 16
+NEWEST_EVERY = 4
 RESEND_MS = 15_000
 MAX_RESEND_MS = 120_000
 
@@ -20,6 +21,7 @@ class Window:
         self._max_resend_ms = max(resend_ms, max_resend_ms)
         self._sent = {}
         self._newest_sent = 0
+        self._since_newest = NEWEST_EVERY
         self._walked = 0
         self._probe_after = resend_ms
         self._probed_at = None
@@ -30,9 +32,9 @@ class Window:
 
     def choose(self, outbox, now):
         """The Place to send next, or None. `outbox` has `next_pending(after)` and `newest_pending()`."""
-        newest = outbox.newest_pending()
-        if newest is not None and newest.sequence not in self._sent and self._newest_sent not in self._sent:
-            if len(self._sent) < self._size:
+        if self._since_newest >= NEWEST_EVERY and len(self._sent) < self._size:
+            newest = outbox.newest_pending()
+            if newest is not None and newest.sequence not in self._sent and self._newest_sent not in self._sent:
                 return newest
         if len(self._sent) < self._size - 1:
             place = self._oldest_unsent(outbox)
@@ -43,8 +45,10 @@ class Window:
     def sent(self, place, now, is_newest):
         """`place` went out at `now`."""
         self._sent[place.sequence] = (place, now)
+        self._since_newest += 1
         if is_newest:
             self._newest_sent = place.sequence
+            self._since_newest = 0
 
     def heard(self, first, last, now):
         """The gateway settled the numbers `first` to `last`."""
@@ -55,13 +59,12 @@ class Window:
         self._probe_after = self._resend_ms
 
     def drop(self, sequence):
-        """The record is gone or unreadable: nothing to wait for."""
+        """The record is unreadable, or could not be sent: it is not under way."""
         self._sent.pop(sequence, None)
+        self._walked = min(self._walked, sequence - 1)
 
-    def forget(self):
-        """The link is new: nothing is known to be under way."""
-        self._sent.clear()
-        self._walked = 0
+    def new_link(self):
+        """The link is new: what is unanswered may be under way still, but there is reason to probe soon."""
         self._probed_at = None
         self._probe_after = self._resend_ms
 

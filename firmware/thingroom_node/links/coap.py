@@ -6,6 +6,7 @@ heard. Datagrams are coap_message.py's business. Answers are verified elsewhere:
 """
 
 import asyncio
+import errno
 import os
 import socket
 
@@ -100,6 +101,8 @@ class CoapLink:
             try:
                 await self._transmit(exchange, request)
                 if exchange.response is None and not exchange.was_reset:
+                    # The acknowledgement may have come after its waiting had timed out, and be noted still.
+                    exchange.changed.clear()
                     await self._changed(exchange, SEPARATE_MS)
             finally:
                 self._exchange = None
@@ -155,10 +158,14 @@ class CoapLink:
             exchange.changed.set()
 
     async def _receive(self):
-        try:
-            return await self._stream.read(coap_message.MAX_MESSAGE + 1)
-        except OSError as error:
-            raise LinkError(sockets.reason_of(error))
+        while True:
+            try:
+                # A stream's read would run datagrams together: it only waits here, and `recv` takes exactly one.
+                await self._stream.read(0)
+                return self._socket.recv(coap_message.MAX_MESSAGE + 1)
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise LinkError(sockets.reason_of(error))
 
     def _send(self, datagram):
         if self._socket is None:
@@ -193,6 +200,9 @@ class CoapLink:
                 self.ignored += 1
                 return
             exchange.response = message
+        elif exchange.acknowledged:
+            # A repeat: it brings nothing, and must not end the waiting for the response.
+            return
         exchange.acknowledged = True
         exchange.changed.set()
 

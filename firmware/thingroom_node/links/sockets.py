@@ -1,7 +1,7 @@
 """Non-blocking sockets for MicroPython's asyncio, TCP and UDP, with every failure as a LinkError.
 
 `asyncio.open_connection` leaks its socket when the attempt is cut short, and there is no datagram endpoint; hence this.
-A stream over a connected UDP socket reads one datagram at a time. Used by mqtt.py and coap.py.
+Used by mqtt.py and coap.py.
 """
 
 import asyncio
