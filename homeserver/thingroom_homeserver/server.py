@@ -17,6 +17,7 @@ from typing import TextIO
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew
@@ -206,8 +207,17 @@ class _MemberProfiles:
         return Profile(**self._profiles.member_fields(connection, user_id))
 
 
+class NotTheirFault(logging.Filter):
+    """Keeps out of the log what a stranger can cause at will: requests that are not HTTP, connections that break."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return not isinstance(error, HttpProcessingError | ConnectionError | web.RequestPayloadError)
+
+
 async def serve(config: HomeserverConfig) -> None:
     """Run the server until SIGTERM or SIGINT. Raises StartError."""
+    logging.getLogger("aiohttp.server").addFilter(NotTheirFault())
     runner = web.AppRunner(
         build_app(config), access_log=None, shutdown_timeout=SECONDS_TO_FINISH, keepalive_timeout=120.0
     )

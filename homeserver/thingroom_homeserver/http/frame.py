@@ -45,7 +45,12 @@ class Frame:
             return json_response(error.body(), error.status, error.headers)
         except web.HTTPRequestEntityTooLarge:
             return json_response(MatrixError(413, "M_TOO_LARGE", "The body is too large").body(), 413)
-        except (ConnectionError, web.HTTPException):
+        except web.RequestPayloadError:
+            refusal = MatrixError(400, "M_NOT_JSON", "The body cannot be read")
+            return json_response(refusal.body(), refusal.status, {"Connection": "close"})
+        except ConnectionError:
+            return web.Response(status=400)  # to nobody: the connection is gone
+        except web.HTTPException:
             raise
         except Exception:
             logger.exception("%s %s failed", http.method, http.path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.homeserver.running import PASSWORD, MatrixClient, RunningHomeserver, make_config, running_homeserver
 
@@ -150,3 +152,18 @@ async def test_wrong_passwords_run_out(tmp_path) -> None:
         assert answers[-1].body["retry_after_ms"] > 0
         assert int(answers[-1].headers["Retry-After"]) >= 1
         (await log_in(client, "alice")).is_error(429, "M_LIMIT_EXCEEDED")
+
+
+async def test_wrong_passwords_sent_at_once_count_too(tmp_path) -> None:
+    async with running_homeserver(make_config(tmp_path, rate_limits=True)) as server:
+        client = await server.register("alice")
+        answers = await asyncio.gather(*(log_in(client, "alice", "wrong password") for _ in range(15)))
+        statuses = sorted(answer.status for answer in answers)
+        assert statuses == [403] * 10 + [429] * 5
+
+
+async def test_right_passwords_cost_no_tries(tmp_path) -> None:
+    async with running_homeserver(make_config(tmp_path, rate_limits=True)) as server:
+        client = await server.register("alice")
+        for _ in range(15):
+            (await log_in(client, "alice")).ok()

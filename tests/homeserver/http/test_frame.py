@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import logging
 
 import pytest
-from tests.homeserver.running import MatrixClient, escape, make_config, running_homeserver
+from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
 
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
-from thingroom_homeserver.server import ENDPOINTS
+from thingroom_homeserver.server import ENDPOINTS, NotTheirFault
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -122,3 +124,55 @@ def test_endpoints_are_listed_once() -> None:
             assert (endpoint.method, path) not in seen
             seen.add((endpoint.method, path))
             assert path.startswith(("/_matrix/", "/.well-known/", "/_synapse/admin/v1/register"))
+
+
+async def raw(server: RunningHomeserver, request: bytes) -> bytes:
+    """The first line of the answer to these bytes; b"" when the connection is closed without one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.base_url.rpartition(":")[2]))
+    writer.write(request)
+    try:
+        return (await asyncio.wait_for(reader.readline(), 5)).rstrip()
+    finally:
+        writer.close()
+
+
+POST = b"POST /_matrix/client/v3/login HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (POST + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd", b"400"),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\nnope\r\n", b"400"),
+        (b"GET /_matrix/client/v3/account/whoami HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n\r\n", b"401"),
+        (b"GET http://elsewhere/_matrix/client/versions HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"nonsense\r\n\r\n", b"400"),
+    ],
+)
+async def test_broken_requests(homeserver: RunningHomeserver, caplog, request_bytes: bytes, status: bytes) -> None:
+    logging.getLogger("aiohttp.server").addFilter(quiet := NotTheirFault())
+    try:
+        assert (await raw(homeserver, request_bytes)).split()[1] == status
+        (await homeserver.client().get("versions")).ok()
+    finally:
+        logging.getLogger("aiohttp.server").removeFilter(quiet)
+    assert caplog.records == []
+
+
+async def test_a_client_that_hangs_up_in_the_middle(homeserver: RunningHomeserver, caplog) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", int(homeserver.base_url.rpartition(":")[2]))
+    writer.write(POST + b'Content-Length: 100\r\n\r\n{"a"')
+    await writer.drain()
+    writer.close()
+    await asyncio.sleep(0.1)
+    assert caplog.records == []
+
+
+async def test_a_small_compressed_body_may_not_grow_large(homeserver: RunningHomeserver) -> None:
+    bomb = gzip.compress(b'{"a":"' + b" " * 30_000_000 + b'"}')
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with homeserver.http.post(
+        f"{homeserver.base_url}/_matrix/client/v3/login", data=bomb, headers=headers
+    ) as response:
+        assert response.status == 413
+        assert (await response.json())["errcode"] == "M_TOO_LARGE"
