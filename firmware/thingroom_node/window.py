@@ -25,7 +25,7 @@ class Window:
         self._walked = 0
         self._probe_after = resend_ms
         self._probed_at = None
-        self._heard_at = 0
+        self._heard_at = -1
 
     def __len__(self):
         return len(self._sent)
@@ -36,7 +36,8 @@ class Window:
             newest = outbox.newest_pending()
             if newest is not None and newest.sequence not in self._sent and self._newest_sent not in self._sent:
                 return newest
-        if len(self._sent) < self._size - 1:
+        older = len(self._sent) - (1 if self._newest_sent in self._sent else 0)
+        if older < self._size - 1:
             place = self._oldest_unsent(outbox)
             if place is not None:
                 return place
