@@ -34,9 +34,15 @@ def main() -> None:
         sys.exit(f"The tests need programs that are not installed. Try: sudo apt-get install {' '.join(missing)}")
     print("preparing the Synapse environment (once; about half a minute) ...", flush=True)
     synapse_python()
-    if not (BROWSER / "node_modules" / ".package-lock.json").exists():
+    if not _installed_as_locked():
         print("installing the browser tests' packages ...", flush=True)
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=BROWSER, check=True)
+
+
+def _installed_as_locked() -> bool:
+    """Whether npm has installed what package-lock.json says now."""
+    installed = BROWSER / "node_modules" / ".package-lock.json"
+    return installed.exists() and installed.stat().st_mtime >= (BROWSER / "package-lock.json").stat().st_mtime
 
 
 if __name__ == "__main__":

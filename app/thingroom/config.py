@@ -113,6 +113,7 @@ def settle(config: ThingroomConfig, paths: Paths) -> ThingroomConfig:
         config.homeserver,
         data_directory=str(paths.homeserver),
         appservice_files=(*config.homeserver.appservice_files, str(paths.registration)),
+        public_base_url=config.homeserver.public_base_url or base_url(config.homeserver),
         registration=_registration(config.homeserver),
         registration_shared_secret=config.homeserver.registration_shared_secret or _secret(paths.shared_secret),
     )

@@ -48,7 +48,14 @@ async def ensure_owner(session: aiohttp.ClientSession, base_url: str, name: str,
     async with session.get(url) as response:
         nonce = (await response.json())["nonce"]
     mac = hmac.new(secret.encode(), "\0".join((nonce, name, password, "admin")).encode(), hashlib.sha1).hexdigest()
-    body = {"nonce": nonce, "username": name, "password": password, "admin": True, "mac": mac}
+    body = {
+        "nonce": nonce,
+        "username": name,
+        "password": password,
+        "admin": True,
+        "mac": mac,
+        "displayname": name.capitalize(),
+    }
     async with session.post(url, json=body) as response:
         answer = await response.json()
         if response.status != HTTPStatus.OK:
