@@ -153,13 +153,17 @@ class Runner:
         envelope = node.sign(self._own, stored[0], stored[1])
         # Noted first: a CoAP answer comes while `send_envelope` still waits.
         self._window.sent(place, self._clock.uptime(), place == self._outbox.newest_pending())
+        under_way = False
         try:
             await link.send_envelope(envelope)
+            under_way = True
         except Refused as error:
+            under_way = True
             self._emit({"event": "not_taken", "sequence": place.sequence, "reason": error.reason})
-        except LinkError:
-            self._window.drop(place.sequence)
-            raise
+        finally:
+            # Failed, or cancelled because the link is lost: the next link sends it at once.
+            if not under_way:
+                self._window.drop(place.sequence)
 
     async def _wait_for_news(self, now):
         wait_ms = self._next_hello - now
