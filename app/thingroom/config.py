@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -108,7 +109,8 @@ def read_or_write(paths: Paths, config_file: Path | None) -> ThingroomConfig:
 
 
 def settle(config: ThingroomConfig, paths: Paths) -> ThingroomConfig:
-    """Fill in what follows from `paths` and from the other sections. Raises ConfigError."""
+    """Fill in what follows from `paths`, from the other sections and from this machine. Raises ConfigError."""
+    config = structs.replace(config, run=structs.replace(config.run, broker=_chosen_broker(config.run.broker)))
     homeserver = structs.replace(
         config.homeserver,
         data_directory=str(paths.homeserver),
@@ -159,6 +161,21 @@ def _registration(homeserver: HomeserverConfig) -> Literal["open", "shared_secre
     return "open" if homeserver.registration == "open" else "shared_secret"
 
 
+def find_mosquitto() -> str | None:
+    """The program, also where Debian keeps it out of people's PATH."""
+    return shutil.which("mosquitto", path=os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin")
+
+
+def _chosen_broker(wanted: str) -> Literal["mosquitto", "amqtt", "external"]:
+    if wanted == "external":
+        return "external"
+    if wanted == "mosquitto" and find_mosquitto() is None:
+        raise ConfigError(
+            'Mosquitto is not installed. Try: sudo apt-get install mosquitto, or set broker in [run] to "auto".'
+        )
+    return "amqtt" if wanted == "amqtt" or find_mosquitto() is None else "mosquitto"
+
+
 def _own_broker(config: ThingroomConfig, paths: Paths) -> MqttConfig:
     return structs.replace(
         config.gateway.mqtt,
@@ -167,6 +184,7 @@ def _own_broker(config: ThingroomConfig, paths: Paths) -> MqttConfig:
         port=config.run.broker_port,
         username="gateway",
         tls=False,
+        protocol="3.1.1" if config.run.broker == "amqtt" else config.gateway.mqtt.protocol,
         password_file=str(paths.broker / "passwords"),
         acl_file=str(paths.broker / "access"),
         pid_file=str(paths.broker / "mosquitto.pid"),

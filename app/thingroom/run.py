@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 from rich.console import Console
 
-from thingroom.broker import broker_name, broker_program
+from thingroom.broker import broker_program
 from thingroom.config import Paths, ThingroomConfig, base_url, read_or_write, settle, write_programs_file
 from thingroom.demo import NODES, node_program
 from thingroom.owner import Owner, OwnerError, accept_invites, ensure_owner
@@ -165,7 +165,7 @@ class _Run:
             ("Password", owner.password),
             (
                 "Boards reach us at",
-                f"MQTT {mqtt.host}:{mqtt.port} ({broker_name(self._broker)})"
+                f"MQTT {mqtt.host}:{mqtt.port} ({self._config.run.broker})"
                 + (f", CoAP {coap.host}:{coap.port}" if coap.enabled else ""),
             ),
             ("Data", str(self._paths.data)),

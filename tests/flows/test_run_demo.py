@@ -91,6 +91,13 @@ async def test_readings_of_three_boards_are_in_their_rooms_and_prove_themselves(
         await client.close()
 
 
+async def test_without_mosquitto_the_broker_in_python_serves(tmp_path):
+    async with Running(tmp_path / "data", broker="amqtt") as running:
+        await running.until_printed("(amqtt)")
+        await running.until_printed("signature verified, mqtt")
+        assert running.process_of("thingroom_gateway.amqtt_broker").is_running()
+
+
 async def test_a_taken_port_is_one_clear_sentence(tmp_path):
     running = Running(tmp_path / "data", demo=False)
     with socket.socket() as taken:

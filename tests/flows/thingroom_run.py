@@ -24,8 +24,18 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 class Running:
     """A `thingroom run` process with ports of its own. Use as an async context manager."""
 
-    def __init__(self, data: Path, *, demo: bool = True, broker: str = "mosquitto") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        demo: bool = True,
+        broker: str = "mosquitto",
+        python: Path = Path(sys.executable),
+        directory: Path | None = None,
+    ) -> None:
         self.data = data
+        self.python = python
+        self.directory = directory
         self.demo = demo
         self.lines: list[str] = []
         self.homeserver_port, self.broker_port, appservice = free_port(), free_port(), free_port()
@@ -47,10 +57,11 @@ class Running:
 
     async def start(self) -> None:
         """Start the command; returns at once."""
-        command = [sys.executable, "-m", "thingroom", "run", "--data", str(self.data)]
+        command = [str(self.python), "-m", "thingroom", "run", "--data", str(self.data)]
         self.process = await asyncio.create_subprocess_exec(
             *command,
             *(["--demo"] if self.demo else []),
+            cwd=self.directory,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
