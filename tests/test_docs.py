@@ -12,8 +12,6 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FOLDERS = "app|bench|common|device_profiles|docs|firmware|gateway|homeserver|tests"
 SOURCE_PATH = re.compile(rf"`((?:{FOLDERS})/[^`\s{{}}<>*]*)`")
-    r"`((?:app|bench|common|device_profiles|docs|firmware|gateway|homeserver|tests)/[^`\s{}<>*]*)`"
-)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
