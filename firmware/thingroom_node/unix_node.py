@@ -15,14 +15,14 @@ from thingroom_node import board, durable, identity
 from thingroom_node.clock import Clock, Uptime
 from thingroom_node.counters import open_counters
 from thingroom_node.drivers.simulated import PROFILES, Simulated
-from thingroom_node.links.coap import CoapLink
-from thingroom_node.links.mqtt import MqttLink
 from thingroom_node.node import Numbering
 from thingroom_node.outbox import SEGMENTS, open_outbox
 from thingroom_node.runner import Runner
 from thingroom_node.settings import SettingsError, parse_settings
 from thingroom_wire import keys
 from thingroom_wire.errors import WireError
+
+MAX_SETTINGS = 4096
 
 
 def emit(event):
@@ -41,13 +41,25 @@ def make_driver(settings):
     return Simulated(settings.profile, seed)
 
 
-def make_linker(settings, kid, uptime):
+def load_link(settings):
+    """The class of the link that is asked for; the other one is not loaded into memory."""
+    if settings.link == "coap":
+        from thingroom_node.links.coap import CoapLink
+
+        return CoapLink
+    from thingroom_node.links.mqtt import MqttLink
+
+    return MqttLink
+
+
+def make_linker(link_class, settings, kid, uptime):
     """The function that Runner makes links with."""
 
     def make_link(username, password, on_answer, pairing):
+        host, port = settings.host, settings.port
         if settings.link == "coap":
-            return CoapLink(settings.host, settings.port, on_answer, _random_below)
-        return MqttLink(settings.host, settings.port, kid, username, password, on_answer, uptime, pairing)
+            return link_class(host, port, on_answer, _random_below)
+        return link_class(host, port, kid, username, password, on_answer, uptime, pairing)
 
     return make_link
 
@@ -64,6 +76,8 @@ def open_directory(directory, is_first_start):
 def make_runner(settings, emit):
     """Open everything and put the node together. Raises StorageError, SettingsError, OSError."""
     driver = make_driver(settings)
+    # Compiled before anything else takes and scatters memory.
+    link_class = load_link(settings)
     is_new_key = not durable.exists(identity.identity_path(settings.directory))
     open_directory(settings.directory, is_new_key)
     counters = open_counters(settings.directory + "/counters", is_new_key)
@@ -93,7 +107,7 @@ def make_runner(settings, emit):
             "lost_total": counters.lost,
         }
     )
-    linker = make_linker(settings, own.kid, uptime)
+    linker = make_linker(link_class, settings, own.kid, uptime)
     return Runner(settings, own, gateway, clock, counters, outbox, numbering, driver, linker, emit)
 
 
@@ -104,7 +118,7 @@ def main(arguments):
         return 2
     try:
         with open(arguments[1]) as file:
-            settings = parse_settings(file.read(65536))
+            settings = parse_settings(file.read(MAX_SETTINGS))
         runner = make_runner(settings, emit)
     except (SettingsError, durable.StorageError, OSError) as error:
         print("{}: {}".format(arguments[1], error), file=sys.stderr)

@@ -1,9 +1,9 @@
 """Which envelopes to send now. Pure: places and the time go in, places come out.
 
-Oldest first, at most `SIZE` unanswered at a time. One place of the window is kept for the newest reading, which goes out
-after every few older ones, so a long backlog neither delays it nor starves. When nothing is answered for a while, one envelope is sent again as a probe, less and less
-often: a broker that holds our messages for a gateway that is away must not fill up with repeats. The first answer ends
-the probing. May import nothing. runner.py drives it.
+Oldest first, at most `SIZE` unanswered at a time. One place of the window is kept for the newest reading, which goes
+out after every few older ones, so a long backlog neither delays it nor starves. When nothing is answered for a while,
+one envelope is sent again as a probe, less and less often: a broker that holds our messages for a gateway that is away
+must not fill up with repeats. The first answer ends the probing. May import nothing. runner.py drives it.
 """
 
 SIZE = 16

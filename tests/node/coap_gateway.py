@@ -9,7 +9,6 @@ from typing import cast
 
 import aiocoap
 from aiocoap import resource
-
 from tests.node.mosquitto_broker import free_port
 from tests.node.stand_in_gateway import StandInGateway
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiomqtt
-
 from tests.node.stand_in_gateway import StandInGateway
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"

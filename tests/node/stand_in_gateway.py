@@ -81,9 +81,7 @@ class StandInGateway:
         if self.silent:
             return None
         self.enrol(greeting.device_key, greeting.agreement_key)
-        answer = downlink.Answer(
-            [], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public
-        )
+        answer = downlink.Answer([], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public)
         return downlink.encode_answer(self._pairing.gateway, greeting.key_id, answer)
 
     def check_chain(self) -> None:

@@ -1,5 +1,7 @@
 """intervals.py against Python's sets."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_taking_ranges_out_is_set_difference(present: set[int], cuts: list[tuple
         left -= gone
         assert as_set(listed) == left and intervals.count(listed) == len(left)
         assert all(low <= high for low, high in listed)
-        assert all(one[1] + 1 < two[0] for one, two in zip(listed, listed[1:], strict=False))
+        assert all(one[1] + 1 < two[0] for one, two in pairwise(listed))
 
 
 @given(numbers, st.integers(0, 62))

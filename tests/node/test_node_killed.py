@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.node.mosquitto_broker import Broker, gateway_on
 from tests.node.node_process import NodeProcess, node_settings
 from tests.node.stand_in_gateway import StandInGateway
+
 from thingroom_node import durable
 from thingroom_node.counters import open_counters
 from thingroom_node.outbox import open_outbox

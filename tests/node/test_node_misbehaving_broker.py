@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-
 from tests.node.fake_broker import CONNACK_KNOWN, CONNACK_NEW, Connection, FakeBroker, behave, publish_to, split_publish
 from tests.node.node_process import NodeProcess, node_settings
 from tests.node.stand_in_gateway import StandInGateway
@@ -92,9 +91,11 @@ async def test_without_puback_it_is_published_again(tmp_path: Path, connack: byt
             gateway.take_envelope(payload)
         await behave(connection, gateway)
 
-    async with FakeBroker(silent_then_gone, good) as broker:
-        async with NodeProcess(tmp_path, {**settings, "port": broker.port}) as node:
-            await node.until(lambda: len(acknowledged(node)) >= 1)
+    async with (
+        FakeBroker(silent_then_gone, good) as broker,
+        NodeProcess(tmp_path, {**settings, "port": broker.port}) as node,
+    ):
+        await node.until(lambda: len(acknowledged(node)) >= 1)
     assert [(first & ~8, packet) for first, packet in second[0].repeated[:4]] == first_try
     assert {first & 8 for first, _ in second[0].repeated} == {repeat_flag}
 

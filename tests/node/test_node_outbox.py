@@ -97,7 +97,7 @@ def test_any_cut_of_the_files_leaves_a_prefix(count: int, keep: int, keep_notes:
         if notes.exists():
             notes.write_bytes(notes.read_bytes()[:keep_notes])
         found = pending(outbox := opened(folder, segment_bytes=100_000))
-        present = max(found + [0])
+        present = max([*found, 0])
         assert set(found) >= set(range(1, present + 1)) - {2, 3, 5}
         outbox.append(count + 1, *body(count + 1))
         outbox.settle(1, 1)

@@ -3,6 +3,7 @@
 import json
 import random
 from collections import namedtuple
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,7 @@ def test_silence_is_probed_less_and_less() -> None:
     while now < 600_000:
         now += window.wait_ms(now)
         probes += [now] * len(drain(window, outbox, now))
-    gaps = [two - one for one, two in zip(probes, probes[1:], strict=False)]
+    gaps = [two - one for one, two in pairwise(probes)]
     assert gaps[:4] == [15_000, 30_000, 60_000, 120_000] and set(gaps[4:]) == {120_000}
     window.heard(50, 50, now)
     outbox.numbers -= {50}
@@ -280,7 +281,9 @@ def test_settings_and_their_defaults() -> None:
     parsed = parse_settings(json.dumps(GOOD))
     assert (parsed.directory, parsed.link, parsed.port, parsed.clock) == ("/d", "mqtt", 1883, "gateway")
     assert parsed.pairing_code == b"" and parsed.gateway_key is None
-    parsed = parse_settings(json.dumps({**GOOD, "link": "coap", "pairing_code": "0011-2233 4455 6677 8899 AABB ccdd eeff"}))
+    parsed = parse_settings(
+        json.dumps({**GOOD, "link": "coap", "pairing_code": "0011-2233 4455 6677 8899 AABB ccdd eeff"})
+    )
     assert parsed.port == 5683 and parsed.pairing_code == bytes.fromhex("00112233445566778899aabbccddeeff")
     parsed = parse_settings(json.dumps({**GOOD, "gateway": {"key": "11" * 32, "agreement_key": "22" * 32}}))
     assert parsed.gateway_key == b"\x11" * 32 and parsed.gateway_agreement_key == b"\x22" * 32

@@ -28,7 +28,7 @@ async def main(port, count, ack_timeout_ms):
     serving = asyncio.create_task(link.serve())
     for number in range(count):
         try:
-            await link.send_envelope("message {}".format(number).encode())
+            await link.send_envelope(f"message {number}".encode())
         except LinkError as error:
             failures.append(error.reason)
     serving.cancel()
