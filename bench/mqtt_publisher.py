@@ -21,9 +21,10 @@ class BrokerRefused(Exception):
     """The broker did not answer as the standard says."""
 
 
-def connect_packet(client_id: str) -> bytes:
+def connect_packet(client_id: str, username: str = "", password: str = "") -> bytes:
     """CONNECT with a clean session and no keep-alive (3.1)."""
-    return _packet(0x10, _text("MQTT") + bytes((4, 0x02, 0, 0)) + _text(client_id))
+    flags, log_in = (0xC2, _text(username) + _text(password)) if username else (0x02, b"")
+    return _packet(0x10, _text("MQTT") + bytes((4, flags, 0, 0)) + _text(client_id) + log_in)
 
 
 def publish_packet(topic: str, payload: bytes, packet_id: int) -> bytes:

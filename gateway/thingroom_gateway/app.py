@@ -31,8 +31,8 @@ from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.gateway_keys import GatewayKeys, load_or_make_keys, load_or_make_password
 from thingroom_gateway.ingest import Ingest
 from thingroom_gateway.links.coap import CoapLink
-from thingroom_gateway.links.mqtt import Broker, MqttLink
-from thingroom_gateway.links.mqtt_packets import MQTT_5, MQTT_311
+from thingroom_gateway.links.mqtt import MqttLink
+from thingroom_gateway.links.mqtt_connection import Broker
 from thingroom_gateway.outbox import Outbox
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.profiles import Profile, load_profiles
@@ -237,7 +237,7 @@ def _broker(config: GatewayConfig) -> Broker:
         port=mqtt.port,
         username=mqtt.username,
         password=gateway_password(config),
-        version=MQTT_5 if mqtt.protocol == "5" else MQTT_311,
+        protocol=mqtt.protocol,
         tls=context,
         client_id=f"thingroom-gateway-{''.join(sorted(set(mqtt.shards)))}",
         shards=mqtt.shards,

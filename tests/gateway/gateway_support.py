@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -180,3 +181,16 @@ async def gateway(config: GatewayConfig, *things: Thing) -> AsyncIterator[app.Ga
         if running.mqtt is not None:
             await asyncio.wait_for(running.mqtt.connected.wait(), 10)
         yield running
+
+
+@contextlib.contextmanager
+def stuck_disk(running: app.Gateway, config: GatewayConfig) -> Iterator[None]:
+    """Nothing can be committed meanwhile: another process holds the database's write lock."""
+    running.core.database._writer.execute("PRAGMA busy_timeout = 20")
+    blocker = sqlite3.connect(config.directory / "gateway.sqlite", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        blocker.execute("ROLLBACK")
+        blocker.close()

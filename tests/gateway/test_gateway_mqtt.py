@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiomqtt
 import pytest
-from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
+from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, certificate
 from tests.gateway.fake_homeserver import FakeHomeserver
-from tests.gateway.gateway_support import Thing, eventually, gateway, make_config
+from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, stuck_disk
 
 from thingroom_gateway.app import Gateway
+from thingroom_gateway.app import running as running_gateway
+from thingroom_gateway.events_out import EventsOut
 from thingroom_wire.downlink import parse_answer
 from thingroom_wire.keys import pairing_keys
 
@@ -86,6 +87,29 @@ async def test_readings_over_mqtt(tmp_path: Path, broker: Start, homeserver: Fak
         await eventually(lambda: counted(running, "mqtt.duplicate") == 1)
         assert counted(running, "mqtt.accepted") == 50
         await eventually(lambda: homeserver.sequences(thing.hex) == list(range(1, 51)))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_tls(tmp_path: Path, broker: Start, homeserver: FakeHomeserver, version: str) -> None:
+    thing, files = Thing(), certificate(tmp_path)
+    mosquitto = broker(certificate=files)
+    options = {"protocol": version, "port": mosquitto.tls_port, "tls": True}
+    config = make_config(tmp_path, homeserver.url, mosquitto, ca_file=str(files[0]), **options)
+    async with gateway(config, thing) as running, board(mosquitto, thing) as node:
+        with stuck_disk(running, config):
+            for _ in range(400):
+                await node.send(thing.envelope())
+        await eventually(lambda: node.acknowledged() == set(range(1, 401)))
+
+
+async def test_a_certificate_that_nobody_vouches_for(
+    tmp_path: Path, broker: Start, homeserver: FakeHomeserver, caplog: pytest.LogCaptureFixture
+) -> None:
+    mosquitto = broker(certificate=certificate(tmp_path))
+    config = make_config(tmp_path, homeserver.url, mosquitto, port=mosquitto.tls_port, tls=True)
+    async with running_gateway(config, EventsOut(None), asyncio.Event()) as running:
+        await eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in caplog.text)
+        assert running.mqtt is not None and not running.mqtt.connected.is_set()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -233,18 +257,14 @@ async def test_a_slow_disk_holds_messages_back_at_the_broker(
     thing, mosquitto = Thing(), broker(window=64)
     config = make_config(tmp_path, homeserver.url, mosquitto, protocol=version, window=64)
     async with gateway(config, thing) as running, board(mosquitto, thing) as node:
-        running.core.database._writer.execute("PRAGMA busy_timeout = 20")
-        blocker = sqlite3.connect(config.directory / "gateway.sqlite", isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")
-        for _ in range(500):
-            await node.send(thing.envelope())
-        await eventually(lambda: counted(running, "storage.failed") > 0)
-        await asyncio.sleep(0.3)
-        assert node.down == []
-        # What the gateway holds is bounded by the window: the broker has the rest.
-        assert len(running.ingest._queue) <= 64
-        blocker.execute("ROLLBACK")
-        blocker.close()
+        with stuck_disk(running, config):
+            for _ in range(500):
+                await node.send(thing.envelope())
+            await eventually(lambda: counted(running, "storage.failed") > 0)
+            await asyncio.sleep(0.3)
+            assert node.down == []
+            # What the gateway holds is bounded by the window: the broker has the rest.
+            assert len(running.ingest._queue) <= 64
         await eventually(lambda: node.acknowledged() == set(range(1, 501)), 20)
         await eventually(lambda: homeserver.sequences(thing.hex) == list(range(1, 501)))
 
