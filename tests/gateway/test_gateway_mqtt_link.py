@@ -140,6 +140,23 @@ async def test_without_room_the_socket_is_not_read(tmp_path: Path, homeserver: F
         assert rejected == number
 
 
+async def test_what_waited_at_the_broker_may_come_before_its_answer(tmp_path: Path, homeserver: FakeHomeserver) -> None:
+    """A session that goes on while ingest is full: the subscription's answer is behind messages without room."""
+    thing = Thing()
+    async with linked(tmp_path, homeserver, "5", thing, queue=8) as (config, running, broker, session):
+        with stuck_disk(running, config):
+            session.send(publish("5", topic(thing), thing.envelope(), 1))
+            await eventually(lambda: counted(running, "storage.failed") > 0)
+            session.send(publish("5", topic(thing), bytes(10), None) * 1200)
+            await eventually(lambda: running.mqtt._connection._paused)  # type: ignore[union-attr]
+            running.mqtt._connection._lose("the test says so")  # type: ignore[union-attr]
+            session = await broker.session()
+            session.send(connack("5") + publish("5", topic(thing), thing.envelope(), 2) + suback("5", b"\0\1", 1, 1, 1))
+            await asyncio.sleep(0.3)
+        await eventually(running.mqtt.connected.is_set, 4)  # type: ignore[union-attr]
+        await eventually(lambda: counted(running, "mqtt.accepted") == 2)
+
+
 async def test_answers_coalesce_and_wait_for_the_broker(tmp_path: Path, homeserver: FakeHomeserver) -> None:
     """With a Receive Maximum of 1 the second answer leaves when the broker has taken the first."""
     one, two = Thing(1), Thing(2, name="Cellar")

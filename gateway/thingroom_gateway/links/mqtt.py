@@ -64,9 +64,9 @@ class MqttLink:
 
     async def _session(self) -> None:
         connection = Connection(self._broker, filters(self._broker.shards), MAX_PACKET, self)
+        self._connection = connection
         try:
             await connection.open()
-            self._connection = connection
             self.connected.set()
             logger.info("connected to the MQTT broker %s:%d", *self._address())
             for watcher in self.connected_watchers:

@@ -141,12 +141,14 @@ class Connection:
         client.on_socket_register_write = self._on_socket_register_write
         client.on_socket_unregister_write = self._on_socket_unregister_write
         self._loop.add_reader(sock, self._readable)
-        waiting = (self._subscribed, self._lost)
-        await asyncio.wait(waiting, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if self._lost.done():
-            raise LinkDown(self._lost.result())
-        if not self._subscribed.done():
-            raise LinkDown("the broker did not answer")
+        while not self._subscribed.done():
+            waiting = (self._subscribed, self._lost)
+            await asyncio.wait(waiting, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if self._lost.done():
+                raise LinkDown(self._lost.result())
+            # What waited for us at the broker may come before its answer, and fill ingest.
+            if not self._subscribed.done() and not self._paused:
+                raise LinkDown("the broker did not answer")
 
     async def _connect(self) -> None:
         """paho's connecting blocks, so a thread does it. A daemon: what hangs there does not hold up our end."""
@@ -318,7 +320,7 @@ class Connection:
                 self._client.ack(first.message_id, first.qos)
 
     def may_publish(self) -> bool:
-        return self._inflight < self._max_inflight and not self._lost.done()
+        return self._subscribed.done() and not self._lost.done() and self._inflight < self._max_inflight
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send at QoS 1. Only after `may_publish`."""
