@@ -20,6 +20,12 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message is one sentence for the person who wrote it."""
 
 
+def default_path() -> Path:
+    """The file that is meant when none is named: ./thingroom.toml, else what `thingroom run` settled in ./data."""
+    own, settled = Path("thingroom.toml"), Path("data/run/programs.toml")
+    return settled if settled.exists() and not own.exists() else own
+
+
 def load(path: Path, kind: type[T]) -> T:
     """Read `path` as TOML into `kind`. Raises ConfigError."""
     try:

@@ -1,31 +1,34 @@
 """`python -m thingroom_gateway --config thingroom.toml`: the gateway alone, until SIGTERM or SIGINT.
 
-Logs go to standard error, one JSON line per notable event to standard output. Next: app.py.
+Logs go to standard error, one JSON line per notable event to standard output; the exit code tells whether to start it
+again. Next: app.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import sys
 from pathlib import Path
 
 import click
 
-from thingroom_common.config_file import ConfigError
-from thingroom_common.database import SchemaTooNew
-from thingroom_gateway.app import serve
+from thingroom_common.config_file import default_path
+from thingroom_gateway.app import CANNOT_START, serve
 from thingroom_gateway.config import load
 from thingroom_gateway.events_out import EventsOut
-from thingroom_gateway.profiles import ProfileError
-from thingroom_gateway.registration import RegistrationError
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default=Path("thingroom.toml"))
+@click.option("--config", "config_path", type=click.Path(path_type=Path), default=default_path)
 @click.option("--verbose", is_flag=True, help="Log more.")
 def main(config_path: Path, verbose: bool) -> None:
-    """Run the gateway."""
+    """Run the gateway.
+
+    Ends with 0 after a stop, with 2 when it cannot start and trying again is of no use (one sentence on stderr says
+    why), with 1 when something failed that may be better next time.
+    """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         stream=sys.stderr,
@@ -36,10 +39,17 @@ def main(config_path: Path, verbose: bool) -> None:
     events = EventsOut(sys.stdout)
     try:
         asyncio.run(serve(load(config_path), events))
-    except (ConfigError, RegistrationError, ProfileError, SchemaTooNew, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    except CANNOT_START as error:
+        code = 2
+        print(error, file=sys.stderr)
+    except (OSError, sqlite3.Error, ValueError) as error:
+        code = 1
+        print(error, file=sys.stderr)
+    else:
+        code = 0
     finally:
         events.close()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

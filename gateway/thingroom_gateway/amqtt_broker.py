@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ from amqtt.broker import Broker
 from amqtt.contexts import Action
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 
-from thingroom_common.config_file import ConfigError
+from thingroom_common.config_file import ConfigError, default_path
 from thingroom_gateway.app import access_files, gateway_password
 from thingroom_gateway.broker_access import check_password, may, prepare_access_files
 from thingroom_gateway.config import GatewayConfig, load
+from thingroom_gateway.listening import check_listening
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +93,10 @@ def broker_configuration(config: GatewayConfig) -> dict[str, Any]:
 
 
 async def serve(config: GatewayConfig) -> None:
-    """Run the broker until SIGTERM or SIGINT."""
+    """Run the broker until SIGTERM or SIGINT. Raises ConfigError."""
     files = access_files(config.mqtt)
     settings = broker_configuration(config)
+    check_listening("the broker", "gateway.mqtt", config.mqtt.host, config.mqtt.port, socket.SOCK_STREAM)
     assert files is not None
     prepare_access_files(files, config.mqtt.username, gateway_password(config))
     stop = asyncio.Event()
@@ -108,15 +111,16 @@ async def serve(config: GatewayConfig) -> None:
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default=Path("thingroom.toml"))
+@click.option("--config", "config_path", type=click.Path(path_type=Path), default=default_path)
 def main(config_path: Path) -> None:
-    """Run amqtt with the gateway's users."""
+    """Run amqtt with the gateway's users. Ends with 2 when it cannot start; one sentence on stderr says why."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger(__name__).setLevel(logging.INFO)
     try:
         asyncio.run(serve(load(config_path)))
     except ConfigError as error:
-        raise click.ClickException(str(error)) from None
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

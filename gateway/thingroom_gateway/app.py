@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sqlite3
 import ssl
 import time
@@ -17,7 +18,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from thingroom_common.database import Database
+from thingroom_common.config_file import ConfigError
+from thingroom_common.database import Database, SchemaTooNew
 from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.appservice_http import AppserviceHttp
 from thingroom_gateway.batching import Batching, Limits
@@ -33,10 +35,11 @@ from thingroom_gateway.ingest import Ingest
 from thingroom_gateway.links.coap import CoapLink
 from thingroom_gateway.links.mqtt import MqttLink
 from thingroom_gateway.links.mqtt_connection import Broker
+from thingroom_gateway.listening import check_listening
 from thingroom_gateway.outbox import Outbox
 from thingroom_gateway.pairing import Pairing
-from thingroom_gateway.profiles import Profile, load_profiles
-from thingroom_gateway.registration import load_registration
+from thingroom_gateway.profiles import Profile, ProfileError, load_profiles
+from thingroom_gateway.registration import RegistrationError, load_registration
 from thingroom_gateway.rooms import Home, Rooms
 from thingroom_gateway.screen_events import ScreenEvents
 from thingroom_gateway.storage import received
@@ -48,6 +51,8 @@ logger = logging.getLogger(__name__)
 HOUSEKEEPING_SECONDS = 5.0
 PRUNE_EVENTS = 50
 DAY_MS = 86_400_000
+# Why a gateway does not start, and will not before somebody changes something; each message is one sentence.
+CANNOT_START = (ConfigError, RegistrationError, ProfileError, SchemaTooNew, BlockingIOError)
 
 
 def now_ms() -> int:
@@ -137,7 +142,8 @@ async def serve(config: GatewayConfig, events: EventsOut) -> None:
 async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event) -> AsyncIterator[Gateway]:
     """Start everything, and stop it at the end. A part that dies of a bug ends the gateway with its exception.
 
-    `stop` is set by the control command "stop"; whoever holds the gateway waits for it.
+    `stop` is set by the control command "stop"; whoever holds the gateway waits for it. What restarting cannot cure is
+    raised as one of CANNOT_START.
     """
     registration = load_registration(Path(config.registration_file))
     async with contextlib.AsyncExitStack() as stack:
@@ -181,11 +187,14 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         http = AppserviceHttp(
             config.appservice.host, config.appservice.port, registration.hs_token, database, registry, home, now_ms
         )
+        listen = config.appservice
+        check_listening("the gateway", "gateway.appservice", listen.host, listen.port, socket.SOCK_STREAM)
         await http.open()
         stack.push_async_callback(http.close)
         core.access.refresh()
         coap = None
         if config.coap.enabled:
+            check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
             coap = CoapLink(config.coap.host, config.coap.port, ingest, registry, core.counters)
             await coap.open()
             stack.push_async_callback(coap.close)

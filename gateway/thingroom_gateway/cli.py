@@ -14,7 +14,7 @@ from typing import Any
 import click
 import msgspec
 
-from thingroom_common.config_file import ConfigError
+from thingroom_common.config_file import ConfigError, default_path
 from thingroom_common.database import SchemaTooNew
 from thingroom_gateway.__main__ import main as run_command
 from thingroom_gateway.app import opened_core
@@ -28,8 +28,9 @@ _config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
-    default=Path("thingroom.toml"),
-    help="The configuration file; its section [gateway] counts.",
+    default=default_path,
+    help="The configuration file; its section [gateway] counts. "
+    "[default: thingroom.toml, else what `thingroom run` made of it: data/run/programs.toml]",
 )
 
 

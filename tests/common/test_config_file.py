@@ -1,12 +1,13 @@
 """Configuration: unknown keys and wrong types are refused in a person's words; the example is true."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import pytest
 from msgspec import Meta
 
-from thingroom_common.config_file import ConfigError, example, load
+from thingroom_common.config_file import ConfigError, default_path, example, load
 
 
 class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,3 +66,13 @@ def test_bytes_that_are_not_text_are_refused(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load(path, Outer)
+
+
+def test_without_a_name_it_is_the_file_here_else_the_one_that_run_settled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert default_path() == Path("thingroom.toml")
+    (tmp_path / "data" / "run").mkdir(parents=True)
+    (tmp_path / "data" / "run" / "programs.toml").touch()
+    assert default_path() == Path("data/run/programs.toml")
+    (tmp_path / "thingroom.toml").touch()
+    assert default_path() == Path("thingroom.toml")
