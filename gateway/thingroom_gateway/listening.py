@@ -14,7 +14,7 @@ from thingroom_common.config_file import ConfigError
 
 
 def check_listening(what: str, section: str, host: str, port: int, kind: socket.SocketKind) -> None:
-    """Raises ConfigError, one sentence with `section`'s key, if `what` could not listen at that address. Port 0: any."""
+    """Raises ConfigError, one sentence with `section`'s key, if `what` cannot listen at that address. Port 0: any."""
     try:
         addresses = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
         for family, _, protocol, _, address in addresses:
