@@ -28,6 +28,7 @@ _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _OTHER = range(8)
 _INDEFINITE = 31
 _BREAK = 0xFF
 _DECIMAL_FRACTION = 4
+_ARRAY_OF_TWO = 0x82
 _LARGEST = (1 << 64) - 1
 
 
@@ -167,72 +168,116 @@ def decode(data: bytes, max_bytes: int = MAX_ENVELOPE, max_depth: int = MAX_DEPT
         raise WireError("too_large", "The encoding is longer than the limit.")
     if type(data) is not bytes:
         data = bytes(data)
-    value, position = _read(data, 0, max_depth, [max_items - 1])
+    items, position = _read_items(data, 0, 1, max_depth, [max_items - 1])
     if position != len(data):
         raise WireError("trailing_bytes", "Bytes follow the data item.")
-    return value
+    return items[0]
 
 
 def _truncated() -> WireError:
     return WireError("truncated", "The input ends inside a data item.")
 
 
-def _read(data: bytes, position: int, depth: int, budget: "list[int]") -> "tuple[Any, int]":
-    """Read the item at `position` with at most `depth` containers; return it and the position after it.
+def _too_many_items() -> WireError:
+    return WireError("too_many_items", "There are more data items than the limit.")
+
+
+def _read_items(data: bytes, position: int, count: int, depth: int, budget: "list[int]") -> "tuple[list[Any], int]":
+    """Read `count` items from `position` on, with at most `depth` containers; return them and the position after them.
 
     `budget` holds how many items may still come; who holds an item (container, tag, string in chunks) pays for it.
+    A gateway spends much of its time in here: what is not a container is read without a further call.
     """
-    if position >= len(data):
-        raise _truncated()
-    initial = data[position]
-    position += 1
-    if initial < 24:
-        return initial, position
-    major = initial >> 5
-    argument = initial & 31
-    if argument >= 24:
-        if major == _OTHER:
-            return _read_other(data, position, argument)
-        if argument == _INDEFINITE:
-            return _read_indefinite(data, position, major, depth, budget)
-        argument, position = _read_argument(data, position, argument)
-    if major == _TEXT or major == _BYTES:
-        end = position + argument
-        if end > len(data):
-            raise WireError("length_exceeds_input", "A declared length is longer than the input.")
-        return (data[position:end] if major == _BYTES else _text(data[position:end])), end
-    if major == _UNSIGNED:
-        return argument, position
-    if major == _NEGATIVE:
-        return -1 - argument, position
+    end = len(data)
+    items: list[Any] = []
+    for _ in range(count):
+        if position >= end:
+            raise _truncated()
+        initial = data[position]
+        position += 1
+        if initial < 24:
+            items.append(initial)
+            continue
+        major = initial >> 5
+        argument = initial & 31
+        if argument >= 24:
+            if major == _OTHER or argument == _INDEFINITE:
+                value, position = _read_special(data, position, major, argument, depth, budget)
+                items.append(value)
+                continue
+            if argument == 24 and position < end:
+                argument = data[position]
+                position += 1
+            else:
+                argument, position = _read_argument(data, position, argument)
+        if major == _UNSIGNED:
+            items.append(argument)
+        elif major == _NEGATIVE:
+            items.append(-1 - argument)
+        elif major == _TEXT or major == _BYTES:
+            stop = position + argument
+            if stop > end:
+                raise WireError("length_exceeds_input", "A declared length is longer than the input.")
+            items.append(data[position:stop] if major == _BYTES else _text(data[position:stop]))
+            position = stop
+        elif major == _OTHER:
+            items.append(_simple(argument))
+        else:
+            if depth <= 0:
+                raise WireError("too_deep", "Containers are nested deeper than the limit.")
+            if major == _TAG:
+                value, position = _read_tagged(data, position, argument, depth, budget)
+                items.append(value)
+                continue
+            held = argument if major == _ARRAY else 2 * argument
+            if held > end - position:
+                raise WireError("length_exceeds_input", "A declared length is longer than the input.")
+            budget[0] -= held
+            if budget[0] < 0:
+                raise _too_many_items()
+            children, position = _read_items(data, position, held, depth - 1, budget)
+            items.append(children if major == _ARRAY else _map(children))
+    return items, position
+
+
+def _read_tagged(data: bytes, position: int, tag: int, depth: int, budget: "list[int]") -> "tuple[Any, int]":
+    """Read the content of a tag; `depth` counts the tag itself."""
+    if tag == _DECIMAL_FRACTION and depth > 1 and position < len(data) and data[position] == _ARRAY_OF_TWO:
+        # What every fraction in definite lengths looks like: spare the array a turn of its own.
+        _spend(budget, 3)
+        parts, position = _read_items(data, position + 1, 2, depth - 2, budget)
+        return _decimal(parts), position
+    _spend(budget, 1)
+    content, position = _read_items(data, position, 1, depth - 1, budget)
+    return (_decimal(content[0]) if tag == _DECIMAL_FRACTION else Tag(tag, content[0])), position
+
+
+def _read_special(
+    data: bytes, position: int, major: int, argument: int, depth: int, budget: "list[int]"
+) -> "tuple[Any, int]":
     if major == _OTHER:
         return _read_other(data, position, argument)
-    if depth <= 0:
-        raise WireError("too_deep", "Containers are nested deeper than the limit.")
-    if major == _TAG:
-        _spend(budget, 1)
-        value, position = _read(data, position, depth - 1, budget)
-        return (_decimal(value) if argument == _DECIMAL_FRACTION else Tag(argument, value)), position
-    items = argument if major == _ARRAY else 2 * argument
-    if items > len(data) - position:
-        raise WireError("length_exceeds_input", "A declared length is longer than the input.")
-    _spend(budget, items)
-    if major == _ARRAY:
-        elements = []
-        for _ in range(argument):
-            element, position = _read(data, position, depth - 1, budget)
-            elements.append(element)
-        return elements, position
+    return _read_indefinite(data, position, major, depth, budget)
+
+
+def _map(children: "list[Any]") -> "dict[Any, Any]":
+    """The map of keys and values in turn."""
     entries: dict[Any, Any] = {}
-    for _ in range(argument):
-        position = _read_entry(data, position, depth - 1, budget, entries)
-    return entries, position
+    for index in range(0, len(children), 2):
+        key = children[index]
+        kind = type(key)
+        if kind is not int and kind is not str and kind is not bytes:
+            raise WireError("bad_key", "A map key is neither an integer nor a string.")
+        entries[key] = children[index + 1]
+    if 2 * len(entries) != len(children):
+        raise WireError("duplicate_key", "A map has the same key twice.")
+    return entries
 
 
 def _spend(budget: "list[int]", items: int) -> None:
     budget[0] -= items
     if budget[0] < 0:
-        raise WireError("too_many_items", "There are more data items than the limit.")
+        raise _too_many_items()
 
 
 def _read_argument(data: bytes, position: int, additional: int) -> "tuple[int, int]":
@@ -243,17 +288,9 @@ def _read_argument(data: bytes, position: int, additional: int) -> "tuple[int, i
     end = position + (1 << (additional - 24))
     if end > len(data):
         raise _truncated()
+    if additional == 25:
+        return data[position] << 8 | data[position + 1], end
     return int.from_bytes(data[position:end], "big"), end
-
-
-def _read_entry(data: bytes, position: int, depth: int, budget: "list[int]", entries: "dict[Any, Any]") -> int:
-    key, position = _read(data, position, depth, budget)
-    if type(key) is not int and type(key) is not str and type(key) is not bytes:
-        raise WireError("bad_key", "A map key is neither an integer nor a string.")
-    if key in entries:
-        raise WireError("duplicate_key", "A map has the same key twice.")
-    entries[key], position = _read(data, position, depth, budget)
-    return position
 
 
 def _read_indefinite(data: bytes, position: int, major: int, depth: int, budget: "list[int]") -> "tuple[Any, int]":
@@ -264,16 +301,12 @@ def _read_indefinite(data: bytes, position: int, major: int, depth: int, budget:
     if depth <= 0:
         raise WireError("too_deep", "Containers are nested deeper than the limit.")
     elements: list[Any] = []
-    entries: dict[Any, Any] = {}
+    step = 2 if major == _MAP else 1
     while not _at_break(data, position):
-        if major == _MAP:
-            _spend(budget, 2)
-            position = _read_entry(data, position, depth - 1, budget, entries)
-        else:
-            _spend(budget, 1)
-            element, position = _read(data, position, depth - 1, budget)
-            elements.append(element)
-    return (entries if major == _MAP else elements), position + 1
+        _spend(budget, step)
+        children, position = _read_items(data, position, step, depth - 1, budget)
+        elements.extend(children)
+    return (_map(elements) if major == _MAP else elements), position + 1
 
 
 def _read_chunks(data: bytes, position: int, major: int, budget: "list[int]") -> "tuple[Any, int]":
@@ -282,8 +315,8 @@ def _read_chunks(data: bytes, position: int, major: int, budget: "list[int]") ->
         if data[position] >> 5 != major or data[position] & 31 == _INDEFINITE:
             raise WireError("bad_chunk", "A chunk of a string is not a definite-length string of its type.")
         _spend(budget, 1)
-        chunk, position = _read(data, position, 0, budget)
-        chunks.append(chunk)
+        chunk, position = _read_items(data, position, 1, 0, budget)
+        chunks.extend(chunk)
     return (b"" if major == _BYTES else "").join(chunks), position + 1
 
 
@@ -293,13 +326,14 @@ def _at_break(data: bytes, position: int) -> bool:
     return data[position] == _BREAK
 
 
+def _simple(number: int) -> "Any":
+    if number == 20 or number == 21:
+        return number == 21
+    return None if number == 22 else Simple(number)
+
+
 def _read_other(data: bytes, position: int, additional: int) -> "tuple[Any, int]":
-    if additional == 20 or additional == 21:
-        return additional == 21, position
-    if additional == 22:
-        return None, position
-    if additional < 24:
-        return Simple(additional), position
+    """Read what follows an initial byte of major type 7 with this additional information, 24 or more."""
     if additional == _INDEFINITE:
         raise WireError("unexpected_break", "A break stands where a data item should.")
     bits, end = _read_argument(data, position, additional)

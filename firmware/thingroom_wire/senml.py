@@ -113,12 +113,13 @@ def decode_pack(payload: bytes) -> "Any":
         raise WireError("not_a_pack", "A SenML pack is an array with at least one record.")
     resolver = _Resolver()
     resolved = [resolver.resolve(entry) for entry in entries]
-    base_name = _text_field(entries[0], _BASE_NAME) or ""
-    base_time = _choose_base_time(entries[0], [record.time for record in resolved])
+    base_name = entries[0].get(_BASE_NAME, "")
+    base_time = _choose_base_time(entries[0], [time for _, _, _, time in resolved])
+    prefix = len(base_name)
     records = []
     for name, unit, value, time in resolved:
         if name.startswith(base_name):
-            name = name[len(base_name) :]
+            name = name[prefix:]
         records.append(Record(name, unit, value, time if base_time is None else time - base_time))
     return Pack(base_name, base_time, records)
 
@@ -143,24 +144,32 @@ class _Resolver:
         self.value: Any = 0
         self.version: int | None = None
 
-    def resolve(self, entry: "Any") -> "Any":
-        """Return the Record with its full name and its resolved time in milliseconds."""
+    def resolve(self, entry: "Any") -> "tuple[str, str | None, Any, int]":
+        """Return the full name, the unit, the value and the resolved time in milliseconds."""
         if type(entry) is not dict:
             raise WireError("not_a_record", "A SenML record is a map.")
         self._check_labels(entry)
         self._take_base_fields(entry)
-        name = self.name + (_text_field(entry, _NAME) or "")
+        name = self.name + _text(entry[_NAME]) if _NAME in entry else self.name
         if not is_name(name):
             raise WireError("bad_name", "A name is empty or has a character that SenML does not allow.")
-        unit = _text_field(entry, _UNIT)
+        unit = _text(entry[_UNIT]) if _UNIT in entry else self.unit
         time = _within(self.time + _milliseconds(entry[_TIME])) if _TIME in entry else self.time
-        return Record(name, self.unit if unit is None else unit, self._value(entry), time)
+        return name, unit, self._value(entry), time
 
     def _check_labels(self, entry: "dict[Any, Any]") -> None:
         for label in entry:
             if type(label) is str and label.endswith("_"):
                 raise WireError("must_understand", "A record has a field that the reader must understand.")
-        version = entry.get(_VERSION, self.version or _SUPPORTED_VERSION)
+        if _VERSION in entry:
+            self._check_version(entry[_VERSION])
+        elif self.version is None:
+            self.version = _SUPPORTED_VERSION
+        for label in (_BASE_SUM, _SUM, _UPDATE_TIME):
+            if label in entry:
+                _number(entry[label])
+
+    def _check_version(self, version: "Any") -> None:
         if type(version) is not int or version < 1:
             raise WireError("bad_version", "The SenML version is not a positive integer.")
         if version > _SUPPORTED_VERSION:
@@ -168,31 +177,28 @@ class _Resolver:
         if self.version is not None and version != self.version:
             raise WireError("mixed_versions", "The records of a pack have different SenML versions.")
         self.version = version
-        for label in (_BASE_SUM, _SUM, _UPDATE_TIME):
-            if label in entry:
-                _number(entry[label])
 
     def _take_base_fields(self, entry: "dict[Any, Any]") -> None:
-        name = _text_field(entry, _BASE_NAME)
-        if name is not None:
-            self.name = name
+        if _BASE_NAME in entry:
+            self.name = _text(entry[_BASE_NAME])
         if _BASE_TIME in entry:
             self.time = _milliseconds(entry[_BASE_TIME])
-        unit = _text_field(entry, _BASE_UNIT)
-        if unit is not None:
-            self.unit = unit
+        if _BASE_UNIT in entry:
+            self.unit = _text(entry[_BASE_UNIT])
         if _BASE_VALUE in entry:
             self.value = _number(entry[_BASE_VALUE])
 
     def _value(self, entry: "dict[Any, Any]") -> "Any":
-        present = [label for label in (_VALUE, _STRING, _BOOLEAN, _DATA) if label in entry]
-        if not present:
+        label = None
+        for candidate in (_VALUE, _STRING, _BOOLEAN, _DATA):
+            if candidate in entry:
+                if label is not None:
+                    raise WireError("several_values", "A record has more than one value.")
+                label = candidate
+        if label is None:
             if _SUM in entry:
                 raise WireError("sum_only", "A record has a sum and no value; sums are not supported.")
             raise WireError("no_value", "A record has no value.")
-        if len(present) > 1:
-            raise WireError("several_values", "A record has more than one value.")
-        label = present[0]
         value = entry[label]
         if label == _VALUE:
             return _add(self.value, _number(value))
@@ -201,10 +207,7 @@ class _Resolver:
         return value
 
 
-def _text_field(entry: "dict[Any, Any]", label: int) -> "str | None":
-    value = entry.get(label)
-    if value is None and label not in entry:
-        return None
+def _text(value: "Any") -> str:
     if type(value) is not str:
         raise WireError("bad_field", "A name or unit is not text.")
     return value
