@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic
+from typing import Any
 
 from thingroom_common.database import Database, Transaction
 from thingroom_gateway.counters import Counters
@@ -47,6 +48,8 @@ logger = logging.getLogger(__name__)
 # A batch is examined for at most this long before the loop looks after other things.
 SLICE_SECONDS = 0.010
 SLICE_FRAMES = 256
+# So many readings go through the steps together.
+SWEEP_FRAMES = 64
 # So many examined frames wait for the running commit at most.
 READY_FRAMES = 1024
 # After a failed commit: how long until the same frames are tried again.
@@ -62,6 +65,8 @@ class Verified:
     envelope: Envelope
     boot: tuple[int, int] | None
 
+
+_BAD_SIGNATURE = Rejected("bad_signature")
 
 Examined = Verified | Outcome
 Settled = tuple[Frame, Outcome]
@@ -137,15 +142,17 @@ class Ingest:
 
     async def _examine_slice(self) -> Batch:
         batch: Batch = []
+        examined: Sequence[Examined]
         deadline = monotonic() + SLICE_SECONDS
         now = self._now_ms()
         while self._queue and len(batch) < SLICE_FRAMES:
-            frame, link = self._queue.popleft()
-            self._waiting_bytes -= len(frame.payload)
-            if frame.kind == "up":
-                batch.append((frame, link, self._examine_envelope(frame, now)))
+            taken = self._take_alike()
+            frames = [frame for frame, _ in taken]
+            if frames[0].kind == "up":
+                examined = self._examine_envelopes(frames, now)
             else:
-                batch.append((frame, link, await self._examine_hello(frame, now)))
+                examined = [await self._examine_hello(frame, now) for frame in frames]
+            batch += [(frame, link, one) for (frame, link), one in zip(taken, examined, strict=True)]
             if monotonic() > deadline:
                 break
         if self._refused_links and len(self._queue) <= self._queue_frames // 2:
@@ -154,10 +161,36 @@ class Ingest:
                 link.resume()
         return batch
 
+    def _take_alike(self) -> list[tuple[Frame, Link]]:
+        """The next frames of one kind in the queue, in order: readings together, a hello by itself."""
+        queue = self._queue
+        taken = [queue.popleft()]
+        kind = taken[0][0].kind
+        if kind == "up":
+            while queue and len(taken) < SWEEP_FRAMES and queue[0][0].kind == kind:
+                taken.append(queue.popleft())
+        self._waiting_bytes -= sum(len(frame.payload) for frame, _ in taken)
+        return taken
+
     # --- one frame ---------------------------------------------------------------------------------------------------
 
-    def _examine_envelope(self, frame: Frame, now: int) -> Examined:
-        data = frame.payload
+    def _examine_envelopes(self, frames: Sequence[Frame], now: int) -> list[Examined]:
+        """Each step for all frames before the next step: what it needs stays in the processor's caches."""
+        known = [self._parse(frame.payload) for frame in frames]
+        # 4. Its signature.
+        signed = [
+            one
+            if isinstance(one, Rejected) or one[0].verifies(one[1].signed_bytes, one[1].signature)
+            else _BAD_SIGNATURE
+            for one in known
+        ]
+        return [
+            one if isinstance(one, Rejected) else self._read_content(frame, one[0], one[1], now)
+            for frame, one in zip(frames, signed, strict=True)
+        ]
+
+    def _parse(self, data: bytes) -> Rejected | tuple[Device, Any]:
+        """The sender and the thingroom_wire.envelope.Envelope, its signature unchecked."""
         # 1. Size.
         if len(data) > MAX_FRAME:
             return Rejected("too_large")
@@ -166,19 +199,20 @@ class Ingest:
             parsed = parse_envelope(data)
         except WireError as error:
             return Rejected(error.reason)
-        header = parsed.header
         # 3. A device that we know, that may speak, and that is ours.
-        device = self._registry.get(header.key_id)
+        kid = parsed.header.key_id
+        device = self._registry.get(kid)
         if device is None:
             return Rejected("unknown_device")
         if device.row.status != ACTIVE:
             return Rejected("revoked_device")
-        if header.key_id[0] >> 4 not in self._shards:
+        if kid[0] >> 4 not in self._shards:
             return Rejected("other_shard")
-        # 4. Its signature.
-        if not device.verifies(parsed.signed_bytes, parsed.signature):
-            return Rejected("bad_signature")
+        return device, parsed
+
+    def _read_content(self, frame: Frame, device: Device, parsed: Any, now: int) -> Examined:
         # 5. Content that its profile understands.
+        header = parsed.header
         kid, sequence = header.key_id, header.sequence
         try:
             pack = decode_pack(parsed.payload)
@@ -188,6 +222,7 @@ class Ingest:
         observed = observe(device.profile, pack.records, base, clock, sequence)
         if isinstance(observed, Unusable):
             return Refused(kid, sequence, observed.reason)
+        data = frame.payload
         if content_size(len(data), len(observed.readings)) > MAX_CONTENT:
             return Refused(kid, sequence, "too_large_for_an_event")
         predecessor = header.predecessor[0] if header.predecessor else None

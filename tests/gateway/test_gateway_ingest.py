@@ -104,7 +104,7 @@ def test_no_bytes_get_past_the_door_but_a_devices(examined: Ingest, data: st.Dat
         "insert": lambda: good[:at] + data.draw(st.binary(min_size=1, max_size=5)) + good[at:],
         "tagged": lambda: b"\xd2\x84" + data.draw(st.binary(max_size=200)),
     }[kind]()
-    outcome = examined._examine_envelope(Frame("up", payload, "mqtt"), TIME)
+    [outcome] = examined._examine_envelopes([Frame("up", payload, "mqtt")], TIME)
     assert isinstance(outcome, Rejected), outcome
     assert outcome.reason.replace("_", "").isalnum()
 
@@ -113,7 +113,7 @@ def test_no_bytes_get_past_the_door_but_a_devices(examined: Ingest, data: st.Dat
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_signed_payload_of_noise_is_refused(examined: Ingest, noise: bytes, is_map: bool) -> None:
     payload = b"\x81\xa3" + noise if is_map else noise
-    outcome = examined._examine_envelope(Frame("up", Thing().envelope(9, payload=payload), "mqtt"), TIME)
+    [outcome] = examined._examine_envelopes([Frame("up", Thing().envelope(9, payload=payload), "mqtt")], TIME)
     assert isinstance(outcome, Refused), outcome
 
 
@@ -169,6 +169,37 @@ async def test_copies_in_one_batch_are_one(config: GatewayConfig) -> None:
             running.ingest.offer(Frame("up", data, "mqtt"), door)
         outcomes = [await door.send(data) for _ in range(1)] + [await door._outcomes.get() for _ in range(5)]
         assert outcomes == [Accepted(thing.kid, 1)] + [Duplicate(thing.kid, 1)] * 5
+
+
+async def test_frames_that_are_examined_together_keep_their_order_and_their_fates(config: GatewayConfig) -> None:
+    """Good and bad ones mixed, longer than a sweep, and a device that pairs between its own readings."""
+    thing, new = Thing(1), Thing(2, name="Cellar")
+    async with gateway(config, thing) as running:
+        door = Door(running)
+        window = running.core.pairing.open(1)
+        sent: list[tuple[str, bytes]] = []
+        expected: list[Outcome] = []
+        for number in range(1, 201):
+            good = thing.envelope(number)
+            if number % 3 == 0:
+                sent.append(("up", good[:-1] + bytes((good[-1] ^ 1,))))
+                expected.append(Rejected("bad_signature"))
+            elif number % 5 == 0:
+                sent.append(("up", good[: number % 50]))
+                expected.append(Rejected("truncated" if number % 50 == 0 else "length_exceeds_input"))
+            elif number % 7 == 0:
+                sent.append(("up", thing.envelope(number, thing.pack(5000))))
+                expected.append(Refused(thing.kid, number, "above_range"))
+            else:
+                sent.append(("up", good))
+                expected.append(Accepted(thing.kid, number))
+        sent[90:90] = [("up", new.envelope(1)), ("hello", new.pairing_hello(window.code)), ("up", new.envelope(2))]
+        expected[90:90] = [Rejected("unknown_device"), Greeted(new.kid, b"", paired=True), Accepted(new.kid, 2)]
+        for kind, payload in sent:
+            assert running.ingest.offer(Frame(kind, payload, "mqtt"), door)  # type: ignore[arg-type]
+        outcomes = [await asyncio.wait_for(door._outcomes.get(), 10) for _ in sent]
+        found = [Greeted(one.kid, b"", one.paired) if isinstance(one, Greeted) else one for one in outcomes]
+        assert found == expected
 
 
 async def test_the_queue_is_bounded_and_says_when_there_is_room(config: GatewayConfig) -> None:
