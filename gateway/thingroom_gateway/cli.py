@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import string
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def pair(config_path: Path, minutes: float, close: bool) -> None:
 @click.option("--name", required=True, help="What you call the device: Kitchen.")
 @click.option("--profile", required=True, help="The name of its device profile: climate.")
 @click.option("--place", default="", help="The room it belongs to; its name if not given.")
-@click.argument("device_key")
-@click.argument("agreement_key")
+@click.argument("device_key", callback=lambda *parameter: _hex_digits(64, *parameter))
+@click.argument("agreement_key", callback=lambda *parameter: _hex_digits(64, *parameter))
 def enrol(config_path: Path, name: str, profile: str, place: str, device_key: str, agreement_key: str) -> None:
     """Enrol a device by its two public keys (64 hex digits each: Ed25519, X25519)."""
     command = {
@@ -82,7 +83,7 @@ def enrol(config_path: Path, name: str, profile: str, place: str, device_key: st
 
 @gateway_commands.command()
 @_config_option
-@click.argument("device")
+@click.argument("device", callback=lambda *parameter: _hex_digits(16, *parameter))
 def revoke(config_path: Path, device: str) -> None:
     """Take nothing from DEVICE (a key id, 16 hex digits) any more."""
     _said(_ask_or_do(_load(config_path), {"command": "revoke", "device": device}))
@@ -134,6 +135,12 @@ def register(config_path: Path) -> None:
     except (RegistrationError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
+
+
+def _hex_digits(number: int, _: click.Context, parameter: click.Parameter, value: str) -> str:
+    if len(value) != number or not set(value) <= set(string.hexdigits):
+        raise click.BadParameter(f"{number} hex digits are wanted, this is {value!r}.", param=parameter)
+    return value
 
 
 def _load(path: Path) -> GatewayConfig:

@@ -22,7 +22,7 @@ from msgspec import Meta
 from thingroom_common.database import Database
 from thingroom_gateway.counters import Counters
 from thingroom_gateway.devices import Device, Registry
-from thingroom_gateway.enrolment import Candidate, Enrolment, NotEnrolled
+from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrolled
 from thingroom_gateway.gateway_keys import GatewayKeys
 from thingroom_gateway.ledger import gaps
 from thingroom_gateway.pairing import Pairing
@@ -140,7 +140,7 @@ class Commands:
             )
         )
         if isinstance(result, NotEnrolled):
-            return {"ok": False, "error": result.reason}
+            return {"ok": False, "error": self._sentence(result.reason, command)}
         return {
             "ok": True,
             "device": result.device.kid_hex,
@@ -149,6 +149,19 @@ class Commands:
             "gateway_key": self._keys.signing_public.hex(),
             "gateway_agreement_key": self._keys.agreement_public.hex(),
         }
+
+    def _sentence(self, reason: str, command: Enrol) -> str:
+        """Why a device was not enrolled, for a person."""
+        known = ", ".join(sorted(self._enrolment.profile_names))
+        sentences = {
+            "unknown_profile": f"there is no profile {command.profile}; there are {known}",
+            "bad_name": f"a name or place has 1 to {MAX_NAME} printable characters",
+            "bad_device_key": "the device key is not an Ed25519 public key",
+            "bad_agreement_key": "the agreement key is not an X25519 public key",
+            "revoked": "this device was revoked; give it a new key",
+            "too_many_devices": "there are as many devices as limits.devices in [gateway] allows",
+        }
+        return sentences[reason]
 
     def _describe(self, device: Device) -> Answer:
         intervals = self._database.read(lambda connection: received.intervals(connection, device.row.id, 1000))

@@ -5,7 +5,7 @@ May import storage, devices, gateway_keys, matrix_event. pairing.py and control.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from thingroom_common.database import Database, Transaction
@@ -67,6 +67,11 @@ class Enrolment:
         self._max_devices = max_devices
         self._now_ms = now_ms
         self.changed: list[Callable[[Device], None]] = []
+
+    @property
+    def profile_names(self) -> Iterable[str]:
+        """The profiles that a device can have."""
+        return self._profiles
 
     def judge(self, candidate: Candidate) -> DeviceRow | NotEnrolled:
         """The row that `candidate` would get, or why it gets none. Pure but for the look at the registry."""
