@@ -1,6 +1,7 @@
 """The commands of `thingroom homeserver`: run it, and make accounts.
 
-May import click; everything else is imported when a command runs, so that the `thingroom` command starts quickly.
+May import click and other command files; everything else is imported when a command runs, so that the `thingroom`
+command starts quickly.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 from pathlib import Path
 
 import click
+
+from thingroom_homeserver.media_commands import media_commands
 
 CONFIG_OPTION = click.option(
     "--config",
@@ -38,7 +41,10 @@ def run_command(config_path: Path) -> None:
 
 @homeserver_commands.group("admin")
 def admin_commands() -> None:
-    """Look after the homeserver's accounts."""
+    """Look after the homeserver's accounts and files."""
+
+
+admin_commands.add_command(media_commands)
 
 
 @admin_commands.command("create-user")

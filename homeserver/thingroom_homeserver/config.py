@@ -5,6 +5,7 @@ May import thingroom_common.config_file. `server.py` reads the result; nothing e
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from thingroom_common.config_file import ConfigError, load
+from thingroom_homeserver.config_media import MediaConfig
 
 _LISTENER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
 _SERVER_NAME = re.compile(r"([0-9A-Za-z.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
@@ -73,9 +75,10 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         int, Meta(ge=65_536, le=1_073_741_824, description="The largest JSON body that is read, in bytes.")
     ] = 1_048_576
     max_upload_bytes: Annotated[
-        int, Meta(ge=65_536, description="The largest file that clients are told they may upload, in bytes.")
+        int, Meta(ge=65_536, description="The largest file that clients may upload, in bytes.")
     ] = 52_428_800
     password_cost: PasswordCost = PasswordCost()
+    media: MediaConfig = MediaConfig()
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +110,13 @@ def check_config(config: HomeserverConfig) -> None:
         raise ConfigError('registration is "shared_secret", but registration_shared_secret is empty.')
     if config.public_base_url and not config.public_base_url.startswith(("http://", "https://")):
         raise ConfigError("public_base_url must start with http:// or https://.")
+    for network in config.media.preview_permitted_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ConfigError(
+                f'preview_permitted_networks: "{network}" is not a network, such as 192.168.1.0/24.'
+            ) from None
 
 
 def listener_address(listener: str) -> tuple[str, int]:

@@ -38,7 +38,7 @@ from thingroom_homeserver.appservice_api.deliveries import delivering
 from thingroom_homeserver.appservice_api.delivery import Delivery
 from thingroom_homeserver.appservice_api.http_client import AppServiceClient
 from thingroom_homeserver.appservice_api.queries import Queries
-from thingroom_homeserver.client_api import account_endpoints, room_endpoints
+from thingroom_homeserver.client_api import account_endpoints, media_endpoints, room_endpoints
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.config import HomeserverConfig, listener_address
 from thingroom_homeserver.http.authentication import Authentication
@@ -47,6 +47,8 @@ from thingroom_homeserver.http.frame import Frame
 from thingroom_homeserver.http.interactive_auth import InteractiveAuth
 from thingroom_homeserver.http.logins import Logins
 from thingroom_homeserver.http.rate_limit import RateLimiter
+from thingroom_homeserver.media.opening import opened_media
+from thingroom_homeserver.media.repository import NoRemoteMedia
 from thingroom_homeserver.rooms.context import open_rooms
 from thingroom_homeserver.rooms.ports import Profile
 from thingroom_homeserver.services import Services
@@ -68,7 +70,12 @@ class StartError(Exception):
     """The server cannot start; the message is one sentence for the person who started it."""
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (*account_endpoints.ENDPOINTS, *room_endpoints.ENDPOINTS, *ping.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *account_endpoints.ENDPOINTS,
+    *room_endpoints.ENDPOINTS,
+    *ping.ENDPOINTS,
+    *media_endpoints.ENDPOINTS,
+)
 """Everything that the server answers to."""
 
 
@@ -90,6 +97,7 @@ def build_app(
 
     async def release_long_polls(app: web.Application) -> None:
         app[SERVICES].notifier.close()
+        app[SERVICES].media.close()
 
     async def handle(http: web.Request) -> Response:
         return await frames[0].handle(http)
@@ -143,6 +151,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
         device_keys = DeviceKeys(database)
+        media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia()))
         appservice_client = AppServiceClient(await stack.enter_async_context(aiohttp.ClientSession()))
         services = Services(
             config=config,
@@ -168,6 +177,10 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             typing=typing,
             presence=Presence(clock),
             device_keys=device_keys,
+            media=media.repository,
+            thumbnails=media.thumbnails,
+            previews=media.previews,
+            legacy_media=media.legacy,
             sync=SyncSources(rooms, account_data, receipts, typing, device_keys),
         )
         for appservice in appservices:

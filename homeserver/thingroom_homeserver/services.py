@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from thingroom_homeserver.http.interactive_auth import InteractiveAuth
     from thingroom_homeserver.http.logins import Logins
     from thingroom_homeserver.http.rate_limit import RateLimiter
+    from thingroom_homeserver.media.previews import Previews
+    from thingroom_homeserver.media.repository import MediaRepository
+    from thingroom_homeserver.media.thumbnails import Thumbnails
     from thingroom_homeserver.notifier import Notifier
     from thingroom_homeserver.rooms.context import Rooms
     from thingroom_homeserver.sync.request import SyncSources
@@ -62,4 +65,8 @@ class Services:
     typing: Typing
     presence: Presence
     device_keys: DeviceKeys
+    media: MediaRepository
+    thumbnails: Thumbnails
+    previews: Previews | None
+    legacy_media: bool
     sync: SyncSources

@@ -16,6 +16,7 @@ MEDIA_CONFIG = (
     "/_matrix/client/v1/media/config",
     "/_matrix/media/v3/config",
     "/_matrix/media/r0/config",
+    "/_matrix/media/v1/config",
 )
 
 

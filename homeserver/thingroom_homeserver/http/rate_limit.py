@@ -35,6 +35,10 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "profile": Rate(1, 20),
         "search": Rate(5, 50),
         "keys": Rate(20, 200),
+        "media_upload": Rate(5, 100),
+        "media_download": Rate(50, 500),
+        "media_thumbnail": Rate(50, 500),
+        "media_preview": Rate(1, 30),
     }
 )
 

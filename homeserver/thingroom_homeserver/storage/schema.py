@@ -8,5 +8,6 @@ from __future__ import annotations
 from thingroom_common.database import Migration
 from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
 
-MIGRATIONS: tuple[Migration, ...] = (*EVENT_MIGRATIONS, *ACCOUNT_MIGRATIONS)
+MIGRATIONS: tuple[Migration, ...] = (*EVENT_MIGRATIONS, *ACCOUNT_MIGRATIONS, *MEDIA_MIGRATIONS)

@@ -1,0 +1,135 @@
+"""The commands of `thingroom homeserver admin media`.
+
+May import click; everything else is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from thingroom_homeserver.media.housekeeping import Housekeeping
+
+_CONFIG_OPTION = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("thingroom.toml"),
+    show_default=True,
+    help="The configuration file.",
+)
+_DAY_MS = 86_400_000
+
+
+@click.group("media")
+def media_commands() -> None:
+    """Look after uploaded files. The server may be running."""
+
+
+@media_commands.command("usage")
+@_CONFIG_OPTION
+def usage_command(config_path: Path) -> None:
+    """List how many files each user has uploaded, and their size."""
+
+    async def work(housekeeping: Housekeeping) -> None:
+        for user_id, usage in housekeeping.usage():
+            click.echo(f"{usage.bytes:>15,} bytes  {usage.files:>8,} files  {user_id or '(pictures of URL previews)'}")
+
+    _run(config_path, work)
+
+
+@media_commands.command("quarantine")
+@click.argument("what")
+@click.option("--undo", is_flag=True, help="Serve it again.")
+@_CONFIG_OPTION
+def quarantine_command(what: str, undo: bool, config_path: Path) -> None:
+    """Stop serving WHAT: one file (mxc://server/id), or all files of a user (@user:server)."""
+    from thingroom_homeserver.clock import SystemClock
+
+    timestamp = None if undo else SystemClock().now_ms()
+
+    async def work(housekeeping: Housekeeping) -> None:
+        if what.startswith("@"):
+            count = await housekeeping.quarantine_user(what, timestamp)
+        else:
+            count = int(await housekeeping.quarantine(what, timestamp))
+        if not count:
+            click.echo(f"This server has no file {what}.", err=True)
+            sys.exit(1)
+        click.echo(f"{'Released' if undo else 'Quarantined'}: {count} {'file' if count == 1 else 'files'}.")
+
+    _run(config_path, work)
+
+
+@media_commands.command("delete-older-than")
+@click.argument("days", type=click.IntRange(0, 36_500))
+@click.option("--user", "user_id", help="Only this user's files.")
+@click.option("--previews", is_flag=True, help="Only the pictures of URL previews.")
+@click.option("--avatars", is_flag=True, help="Also pictures that a profile or a room shows now.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@_CONFIG_OPTION
+def delete_command(
+    days: int, user_id: str | None, previews: bool, avatars: bool, dry_run: bool, config_path: Path
+) -> None:
+    """Delete the files that were uploaded more than DAYS days ago."""
+    from thingroom_homeserver.clock import SystemClock
+    from thingroom_homeserver.media.repository import SERVER
+
+    whose = SERVER if previews else user_id
+    before_ms = SystemClock().now_ms() - days * _DAY_MS
+
+    async def work(housekeeping: Housekeeping) -> None:
+        deleted = await housekeeping.delete_older(before_ms, user_id=whose, keep_avatars=not avatars, dry_run=dry_run)
+        click.echo(f"{'Would delete' if dry_run else 'Deleted'} {deleted.files:,} files, {deleted.bytes:,} bytes.")
+
+    _run(config_path, work)
+
+
+def _run(config_path: Path, work: Callable[[Housekeeping], Coroutine[Any, Any, None]]) -> None:
+    """Do `work` on the data directory of the configuration; what is wrong with that becomes a sentence and exit 2."""
+    import sqlite3
+
+    from thingroom_common.config_file import ConfigError
+    from thingroom_common.database import SchemaTooNew
+
+    async def run() -> None:
+        async with _housekeeping(config_path) as housekeeping:
+            await work(housekeeping)
+
+    try:
+        asyncio.run(run())
+    except (ConfigError, SchemaTooNew) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    except (OSError, sqlite3.Error) as error:
+        click.echo(f"The data directory cannot be used: {error}.", err=True)
+        sys.exit(2)
+
+
+@asynccontextmanager
+async def _housekeeping(config_path: Path) -> AsyncIterator[Housekeeping]:
+    from thingroom_common.config_file import ConfigError
+    from thingroom_common.database import Database
+    from thingroom_homeserver.config import load_config
+    from thingroom_homeserver.media.files import MediaFiles
+    from thingroom_homeserver.media.housekeeping import Housekeeping
+    from thingroom_homeserver.media.opening import FOLDER
+    from thingroom_homeserver.server import DATABASE_NAME
+    from thingroom_homeserver.storage.schema import MIGRATIONS
+
+    config = load_config(config_path)
+    folder = Path(config.data_directory)
+    if not (folder / DATABASE_NAME).exists():
+        raise ConfigError(f"There is no database in {folder}: the server has not run there yet.")
+    database = await Database.open(folder / DATABASE_NAME, MIGRATIONS)
+    try:
+        yield Housekeeping(database, MediaFiles(folder / FOLDER), config.server_name)
+    finally:
+        await database.close()
