@@ -74,3 +74,24 @@ def create_user_command(name: str, config_path: Path, password_stdin: bool, is_a
     click.echo(f"Made {made.user_id} {made.how}.")
     if not password_stdin:
         click.echo(f"Password: {password}")
+
+
+@admin_commands.command("reports")
+@CONFIG_OPTION
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many, newest first.")
+def reports_command(config_path: Path, limit: int) -> None:
+    """List the events, rooms and users that users reported, as lines of JSON."""
+    import dataclasses
+    import json
+
+    from thingroom_common.config_file import ConfigError
+    from thingroom_homeserver.config import load_config
+    from thingroom_homeserver.reports import list_reports
+
+    try:
+        found = asyncio.run(list_reports(load_config(config_path), limit))
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    for report in found:
+        click.echo(json.dumps({key: value for key, value in dataclasses.asdict(report).items() if value is not None}))

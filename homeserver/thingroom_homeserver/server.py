@@ -38,7 +38,7 @@ from thingroom_homeserver.appservice_api.deliveries import delivering
 from thingroom_homeserver.appservice_api.delivery import Delivery
 from thingroom_homeserver.appservice_api.http_client import AppServiceClient
 from thingroom_homeserver.appservice_api.queries import Queries
-from thingroom_homeserver.client_api import account_endpoints, media_endpoints, room_endpoints
+from thingroom_homeserver.client_api import account_endpoints, media_endpoints, room_endpoints, room_more_endpoints
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.config import HomeserverConfig, listener_address
 from thingroom_homeserver.http.authentication import Authentication
@@ -75,6 +75,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *room_endpoints.ENDPOINTS,
     *ping.ENDPOINTS,
     *media_endpoints.ENDPOINTS,
+    *room_more_endpoints.ENDPOINTS,
 )
 """Everything that the server answers to."""
 

@@ -18,7 +18,7 @@ from thingroom_homeserver.rooms.outcomes import Sender, Sent
 from thingroom_homeserver.rooms.ports import Profile
 from thingroom_homeserver.rooms.send_event import send_event, send_state
 from thingroom_homeserver.rooms.tokens import SyncToken, parse_sync_token
-from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema import MIGRATIONS
 from thingroom_homeserver.sync.build import build_sync
 from thingroom_homeserver.sync.long_poll import sync
 from thingroom_homeserver.sync.request import SyncRequest, SyncSources
@@ -59,6 +59,9 @@ class MemoryAliases:
         self.rooms[alias] = room_id
         transaction.after_rollback(lambda: self.rooms.pop(alias))
         return True
+
+    def move_aliases(self, transaction: Any, room_id: str, new_room_id: str) -> None:
+        self.rooms = {alias: new_room_id if room == room_id else room for alias, room in self.rooms.items()}
 
 
 class MemoryAccountData:
@@ -183,7 +186,7 @@ class House:
 @contextlib.asynccontextmanager
 async def open_house(path: Path, clock: Any = None) -> AsyncIterator[House]:
     """A House over the database at `path`, closed at the end of the block."""
-    database = await Database.open(path, EVENT_MIGRATIONS)
+    database = await Database.open(path, MIGRATIONS)
     profiles, aliases = MemoryProfiles(), MemoryAliases()
     account_data, receipts, typing = MemoryAccountData(), MemoryReceipts(), MemoryTyping()
     try:

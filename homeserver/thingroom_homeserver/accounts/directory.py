@@ -34,6 +34,10 @@ class Directory:
             return False
         return storage.insert_alias(transaction, alias, room_id, creator)
 
+    def move_aliases(self, transaction: Transaction, room_id: str, new_room_id: str) -> None:
+        """Point all aliases of a room to another one."""
+        storage.move_aliases(transaction, room_id, new_room_id)
+
     def resolve(self, alias: str) -> str | None:
         """The room that a local alias points to, from the committed data."""
         return self._database.read(lambda connection: self.room_of_alias(connection, alias))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from thingroom_homeserver.client_api.room_errors import accepted, sender_of
+from thingroom_homeserver.client_api.checks import granted
+from thingroom_homeserver.client_api.room_errors import accepted, know_users, sender_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.create_room import InitialState, RoomWish, create_room
@@ -61,6 +62,10 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
         invite=tuple(body.invite or ()),
         is_direct=body.is_direct or False,
     )
+    if body.room_alias_name is not None:
+        alias = f"#{body.room_alias_name}:{services.rooms.server_name}"
+        granted(services.directory.why_unfit(alias, request.requester.appservice))
+    await know_users(services, wish.invite)
     created = accepted(await create_room(services.rooms, sender_of(request.requester), wish))
     return {"room_id": created.room_id}
 

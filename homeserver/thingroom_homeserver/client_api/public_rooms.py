@@ -50,7 +50,7 @@ async def _list(
 
 
 async def room_summary(request: Request, services: Services) -> dict[str, Any]:
-    room_id = room_id_of(services, request.path["roomIdOrAlias"])
+    room_id = await room_id_of(services, request.path["roomIdOrAlias"])
     rooms, user_id = services.rooms, request.requester.user_id
     return accepted(services.database.read(lambda c: summary_for(rooms, c, room_id, user_id)))
 
@@ -78,5 +78,13 @@ def _offset(since: str | None) -> int:
 ENDPOINTS = (
     Endpoint("GET", client_path("publicRooms"), list_rooms, auth=Auth.NONE),
     Endpoint("POST", client_path("publicRooms"), search_rooms),
-    Endpoint("GET", client_path("room_summary/{roomIdOrAlias}", versions=("v1",)), room_summary),
+    Endpoint(
+        "GET",
+        (
+            *client_path("room_summary/{roomIdOrAlias}", versions=("v1",)),
+            *client_path("summary/{roomIdOrAlias}", versions=("unstable/im.nheko.summary",)),
+            *client_path("rooms/{roomIdOrAlias}/summary", versions=("unstable/im.nheko.summary",)),
+        ),
+        room_summary,
+    ),
 )

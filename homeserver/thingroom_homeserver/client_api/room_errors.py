@@ -5,8 +5,11 @@ May import the rooms services and the HTTP frame's types.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Why
 from thingroom_homeserver.rooms.present import Viewer
@@ -29,6 +32,7 @@ _STATUS_AND_ERRCODE: dict[Why, tuple[int, str]] = {
     Why.INVALID_ROOM_STATE: (400, "M_INVALID_ROOM_STATE"),
     Why.UNABLE_TO_AUTHORISE_JOIN: (400, "M_UNABLE_TO_AUTHORISE_JOIN"),
     Why.UNREACHABLE: (502, "M_UNKNOWN"),
+    Why.DUPLICATE_ANNOTATION: (400, "M_DUPLICATE_ANNOTATION"),
     Why.UNKNOWN: (400, "M_UNKNOWN"),
 }
 
@@ -56,12 +60,20 @@ def viewer_of(requester: Requester, services: Services) -> Viewer:
     return Viewer(requester.user_id, session_of(requester), services.clock.now_ms())
 
 
-def room_id_of(services: Services, room_id_or_alias: str) -> str:
-    """The room id, or the one that a local alias points to. Raises MatrixError 404."""
+async def room_id_of(services: Services, room_id_or_alias: str) -> str:
+    """The room id, or the one that a local alias points to, which an application service may make now. Raises
+    MatrixError 404.
+    """
     if not room_id_or_alias.startswith("#"):
         return room_id_or_alias
-    rooms = services.rooms
-    room_id = services.database.read(lambda c: rooms.aliases.room_of_alias(c, room_id_or_alias))
+    room_id = await services.queries.resolve_alias(room_id_or_alias)
     if room_id is None:
         raise MatrixError(404, "M_NOT_FOUND", f"There is no room with the alias {room_id_or_alias}")
     return room_id
+
+
+async def know_users(services: Services, user_ids: Iterable[str]) -> None:
+    """Before they are invited: let application services make those local users of theirs that are not there yet."""
+    rooms = services.rooms
+    unknown = [user_id for user_id in user_ids if rooms.is_local(user_id) and is_valid_user_id(user_id)]
+    await asyncio.gather(*(services.queries.user_exists(user_id) for user_id in dict.fromkeys(unknown)))

@@ -8,8 +8,7 @@ from thingroom_homeserver.client_api.room_errors import accepted, viewer_of
 from thingroom_homeserver.client_api.room_paging import DEFAULT_LIMIT, MAX_LIMIT, event_filter_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
-from thingroom_homeserver.rooms.present import present_event
-from thingroom_homeserver.rooms.read_events import event_near_time, read_context, read_event
+from thingroom_homeserver.rooms.read_events import event_near_time, present_seen, read_context, see_event
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
@@ -20,8 +19,8 @@ async def get_event(request: Request, services: Services) -> dict[str, Any]:
     rooms, viewer, path = services.rooms, viewer_of(request.requester, services), request.path
 
     def read(connection: Reader) -> dict[str, Any]:
-        stored = accepted(read_event(rooms, connection, viewer.user_id, path["roomId"], path["eventId"]))
-        return present_event(rooms, connection, viewer, stored, with_room_id=True)
+        seen = accepted(see_event(rooms, connection, viewer.user_id, path["roomId"], path["eventId"]))
+        return present_seen(rooms, connection, viewer, [seen])[0]
 
     return services.database.read(read)
 
@@ -37,7 +36,7 @@ async def get_context(request: Request, services: Services) -> dict[str, Any]:
 
 async def get_by_time(request: Request, services: Services) -> dict[str, Any]:
     rooms, user_id, room_id = services.rooms, request.requester.user_id, request.path["roomId"]
-    timestamp, direction = request.query_int("ts"), request.query.get("dir")
+    timestamp, direction = request.query_int("ts", highest=2**63 - 1), request.query.get("dir")
     if timestamp is None or direction not in ("f", "b"):
         raise MatrixError(400, "M_INVALID_PARAM", "ts must be a time in milliseconds, dir must be f or b")
     stored = accepted(
@@ -49,5 +48,9 @@ async def get_by_time(request: Request, services: Services) -> dict[str, Any]:
 ENDPOINTS = (
     Endpoint("GET", client_path("rooms/{roomId}/event/{eventId}"), get_event),
     Endpoint("GET", client_path("rooms/{roomId}/context/{eventId}"), get_context),
-    Endpoint("GET", client_path("rooms/{roomId}/timestamp_to_event", versions=("v1",)), get_by_time),
+    Endpoint(
+        "GET",
+        client_path("rooms/{roomId}/timestamp_to_event", versions=("v1", "unstable/org.matrix.msc3030")),
+        get_by_time,
+    ),
 )

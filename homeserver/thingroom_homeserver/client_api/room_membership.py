@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingroom_homeserver.client_api.room_errors import accepted, room_id_of, sender_of
+from thingroom_homeserver.client_api.room_errors import accepted, know_users, room_id_of, sender_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.membership import Change, change_membership, forget, kick, unban
+from thingroom_homeserver.rooms.third_party_invite import join_by_third_party
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
@@ -22,10 +23,14 @@ async def knock(request: Request, services: Services) -> dict[str, Any]:
 
 
 async def _enter(request: Request, services: Services, membership: str) -> dict[str, Any]:
-    room_id = room_id_of(services, request.path.get("roomId") or request.path["roomIdOrAlias"])
+    room_id = await room_id_of(services, request.path.get("roomId") or request.path["roomIdOrAlias"])
     sender = sender_of(request.requester)
     change = Change(sender.user_id, membership, _reason(request))
-    accepted(await change_membership(services.rooms, sender, room_id, change))
+    signed = request.body_field("third_party_signed", dict, None) if request.optional_body else None
+    if membership == "join" and signed is not None:
+        accepted(await join_by_third_party(services.rooms, sender, room_id, change, signed))
+    else:
+        accepted(await change_membership(services.rooms, sender, room_id, change))
     return {"room_id": room_id}
 
 
@@ -53,6 +58,8 @@ async def ban(request: Request, services: Services) -> dict[str, Any]:
 
 async def _change_other(request: Request, services: Services, membership: str) -> dict[str, Any]:
     change = Change(request.body_field("user_id", str), membership, _reason(request))
+    if membership == "invite":
+        await know_users(services, (change.user_id,))
     sender = sender_of(request.requester)
     accepted(await change_membership(services.rooms, sender, request.path["roomId"], change))
     return {}

@@ -26,8 +26,8 @@ def page_wish_of(request: Request, *, limit: int | None = None, backwards: bool 
     wanted = request.query_int("limit", limit if limit is not None else DEFAULT_LIMIT, highest=MAX_LIMIT)
     return PageWish(
         request.path["roomId"],
-        _position(request, "from"),
-        _position(request, "to"),
+        position_of(request, "from"),
+        position_of(request, "to"),
         direction == "b",
         min(DEFAULT_LIMIT if wanted is None else wanted, MAX_LIMIT),
     )
@@ -54,7 +54,8 @@ def filter_json(text: str) -> object:
         raise FilterError("not JSON") from None
 
 
-def _position(request: Request, name: str) -> int | None:
+def position_of(request: Request, name: str) -> int | None:
+    """The position that the token `?name=` stands for. Raises MatrixError."""
     text = request.query.get(name)
     if not text:
         return None

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.auth_rules import may_redact
 from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.core.searchable import searchable_text
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.current_state import StateKey, set_entry
-from thingroom_homeserver.storage.events import StoredEvent, insert_relation
+from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.memberships import MembershipChange, set_membership
 from thingroom_homeserver.storage.positions import next_position
+from thingroom_homeserver.storage.relations import Relation, delete_relation, insert_relation
 from thingroom_homeserver.storage.rooms import advance_extremities, set_room_state_group
+from thingroom_homeserver.storage.search_index import index_event, unindex_event
 from thingroom_homeserver.storage.state_groups import add_group
 
 MAX_REL_TYPE = 255
@@ -51,7 +54,12 @@ def accept_on_top(
     for previous in event.prev_event_ids:
         room.extremities.pop(previous, None)
     room.extremities[event.event_id] = event.depth
-    _note_relation(transaction, event, position)
+    relation = relation_of(event, position)
+    if relation is not None:
+        insert_relation(transaction, relation)
+    searchable = searchable_text(event)
+    if searchable is not None:
+        index_event(transaction, position, *searchable)
     if event.type == "m.room.redaction" and event.redacts is not None:
         _apply_redaction(rooms, transaction, room, event, event.redacts)
     if event.type == "m.room.member":
@@ -84,13 +92,15 @@ def _advance_state(rooms: Rooms, transaction: Transaction, room: Room, event: Ev
     return previous
 
 
-def _note_relation(transaction: Transaction, event: Event, position: int) -> None:
-    relation = event.content.get("m.relates_to")
-    if not isinstance(relation, dict):
-        return
-    parent_id, rel_type = relation.get("event_id"), relation.get("rel_type")
+def relation_of(event: Event, position: int) -> Relation | None:
+    """What the event's m.relates_to says, if it names a type and an event."""
+    content = event.content.get("m.relates_to")
+    if not isinstance(content, dict):
+        return None
+    parent_id, rel_type = content.get("event_id"), content.get("rel_type")
     if isinstance(parent_id, str) and isinstance(rel_type, str) and len(rel_type) <= MAX_REL_TYPE:
-        insert_relation(transaction, parent_id, event.event_id, rel_type, position)
+        return Relation(parent_id, event.event_id, rel_type, event.room_id, event.sender, position)
+    return None
 
 
 def _apply_redaction(rooms: Rooms, transaction: Transaction, room: Room, redaction: Event, target_id: str) -> None:
@@ -99,6 +109,11 @@ def _apply_redaction(rooms: Rooms, transaction: Transaction, room: Room, redacti
     levels = rooms.cache.power_levels(transaction, room)
     level_met = levels.user_level(redaction.sender) >= levels.redact
     if target is not None and may_redact(redaction, target.event, level_met):
+        if target.redacted_by is None and target.position is not None:
+            relation = relation_of(target.event, target.position)
+            if relation is not None:
+                delete_relation(transaction, relation)
+            unindex_event(transaction, target.position)
         rooms.events.redact(transaction, target, redaction.event_id)
 
 

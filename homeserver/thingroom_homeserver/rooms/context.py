@@ -51,7 +51,7 @@ def open_rooms(
     profiles: Profiles,
     aliases: Aliases,
 ) -> Rooms:
-    """The rooms of an open database. Its schema must hold `storage.schema_events.EVENT_MIGRATIONS`."""
+    """The rooms of an open database. Its schema must hold `storage.schema.MIGRATIONS`."""
     events = EventStore()
     occupancy = Occupancy(database.read(local_joined_members))
     return Rooms(

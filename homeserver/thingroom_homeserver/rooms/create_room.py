@@ -86,18 +86,18 @@ async def create_room(rooms: Rooms, sender: Sender, wish: RoomWish) -> Created |
             return Refused(Why.INVALID_PARAM, f"{user_id!r} is not a user id")
 
     def write(transaction: Transaction) -> Created:
-        room = _create(rooms, transaction, sender, wish, rules)
+        room = make_empty_room(rooms, transaction, sender, wish, rules)
         if wish.is_public:
             set_room_public(transaction, room.room_id, True)
         change = Change(sender.user_id, "join", is_direct=wish.is_direct)
-        _must(apply_change(rooms, transaction, room, sender, change))
+        must(apply_change(rooms, transaction, room, sender, change))
         if alias is not None and not rooms.aliases.claim_alias(transaction, alias, room.room_id, sender.user_id):
             raise Abandoned(Refused(Why.ALIAS_IN_USE, f"{alias} is taken"))
         for state in _implied_state(wish, rules, sender.user_id, alias):
             draft = Draft(state.type, state.content, state.state_key)
-            _must(append_event(rooms, transaction, room, sender, draft))
+            must(append_event(rooms, transaction, room, sender, draft))
         for user_id in dict.fromkeys(wish.invite):
-            _must(apply_change(rooms, transaction, room, sender, Change(user_id, "invite", is_direct=wish.is_direct)))
+            must(apply_change(rooms, transaction, room, sender, Change(user_id, "invite", is_direct=wish.is_direct)))
         return Created(room.room_id)
 
     try:
@@ -106,15 +106,15 @@ async def create_room(rooms: Rooms, sender: Sender, wish: RoomWish) -> Created |
         return abandoned.refused
 
 
-def _must(outcome: object) -> None:
+def must(outcome: object) -> None:
     """Undo everything if the event was refused. What the auth rules refuse makes the whole state invalid."""
     if isinstance(outcome, Refused):
         why = Why.INVALID_ROOM_STATE if outcome.why is Why.FORBIDDEN else outcome.why
         raise Abandoned(Refused(why, outcome.text))
 
 
-def _create(rooms: Rooms, transaction: Transaction, sender: Sender, wish: RoomWish, rules: RoomRules) -> Room:
-    """The room with its create event only."""
+def make_empty_room(rooms: Rooms, transaction: Transaction, sender: Sender, wish: RoomWish, rules: RoomRules) -> Room:
+    """The room with its create event only, inside a write function. Raises Abandoned."""
     content = {key: value for key, value in wish.creation_content.items() if key != "creator"}
     content["room_version"] = rules.version
     if rules.creator_in_content:

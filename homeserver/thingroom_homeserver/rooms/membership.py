@@ -15,6 +15,7 @@ from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.rooms.append_event import Draft, append_event
+from thingroom_homeserver.rooms.carry_over import carry_over
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
 from thingroom_homeserver.rooms.room_cache import Room
@@ -122,7 +123,11 @@ def apply_change(rooms: Rooms, transaction: Transaction, room: Room, sender: Sen
     same = same_state(rooms, transaction, room, sender, MEMBER, change.user_id, content)
     if same is not None:
         return same
-    return sent(append_event(rooms, transaction, room, sender, Draft(MEMBER, content, change.user_id)))
+    outcome = append_event(rooms, transaction, room, sender, Draft(MEMBER, content, change.user_id))
+    was_in = current is not None and current.content.get("membership") == "join"
+    if change.membership == "join" and not was_in and not isinstance(outcome, Refused):
+        carry_over(rooms, transaction, room, change.user_id)
+    return sent(outcome)
 
 
 def _content(

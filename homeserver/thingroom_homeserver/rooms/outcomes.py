@@ -23,6 +23,7 @@ class Why(Enum):
     INVALID_ROOM_STATE = auto()
     UNABLE_TO_AUTHORISE_JOIN = auto()
     UNREACHABLE = auto()
+    DUPLICATE_ANNOTATION = auto()
     UNKNOWN = auto()
 
 

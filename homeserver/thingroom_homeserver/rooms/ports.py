@@ -45,6 +45,10 @@ class Aliases(Protocol):
         """Point `alias` to the room; False if it is taken."""
         ...
 
+    def move_aliases(self, transaction: Transaction, room_id: str, new_room_id: str) -> None:
+        """Point all aliases of a room to another one."""
+        ...
+
 
 class AccountData(Protocol):
     def global_since(self, connection: Reader, user_id: str, since: int, upto: int) -> list[JsonObject]:

@@ -45,8 +45,12 @@ def present_event(
     *,
     membership: str | None = None,
     with_room_id: bool = False,
+    relations: JsonObject | None = None,
 ) -> JsonObject:
-    """One event for the viewer. `membership`: the viewer's after the event, where it is known."""
+    """One event for the viewer. `membership`: the viewer's after the event, where it is known.
+
+    `relations`: its `m.relations`, out of relations.py.
+    """
     event = stored.event
     prev_content = None
     if stored.replaces_state is not None:
@@ -70,6 +74,7 @@ def present_event(
         replaces_state=stored.replaces_state,
         redacted_because=redacted_because,
         membership=membership,
+        more_unsigned=None if relations is None else {"m.relations": relations},
     )
 
 

@@ -9,18 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.event_filter import EventFilter
+from thingroom_homeserver.rooms.event_filter import NO_FILTER, EventFilter
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import JsonObject, Viewer, present_event, present_state
 from thingroom_homeserver.rooms.read_state import access_of
+from thingroom_homeserver.rooms.relations import aggregations
 from thingroom_homeserver.rooms.tokens import page_token
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.events import StoredEvent, event_id_near_time, related_event_ids
+from thingroom_homeserver.storage.events import StoredEvent, event_ids_near_time
+from thingroom_homeserver.storage.relations import related_event_ids
 from thingroom_homeserver.storage.state_groups import entries_of_group, state_of_group
 
 BEFORE_ALL = -(2**62)
 # How many events one request looks at in search of those that its filter lets through.
 MAX_SCANNED = 2000
+# How far indirect relations are followed.
+RECURSION_DEPTH = 3
+# How many events around a time may be hidden from the user before the search is given up.
+MAX_NEAR_TIME = 100
 NO_EVENT = Refused(Why.NOT_FOUND, "There is no such event, or you may not see it")
 
 Seen = list[tuple[StoredEvent, str]]
@@ -101,14 +107,30 @@ def _scan(
 
 def read_event(rooms: Rooms, connection: Reader, user_id: str, room_id: str, event_id: str) -> StoredEvent | Refused:
     """One event of the room, if the user may see it."""
-    seen = _see(rooms, connection, user_id, room_id, event_id)
-    return NO_EVENT if seen is None else seen[0]
+    seen = see_event(rooms, connection, user_id, room_id, event_id)
+    return seen if isinstance(seen, Refused) else seen[0]
+
+
+def see_event(
+    rooms: Rooms, connection: Reader, user_id: str, room_id: str, event_id: str
+) -> tuple[StoredEvent, str] | Refused:
+    """The same, with the user's membership after it."""
+    return _see(rooms, connection, user_id, room_id, event_id) or NO_EVENT
 
 
 def present_seen(rooms: Rooms, connection: Reader, viewer: Viewer, seen: Seen) -> list[JsonObject]:
-    """The events in the client format, with their room id."""
+    """The events in the client format, with their room id and aggregations."""
+    relations = aggregations(rooms, connection, viewer, [stored for stored, _ in seen])
     return [
-        present_event(rooms, connection, viewer, stored, membership=membership, with_room_id=True)
+        present_event(
+            rooms,
+            connection,
+            viewer,
+            stored,
+            membership=membership,
+            with_room_id=True,
+            relations=relations.get(stored.event_id),
+        )
         for stored, membership in seen
     ]
 
@@ -138,29 +160,57 @@ def read_context(
     if seen is None:
         return NO_EVENT
     stored = seen[0]
-    position = stored.position
+    halves = ((limit + 1) // 2, max(limit // 2, 1)) if limit > 0 else (0, 0)
+    around = read_around(rooms, connection, viewer.user_id, stored, *halves, event_filter)
+    last = around.after[-1][0] if around.after else stored
+    told = [seen, *around.before, *around.after]
+    return {
+        "event": present_seen(rooms, connection, viewer, [seen])[0],
+        "events_before": present_seen(rooms, connection, viewer, around.before),
+        "events_after": present_seen(rooms, connection, viewer, around.after),
+        "state": _context_state(rooms, connection, viewer, last, told, event_filter),
+        "start": page_token(around.start),
+        "end": page_token(around.end),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The events on both sides of one, nearest first; from `start` and `end` the history goes on."""
+
+    before: Seen
+    after: Seen
+    start: int
+    end: int
+
+
+def read_around(
+    rooms: Rooms,
+    connection: Reader,
+    user_id: str,
+    stored: StoredEvent,
+    before_limit: int,
+    after_limit: int,
+    event_filter: EventFilter = NO_FILTER,
+) -> Around:
+    """Up to so many events before and after one that the user may see."""
+    room_id, position = stored.event.room_id, stored.position
     assert position is not None
     before = Page([], position - 1, position - 1)
     after = Page([], position, position)
-    if limit > 0:
-        backward = PageWish(room_id, position - 1, None, True, (limit + 1) // 2)
-        forward = PageWish(room_id, position, None, False, max(limit // 2, 1))
-        pages = (
-            read_page(rooms, connection, viewer.user_id, backward, event_filter),
-            read_page(rooms, connection, viewer.user_id, forward, event_filter),
+    # A user may see one event without having access to the room's history, such as their own invite.
+    if before_limit > 0:
+        page = read_page(
+            rooms, connection, user_id, PageWish(room_id, position - 1, None, True, before_limit), event_filter
         )
-        # A user may see one event without having access to the room's history, such as their own invite.
-        before = before if isinstance(pages[0], Refused) else pages[0]
-        after = after if isinstance(pages[1], Refused) else pages[1]
-    last = after.events[-1][0] if after.events else stored
-    return {
-        "event": present_seen(rooms, connection, viewer, [seen])[0],
-        "events_before": present_seen(rooms, connection, viewer, before.events),
-        "events_after": present_seen(rooms, connection, viewer, after.events),
-        "state": _context_state(rooms, connection, viewer, last, [seen, *before.events, *after.events], event_filter),
-        "start": page_token(_older_edge(before, position)),
-        "end": page_token(last.position or position),
-    }
+        before = before if isinstance(page, Refused) else page
+    if after_limit > 0:
+        page = read_page(
+            rooms, connection, user_id, PageWish(room_id, position, None, False, after_limit), event_filter
+        )
+        after = after if isinstance(page, Refused) else page
+    last = after.events[-1][0].position if after.events else position
+    return Around(before.events, after.events, _older_edge(before, position), last or position)
 
 
 def _older_edge(before: Page, position: int) -> int:
@@ -188,43 +238,73 @@ def event_near_time(
     """The event of the room that was sent first at or after `timestamp` (ms), or last at or before it."""
     if isinstance(access := access_of(rooms, connection, user_id, room_id), Refused):
         return access
-    event_id = event_id_near_time(connection, room_id, timestamp, forwards)
-    return NO_EVENT if event_id is None else read_event(rooms, connection, user_id, room_id, event_id)
+    for event_id in event_ids_near_time(connection, room_id, timestamp, forwards, MAX_NEAR_TIME):
+        seen = _see(rooms, connection, user_id, room_id, event_id)
+        if seen is not None:
+            return seen[0]
+    return NO_EVENT
 
 
-def read_relations(
-    rooms: Rooms,
-    connection: Reader,
-    user_id: str,
-    wish: PageWish,
-    parent_id: str,
-    rel_type: str | None,
-    event_type: str | None,
-) -> Page | Refused:
+@dataclass(frozen=True, slots=True)
+class RelationsWish:
+    """Which events that relate to `parent_id`: of one type of relation or event if set, indirect ones if `recurse`."""
+
+    page: PageWish
+    parent_id: str
+    rel_type: str | None = None
+    event_type: str | None = None
+    recurse: bool = False
+
+
+def read_relations(rooms: Rooms, connection: Reader, user_id: str, wish: RelationsWish) -> Page | Refused:
     """A page of the events that relate to one event."""
-    if _see(rooms, connection, user_id, wish.room_id, parent_id) is None:
+    page = wish.page
+    if _see(rooms, connection, user_id, page.room_id, wish.parent_id) is None:
         return NO_EVENT
     newest = rooms.notifier.position
-    start = (newest if wish.backwards else BEFORE_ALL) if wish.start is None else wish.start
-    stop = (BEFORE_ALL if wish.backwards else newest) if wish.stop is None else wish.stop
-    above, upto = (stop, start) if wish.backwards else (start, stop)
-    ids = related_event_ids(
-        connection, parent_id, above=above, upto=min(upto, newest), limit=MAX_SCANNED, backwards=wish.backwards
-    )
-    found = rooms.events.get_many(connection, ids)
-    matching = [
-        found[event_id]
-        for event_id in ids
-        if event_id in found
-        and found[event_id].event.room_id == wish.room_id
-        and _relates(found[event_id], rel_type, event_type)
-    ]
-    seen = rooms.visibility.visible(connection, user_id, wish.room_id, matching)
-    more = len(seen) > wish.limit
-    seen = seen[: wish.limit]
+    start = (newest if page.backwards else BEFORE_ALL) if page.start is None else page.start
+    stop = (BEFORE_ALL if page.backwards else newest) if page.stop is None else page.stop
+    above, upto = (stop, start) if page.backwards else (start, stop)
+    matching = _related(rooms, connection, wish, above, min(upto, newest))
+    seen = rooms.visibility.visible(connection, user_id, page.room_id, matching)
+    more = len(seen) > page.limit
+    seen = seen[: page.limit]
     last = seen[-1][0].position if seen else None
-    end = None if not more or last is None else (last - 1 if wish.backwards else last)
+    end = None if not more or last is None else (last - 1 if page.backwards else last)
     return Page(seen, start, end)
+
+
+def _related(rooms: Rooms, connection: Reader, wish: RelationsWish, above: int, upto: int) -> list[StoredEvent]:
+    """The events of the relations at above < position <= upto, in the page's direction. No loop leads twice to one."""
+    page, found = wish.page, {wish.parent_id: None}
+    matching: dict[str, StoredEvent] = {}
+    parents = [wish.parent_id]
+    for depth in range(RECURSION_DEPTH if wish.recurse else 1):
+        left = MAX_SCANNED - len(found)
+        ids: list[str] = []
+        # What relates to an event comes after it or not; only the last step may be cut to the page.
+        low, high = (above, upto) if not wish.recurse else (BEFORE_ALL, rooms.notifier.position)
+        for parent_id in parents:
+            if left <= len(ids):
+                break
+            ids += related_event_ids(
+                connection,
+                parent_id,
+                page.room_id,
+                above=low,
+                upto=high,
+                limit=left - len(ids),
+                backwards=page.backwards,
+            )
+        events = rooms.events.get_many(connection, [event_id for event_id in ids if event_id not in found])
+        found |= dict.fromkeys(events)
+        passing = {key: stored for key, stored in events.items() if _relates(stored, wish.rel_type, wish.event_type)}
+        matching |= passing
+        parents = list(passing)
+        if not parents or depth + 1 == RECURSION_DEPTH:
+            break
+    of_page = [stored for stored in matching.values() if above < (stored.position or 0) <= upto]
+    return sorted(of_page, key=lambda stored: stored.position or 0, reverse=page.backwards)
 
 
 def _relates(stored: StoredEvent, rel_type: str | None, event_type: str | None) -> bool:

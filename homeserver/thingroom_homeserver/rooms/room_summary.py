@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from thingroom_homeserver.core.event_visibility import visibility_of
+from thingroom_homeserver.core.room_rules import ROOM_RULES
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import JsonObject
@@ -20,7 +21,6 @@ from thingroom_homeserver.storage.rooms import public_room_ids, room_row
 
 # Summaries made in one turn of the event loop.
 A_TURN = 10
-OPEN_RULES = frozenset({"public", "knock", "knock_restricted"})
 _UNKNOWN = Refused(Why.NOT_FOUND, "There is no such room, or you may not see it")
 
 
@@ -69,25 +69,50 @@ def summary_for(rooms: Rooms, connection: Reader, room_id: str, user_id: str) ->
     if room_row(connection, room_id) is None:
         return _UNKNOWN
     member = membership_of(connection, room_id, user_id)
-    summary = summarise(rooms, connection, room_id)
-    membership = "leave" if member is None else member.membership
-    can_join = summary.get("join_rule") in OPEN_RULES or summary["world_readable"]
-    if (
-        membership not in ("join", "invite", "knock")
-        and not can_join
-        and not _may_join(rooms, connection, room_id, user_id)
-    ):
+    summary = summary_with_conditions(rooms, connection, room_id)
+    if not may_find(rooms, connection, user_id, summary):
         return _UNKNOWN
-    return summary | ({"membership": membership} if member is not None else {})
+    return summary | ({"membership": member.membership} if member is not None else {})
 
 
-def _may_join(rooms: Rooms, connection: Reader, room_id: str, user_id: str) -> bool:
-    """Whether the user meets a condition of a restricted room."""
+def summary_with_conditions(rooms: Rooms, connection: Reader, room_id: str) -> JsonObject:
+    """`summarise`, and for a restricted room the rooms whose members may join."""
+    summary = summarise(rooms, connection, room_id)
+    if summary.get("join_rule") in ("restricted", "knock_restricted"):
+        summary["allowed_room_ids"] = _allowed_rooms(rooms, connection, room_id)
+    return summary
+
+
+def may_find(rooms: Rooms, connection: Reader, user_id: str, summary: JsonObject) -> bool:
+    """Whether the user may be told of the room: in it, invited, able to join or knock, or it is world readable."""
+    if summary["world_readable"]:
+        return True
+    member = membership_of(connection, summary["room_id"], user_id)
+    membership = "leave" if member is None else member.membership
+    if membership in ("join", "invite", "knock"):
+        return True
+    rules, join_rule = ROOM_RULES[summary["room_version"]], summary.get("join_rule")
+    if membership == "ban":
+        return False
+    if join_rule == "public" or (join_rule == "knock" and rules.knock):
+        return True
+    if join_rule == "knock_restricted":
+        return rules.knock_restricted_join
+    allowed = summary.get("allowed_room_ids", ()) if join_rule == "restricted" and rules.restricted_join else ()
+    return any(rooms.occupancy.is_joined(other, user_id) for other in allowed)
+
+
+def _allowed_rooms(rooms: Rooms, connection: Reader, room_id: str) -> list[str]:
+    """The rooms that the conditions of a restricted room name."""
     event_id = current_entry(connection, room_id, "m.room.join_rules", "")
     stored = None if event_id is None else rooms.events.get(connection, event_id)
     allow = None if stored is None else stored.event.content.get("allow")
-    allowed = [entry.get("room_id") for entry in allow if isinstance(entry, dict)] if isinstance(allow, list) else []
-    return any(isinstance(other, str) and rooms.occupancy.is_joined(other, user_id) for other in allowed)
+    named = [
+        entry.get("room_id")
+        for entry in (allow if isinstance(allow, list) else ())
+        if isinstance(entry, dict) and entry.get("type") == "m.room_membership"
+    ]
+    return list(dict.fromkeys(other for other in named if isinstance(other, str)))
 
 
 async def published_rooms(rooms: Rooms, search: DirectorySearch) -> list[JsonObject]:

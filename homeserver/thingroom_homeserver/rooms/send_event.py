@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
+from thingroom_homeserver.core.server_acl import server_allowed
 from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.relations import relation_fault
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.transaction_ids import ClientTransaction, event_of_transaction, note_transaction
 
 REDACTION = "m.room.redaction"
 CANONICAL_ALIAS = "m.room.canonical_alias"
+SERVER_ACL = "m.room.server_acl"
 UNKNOWN_ROOM = Refused(Why.FORBIDDEN, "You are not in this room")
 
 
@@ -54,6 +57,8 @@ async def send_state(
             fault = _alias_fault(rooms, transaction, room, content)
             if fault is not None:
                 return fault
+        if event_type == SERVER_ACL and state_key == "" and not server_allowed(content, rooms.server_name):
+            return Refused(Why.INVALID_PARAM, "Such an m.room.server_acl would shut out this server itself")
         same = same_state(rooms, transaction, room, sender, event_type, state_key, content)
         if same is not None:
             return same
@@ -106,6 +111,9 @@ async def _send_once(rooms: Rooms, sender: Sender, room_id: str, draft: Draft, s
             fault = _redaction_fault(rooms, transaction, room, sender, draft.redacts)
             if fault is not None:
                 return fault
+        fault = relation_fault(rooms, transaction, room_id, sender.user_id, draft.type, draft.content)
+        if fault is not None:
+            return fault
         outcome = append_event(rooms, transaction, room, sender, draft)
         if key is not None and not isinstance(outcome, Refused):
             note_transaction(transaction, key, outcome.event_id)

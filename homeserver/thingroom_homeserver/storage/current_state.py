@@ -50,6 +50,14 @@ def current_entry(connection: Reader, room_id: str, event_type: str, state_key: 
     return None if row is None else row[0]
 
 
+def entries_of_type(connection: Reader, room_id: str, event_type: str) -> list[str]:
+    """The event ids of all current entries of one type."""
+    rows = connection.execute(
+        "SELECT event_id FROM current_state WHERE room_id = ? AND type = ?", (room_id, event_type)
+    )
+    return [row[0] for row in rows]
+
+
 def set_entry(
     transaction: Transaction, room_id: str, position: int, key: StateKey, event_id: str, previous: str | None
 ) -> None:

@@ -29,6 +29,10 @@ def delete_alias(transaction: Transaction, alias: str) -> None:
     transaction.execute("DELETE FROM room_aliases WHERE alias = ?", (alias,))
 
 
+def move_aliases(transaction: Transaction, room_id: str, new_room_id: str) -> None:
+    transaction.execute("UPDATE room_aliases SET room_id = ? WHERE room_id = ?", (new_room_id, room_id))
+
+
 def aliases_of_room(connection: Reader, room_id: str) -> list[str]:
     rows = connection.execute("SELECT alias FROM room_aliases WHERE room_id = ? ORDER BY alias", (room_id,))
     return [row["alias"] for row in rows]

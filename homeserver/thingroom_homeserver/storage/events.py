@@ -139,7 +139,6 @@ class EventStore:
             "UPDATE events SET json = ?, redacted_by = ? WHERE event_id = ?",
             (orjson.dumps(redacted.event.pdu), redaction_id, stored.event_id),
         )
-        transaction.execute("DELETE FROM event_relations WHERE event_id = ?", (stored.event_id,))
         self._remember_until_rollback(transaction, redacted)
         # A reader may have loaded the old row again meanwhile.
         transaction.after_commit(lambda: self._remember(redacted))
@@ -177,30 +176,12 @@ class EventStore:
         transaction.after_rollback(lambda: self._forget(stored.event_id))
 
 
-def insert_relation(transaction: Transaction, parent_id: str, event_id: str, rel_type: str, position: int) -> None:
-    """Note that `event_id` relates to `parent_id` (m.relates_to)."""
-    transaction.execute("INSERT INTO event_relations VALUES (?, ?, ?, ?)", (parent_id, event_id, rel_type, position))
-
-
-def related_event_ids(
-    connection: Reader, parent_id: str, *, above: int, upto: int, limit: int, backwards: bool
-) -> list[str]:
-    """Events that relate to `parent_id` at above < position <= upto, newest first if `backwards`."""
-    order = "DESC" if backwards else "ASC"
+def event_ids_near_time(connection: Reader, room_id: str, timestamp: int, forwards: bool, limit: int) -> list[str]:
+    """The first `limit` events sent at or after `timestamp` (ms), or the last ones at or before it, nearest first."""
+    compare, order = (">=", "ASC") if forwards else ("<=", "DESC")
     rows = connection.execute(
-        f"SELECT event_id FROM event_relations WHERE parent_id = ? AND position > ? AND position <= ? "  # noqa: S608 - constant
-        f"ORDER BY position {order} LIMIT ?",
-        (parent_id, above, upto, limit),
+        f"SELECT event_id FROM events WHERE room_id = ? AND origin_server_ts {compare} ? AND position IS NOT NULL "  # noqa: S608 - constants
+        f"ORDER BY origin_server_ts {order}, position {order} LIMIT ?",
+        (room_id, timestamp, limit),
     )
     return [row[0] for row in rows]
-
-
-def event_id_near_time(connection: Reader, room_id: str, timestamp: int, forwards: bool) -> str | None:
-    """The first event sent at or after `timestamp` (ms), or the last one at or before it."""
-    compare, order = (">=", "ASC") if forwards else ("<=", "DESC")
-    row = connection.execute(
-        f"SELECT event_id FROM events WHERE room_id = ? AND origin_server_ts {compare} ? AND position IS NOT NULL "  # noqa: S608 - constants
-        f"ORDER BY origin_server_ts {order}, position {order} LIMIT 1",
-        (room_id, timestamp),
-    ).fetchone()
-    return None if row is None else row[0]

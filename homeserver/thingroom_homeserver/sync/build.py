@@ -27,6 +27,7 @@ from thingroom_homeserver.storage.memberships import (
     membership_of,
     rooms_of_user,
 )
+from thingroom_homeserver.sync.event_shape import needs_shaping, shape_events
 from thingroom_homeserver.sync.request import SyncRequest, SyncSources
 from thingroom_homeserver.sync.room_sections import (
     Span,
@@ -93,6 +94,8 @@ class _Builder:
             await self._add_changed(sections, changes)
         account_data = self._read(lambda c: self._sources.account_data.global_since(c, request.user_id, since, upto))
         account_data = _passing(account_data, request.sync_filter.account_data)
+        if needs_shaping(request.sync_filter):
+            self._read(lambda c: shape_events(self._rooms, c, request.sync_filter, sections.join, sections.leave))
         named = {"join": sections.join, "invite": sections.invite, "knock": sections.knock, "leave": sections.leave}
         response: JsonObject = {
             "next_batch": str(self._token),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from thingroom_homeserver.core.client_event import stripped_state
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.present import STRIPPED_TYPES, JsonObject, Viewer, present_event, present_state
+from thingroom_homeserver.rooms.relations import aggregations
 from thingroom_homeserver.rooms.tokens import page_token
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import MEMBER, StateKey, current_entry
@@ -148,9 +149,14 @@ def _state(
 
 
 def _present(rooms: Rooms, connection: Reader, viewer: Viewer, timeline: Timeline) -> JsonObject:
+    # Without a gap the client has the children of these events, or gets them with the timeline.
+    told = [stored for stored, _ in timeline.events] if timeline.limited else []
+    relations = aggregations(rooms, connection, viewer, told)
     return {
         "events": [
-            present_event(rooms, connection, viewer, stored, membership=membership)
+            present_event(
+                rooms, connection, viewer, stored, membership=membership, relations=relations.get(stored.event_id)
+            )
             for stored, membership in timeline.events
         ],
         "limited": timeline.limited,

@@ -1,7 +1,7 @@
 """The filter of a /sync: which rooms, and an EventFilter for each part of the answer.
 
-Pure. Source: Client-Server API, "Filtering" (Filter, RoomFilter). `event_fields` is accepted and not applied: a server
-may send more fields than were asked for.
+Pure. Source: Client-Server API, "Filtering" (Filter, RoomFilter). Next: event_shape.py, which applies `event_fields`
+and `event_format`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from thingroom_homeserver.core.property_path import Path, parse_path
 from thingroom_homeserver.rooms.event_filter import NO_FILTER, EventFilter, FilterError, flag_of, parse_event_filter
 
 DEFAULT_TIMELINE_LIMIT = 10
 MAX_TIMELINE_LIMIT = 200
+MAX_FIELDS = 100
+MAX_FIELD_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class SyncFilter:
     room_account_data: EventFilter = NO_FILTER
     account_data: EventFilter = NO_FILTER
     timeline_limit: int = field(default=DEFAULT_TIMELINE_LIMIT)
+    event_fields: tuple[Path, ...] | None = None
+    federation_format: bool = False
 
     @property
     def lazy_load_members(self) -> bool:
@@ -39,6 +44,16 @@ def parse_sync_filter(value: object) -> SyncFilter:
     if not isinstance(value, dict):
         raise FilterError("a filter must be an object")
     room = _object(value, "room")
+    fields = value.get("event_fields")
+    if fields is not None and (
+        not isinstance(fields, list)
+        or len(fields) > MAX_FIELDS
+        or not all(isinstance(text, str) and len(text) <= MAX_FIELD_LENGTH for text in fields)
+    ):
+        raise FilterError(f"event_fields must be a list of at most {MAX_FIELDS} strings")
+    event_format = value.get("event_format", "client")
+    if event_format not in ("client", "federation"):
+        raise FilterError("event_format must be client or federation")
     timeline = parse_event_filter(room.get("timeline"))
     limit = DEFAULT_TIMELINE_LIMIT if timeline.limit is None else timeline.limit
     return SyncFilter(
@@ -50,6 +65,8 @@ def parse_sync_filter(value: object) -> SyncFilter:
         parse_event_filter(room.get("account_data")),
         parse_event_filter(value.get("account_data")),
         min(limit, MAX_TIMELINE_LIMIT),
+        None if fields is None else tuple(parse_path(text) for text in fields),
+        event_format == "federation",
     )
 
 

@@ -98,3 +98,34 @@ async def test_a_ghost_is_made_when_it_is_asked_for(server: RunningHomeserver, p
     assert not await queries.user_exists("@thing_none:localhost")
     assert not await queries.user_exists("@nobody:localhost")
     assert process.queried == ["@thing_lamp:localhost", "@thing_none:localhost"]
+
+
+async def test_joining_and_inviting_ask_the_application_service(
+    server: RunningHomeserver, process: AppServiceProcess
+) -> None:
+    bridge, alice = as_client(server), await server.register("alice")
+
+    async def make(name: str) -> bool:
+        if name == "@thing_lamp:localhost":
+            await make_ghost(bridge, "thing_lamp")
+        elif name == "#thing_hall:localhost":
+            wish = {"preset": "public_chat", "power_level_content_override": {"invite": 0}}
+            await bridge.post("v3/createRoom", wish | {"room_alias_name": "thing_hall"})
+        else:
+            return False
+        return True
+
+    process.on_query = make
+    joined = (await alice.post(f"v3/join/{escape('#thing_hall:localhost')}")).ok()["room_id"]
+    (await alice.post(f"v3/rooms/{escape(joined)}/invite", {"user_id": "@thing_lamp:localhost"})).ok()
+    assert process.queried == ["#thing_hall:localhost", "@thing_lamp:localhost"]
+    assert server.services.accounts.exists("@thing_lamp:localhost")
+    (await alice.post("v3/createRoom", {"invite": ["@thing_none:localhost", "@thing_lamp:localhost"]})).ok()
+    assert process.queried[2:] == ["@thing_none:localhost"]
+
+
+async def test_a_reserved_alias_is_not_for_others(server: RunningHomeserver) -> None:
+    alice = await server.register("alice")
+    (await alice.post("v3/createRoom", {"room_alias_name": "thing_cellar"})).is_error(400, "M_EXCLUSIVE")
+    (await as_client(server).post("v3/createRoom", {"room_alias_name": "thing_cellar"})).ok()
+    assert (await alice.get("v3/joined_rooms")).ok() == {"joined_rooms": []}

@@ -12,8 +12,8 @@ from thingroom_homeserver.rooms.present import Viewer
 from thingroom_homeserver.rooms.read_events import PageWish, read_context, read_page
 from thingroom_homeserver.rooms.read_state import state_for
 
-# Tables of one row, and rows that a recursive query made itself.
-MAY_BE_SCANNED = ("stream_position", "chain", "CONSTANT ROW", "(subquery", "SUBQUERY")
+# Tables of one row, and rows that a query made itself or was given.
+MAY_BE_SCANNED = ("stream_position", "chain", "json_each", "CONSTANT ROW", "(subquery", "SUBQUERY")
 
 
 class Statements:

@@ -1,0 +1,55 @@
+"""Joining by a third-party invite: the signed statement of an identity server becomes an invite by whoever sent it.
+
+May import core and storage. Source: Client-Server API, "Third-party Invites"; the signature is checked by auth rule
+5.4.1. Next: membership.py.
+"""
+
+from __future__ import annotations
+
+from thingroom_common.database import Transaction
+from thingroom_homeserver.core.canonical_json import JsonObject
+from thingroom_homeserver.rooms.append_event import Draft, append_event
+from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.membership import MEMBER, Change, apply_change
+from thingroom_homeserver.rooms.outcomes import Abandoned, Refused, Sender, Sent, Why
+
+THIRD_PARTY = "m.room.third_party_invite"
+
+
+async def join_by_third_party(
+    rooms: Rooms, sender: Sender, room_id: str, change: Change, signed: JsonObject
+) -> Sent | Refused:
+    """Join with `signed` (mxid, token, signatures), which must fit a third-party invite in the room."""
+
+    def write(transaction: Transaction) -> Sent | Refused:
+        room = rooms.cache.get(transaction, room_id)
+        if room is None:
+            return Refused(Why.NOT_FOUND, "This server knows no such room")
+        token = signed.get("token")
+        pending = rooms.cache.state_event(transaction, room, THIRD_PARTY, token) if isinstance(token, str) else None
+        if pending is None or signed.get("mxid") != sender.user_id:
+            return Refused(Why.FORBIDDEN, "The room has no such third-party invite for you")
+        if rooms.cache.membership(transaction, room, sender.user_id) not in ("invite", "join"):
+            if not rooms.is_local(pending.sender):
+                return Refused(Why.UNREACHABLE, "This server cannot reach other servers")
+            name = pending.content.get("display_name")
+            invite: JsonObject = {
+                "membership": "invite",
+                "third_party_invite": {
+                    "display_name": name if isinstance(name, str) else "",
+                    "signed": signed,
+                },
+            }
+            draft = Draft(MEMBER, invite, sender.user_id)
+            outcome = append_event(rooms, transaction, room, Sender(pending.sender), draft)
+            if isinstance(outcome, Refused):
+                return outcome
+        joined = apply_change(rooms, transaction, room, sender, change)
+        if isinstance(joined, Refused):
+            raise Abandoned(joined)
+        return joined
+
+    try:
+        return await rooms.database.write(write)
+    except Abandoned as abandoned:
+        return abandoned.refused
