@@ -18,7 +18,7 @@ from msgspec import Meta, structs
 
 from thingroom_common.config_file import ConfigError, example, load
 from thingroom_gateway.config import GatewayConfig, MqttConfig
-from thingroom_homeserver.config import HomeserverConfig, check_config, listener_address
+from thingroom_homeserver.config import HomeserverConfig, check_config, local_url
 
 
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -133,10 +133,8 @@ def settle(config: ThingroomConfig, paths: Paths) -> ThingroomConfig:
 
 
 def base_url(homeserver: HomeserverConfig) -> str:
-    """How programs on this machine reach the first listener."""
-    host, port = listener_address(homeserver.listeners[0])
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what is matched, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    """How programs on this machine reach the homeserver."""
+    return local_url(homeserver)
 
 
 def write_programs_file(config: ThingroomConfig, paths: Paths) -> None:

@@ -43,7 +43,10 @@ def load(path: Path, kind: type[T]) -> T:
 
 
 def example(kind: type[msgspec.Struct], section: str = "") -> str:
-    """The commented TOML text for `kind`: every key with its description and default, commented out."""
+    """The commented TOML text for `kind`: every key with its description and default, commented out.
+
+    A list of structs is shown as an array of tables, one for each struct of the default.
+    """
     lines: list[str] = []
     tables: list[str] = []
     hints = get_type_hints(kind, include_extras=True)
@@ -53,7 +56,12 @@ def example(kind: type[msgspec.Struct], section: str = "") -> str:
             name = f"{section}.{field.name}" if section else field.name
             tables.append(f"[{name}]\n{example(type(default), name)}")
             continue
-        lines.extend(f"# {line}" for line in _description(hints[field.name]))
+        described = [f"# {line}" for line in _description(hints[field.name])]
+        if isinstance(default, tuple) and default and all(isinstance(item, msgspec.Struct) for item in default):
+            name = f"{section}.{field.name}" if section else field.name
+            tables.append("\n".join((*described, *(f"# [[{name}]]\n{example(type(item), name)}" for item in default))))
+            continue
+        lines.extend(described)
         lines.append(f"# {field.name} = {_toml(default)}")
         lines.append("")
     return "\n".join(lines + tables)

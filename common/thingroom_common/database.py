@@ -83,6 +83,8 @@ class Database:
         self._waiting: deque[_Write[Any]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self.batches_committed = 0
+        self.writes_committed = 0
         self._task = asyncio.create_task(self._run(), name=f"writer of {path.name}")
 
     @classmethod
@@ -172,7 +174,14 @@ class Database:
                 self._waiting.clear()
             self._fail(done, error)
             return
+        self.batches_committed += 1
+        self.writes_committed += len(done)
         self._succeed(done)
+
+    @property
+    def writes_waiting(self) -> int:
+        """How many writes wait for their batch."""
+        return len(self._waiting)
 
     def _apply(self, write: _Write[Any]) -> None:
         write.transaction = Transaction(self._writer)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from pathlib import Path
 
 from thingroom_common.config_file import ConfigError
 from thingroom_homeserver.config import load_config
+from thingroom_homeserver.log_lines import log_as
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,11 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(config_path: Path) -> int:
     """Run with that configuration file until stopped; the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from thingroom_homeserver.server import StartError, serve
 
     try:
-        asyncio.run(serve(load_config(config_path)))
+        config = load_config(config_path)
+        log_as(config.log_format)
+        asyncio.run(serve(config))
     except (ConfigError, StartError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -13,16 +13,8 @@ from pathlib import Path
 
 import click
 
+from thingroom_homeserver.admin.commands import COMMANDS, CONFIG_OPTION
 from thingroom_homeserver.media_commands import media_commands
-
-CONFIG_OPTION = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("thingroom.toml"),
-    show_default=True,
-    help="The configuration file.",
-)
 
 
 @click.group("homeserver")
@@ -41,9 +33,11 @@ def run_command(config_path: Path) -> None:
 
 @homeserver_commands.group("admin")
 def admin_commands() -> None:
-    """Look after the homeserver's accounts and files."""
+    """Look after the homeserver's accounts, rooms and database."""
 
 
+for _command in COMMANDS:
+    admin_commands.add_command(_command)
 admin_commands.add_command(media_commands)
 
 

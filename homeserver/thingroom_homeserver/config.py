@@ -27,6 +27,37 @@ class PasswordCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     passes: Annotated[int, Meta(ge=1, le=64, description="Passes over that memory.")] = 2
 
 
+class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One address that the server answers at."""
+
+    address: Annotated[str, Meta(description='Where to listen, as "host:port" (IPv6: "[::1]:8008").')] = (
+        "127.0.0.1:8008"
+    )
+    tls_certificate: Annotated[
+        str,
+        Meta(
+            description="The certificate chain (PEM) for HTTPS. Empty: plain HTTP, which beyond loopback\n"
+            "should sit behind a reverse proxy that speaks TLS. SIGHUP reads it again."
+        ),
+    ] = ""
+    tls_key: Annotated[str, Meta(description="The certificate's private key (PEM).")] = ""
+    serves: Annotated[
+        tuple[Literal["client", "federation"], ...],
+        Meta(min_length=1, description="Whom the address is for: clients, other homeservers, or both."),
+    ] = ("client",)
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class Support(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whom to ask for help: /.well-known/matrix/support, which is there if any of these is set."""
+
+    page: Annotated[str, Meta(description="A web page about this server.")] = ""
+    matrix_id: Annotated[str, Meta(description='The administrator\'s Matrix id, as "@name:server".')] = ""
+    email: Annotated[str, Meta(description="The administrator's email address.")] = ""
+
+
 class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be set about the homeserver."""
 
@@ -35,13 +66,13 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         Meta(description="The part after the colon in user ids and aliases. It can never be changed later."),
     ] = "localhost"
     listeners: Annotated[
-        tuple[str, ...],
+        tuple[Listener | str, ...],
         Meta(
             min_length=1,
-            description='Addresses to listen on, as "host:port" (IPv6: "[::1]:8008").\n'
-            "Anything beyond loopback should sit behind a reverse proxy that speaks TLS.",
+            description="Where to listen: a table for each address. Addresses that need no more can be a\n"
+            'list of strings instead, in [homeserver]: ["127.0.0.1:8008"].',
         ),
-    ] = ("127.0.0.1:8008",)
+    ] = (Listener(),)
     data_directory: Annotated[
         str,
         Meta(
@@ -77,8 +108,24 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     max_upload_bytes: Annotated[
         int, Meta(ge=65_536, description="The largest file that clients may upload, in bytes.")
     ] = 52_428_800
+    access_token_in_query: Annotated[
+        bool, Meta(description="Whether old clients may send their token as ?access_token= (a proxy may log it).")
+    ] = True
+    federation_address: Annotated[
+        str,
+        Meta(description='What other homeservers reach this one by ("host:port"), for /.well-known/matrix/server.'),
+    ] = ""
+    metrics_listener: Annotated[
+        str,
+        Meta(description='Where Prometheus finds /metrics, as "host:port"; keep it on loopback. Empty: nowhere.'),
+    ] = ""
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description='How log lines are written: "text" is key=value.')
+    ] = "text"
+    log_requests: Annotated[bool, Meta(description="Log a line for each request, without its query.")] = False
     password_cost: PasswordCost = PasswordCost()
     media: MediaConfig = MediaConfig()
+    support: Support = Support()
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +142,7 @@ def load_config(path: Path) -> HomeserverConfig:
         config,
         data_directory=str(base / config.data_directory),
         appservice_files=tuple(str(base / name) for name in config.appservice_files),
+        listeners=tuple(_with_files_from(base, listener) for listener in listeners_of(config)),
     )
     check_config(config)
     return config
@@ -104,8 +152,12 @@ def check_config(config: HomeserverConfig) -> None:
     """Refuse what the types allow but the server cannot work with. Raises ConfigError."""
     if not _SERVER_NAME.fullmatch(config.server_name):
         raise ConfigError(f'server_name "{config.server_name}" is not a Matrix server name.')
-    for listener in config.listeners:
+    for listener in listeners_of(config):
         listener_address(listener)
+        if bool(listener.tls_certificate) != bool(listener.tls_key):
+            raise ConfigError(f"listeners: {listener.address} needs both tls_certificate and tls_key, or neither.")
+    if config.metrics_listener:
+        listener_address(config.metrics_listener, "metrics_listener")
     if config.registration == "shared_secret" and not config.registration_shared_secret:
         raise ConfigError('registration is "shared_secret", but registration_shared_secret is empty.')
     if config.public_base_url and not config.public_base_url.startswith(("http://", "https://")):
@@ -119,9 +171,32 @@ def check_config(config: HomeserverConfig) -> None:
             ) from None
 
 
-def listener_address(listener: str) -> tuple[str, int]:
-    """("127.0.0.1", 8008) from "127.0.0.1:8008". Raises ConfigError."""
-    match = _LISTENER.fullmatch(listener)
+def listener_address(listener: Listener | str, key: str = "listeners") -> tuple[str, int]:
+    """("127.0.0.1", 8008) from "127.0.0.1:8008", or from a listener there. Raises ConfigError."""
+    address = listener if isinstance(listener, str) else listener.address
+    match = _LISTENER.fullmatch(address)
     if match is None or int(match[2]) > 65_535:
-        raise ConfigError(f'listeners: "{listener}" is not "host:port".')
+        raise ConfigError(f'{key}: "{address}" is not "host:port".')
     return match[1].strip("[]"), int(match[2])
+
+
+def listeners_of(config: HomeserverConfig) -> tuple[Listener, ...]:
+    """The listeners, those that are written as strings too."""
+    return tuple(Listener(address=each) if isinstance(each, str) else each for each in config.listeners)
+
+
+def local_url(config: HomeserverConfig) -> str:
+    """How programs on this machine reach the server: by the first listener for clients, a plain one if there is one."""
+    listeners = [listener for listener in listeners_of(config) if "client" in listener.serves]
+    if not listeners:
+        raise ConfigError("listeners: none of them serves clients.")
+    listener = min(listeners, key=lambda listener: bool(listener.tls_certificate))
+    host, port = listener_address(listener)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what is matched, not bound
+    scheme = "https" if listener.tls_certificate else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _with_files_from(base: Path, listener: Listener) -> Listener:
+    files = {name: getattr(listener, name) for name in ("tls_certificate", "tls_key")}
+    return msgspec.structs.replace(listener, **{name: str(base / file) for name, file in files.items() if file})

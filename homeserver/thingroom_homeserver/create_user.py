@@ -22,12 +22,11 @@ from thingroom_homeserver.accounts.outcomes import Refusal, Refused
 from thingroom_homeserver.accounts.passwords import Passwords
 from thingroom_homeserver.client_api.admin_register import PATH, registration_mac
 from thingroom_homeserver.clock import SystemClock
-from thingroom_homeserver.config import HomeserverConfig, listener_address
+from thingroom_homeserver.config import HomeserverConfig, local_url
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.server import DATABASE_NAME
 from thingroom_homeserver.storage.schema import MIGRATIONS
 
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach a server that listens on all
 ANSWER_WITHIN_SECONDS = 10.0
 
 
@@ -50,9 +49,7 @@ async def create_user(config: HomeserverConfig, name: str, password: str, *, is_
 
 async def _over_http(config: HomeserverConfig, name: str, password: str, *, is_admin: bool) -> Made | Refused | None:
     """None if no server answers."""
-    host, port = listener_address(config.listeners[0])
-    host = EVERYWHERE.get(host, host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+    url = local_url(config) + PATH
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http:

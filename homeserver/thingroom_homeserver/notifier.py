@@ -37,6 +37,11 @@ class Notifier:
         """True once the server stops: long polls answer at once."""
         return self._closed
 
+    @property
+    def waiting(self) -> int:
+        """How many long polls wait now."""
+        return sum(map(len, self._waiting.values()))
+
     def publish_room(self, room_id: str, position: int, user_ids: Iterable[str] = ()) -> None:
         """A change in a room (event, receipt) is committed: wake its joined users, and `user_ids` besides."""
         self._advance(position)

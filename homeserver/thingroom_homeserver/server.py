@@ -11,6 +11,7 @@ import fcntl
 import logging
 import signal
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import TextIO
@@ -38,9 +39,16 @@ from thingroom_homeserver.appservice_api.deliveries import delivering
 from thingroom_homeserver.appservice_api.delivery import Delivery
 from thingroom_homeserver.appservice_api.http_client import AppServiceClient
 from thingroom_homeserver.appservice_api.queries import Queries
-from thingroom_homeserver.client_api import account_endpoints, media_endpoints, room_endpoints, room_more_endpoints
+from thingroom_homeserver.client_api import (
+    account_endpoints,
+    health,
+    media_endpoints,
+    room_endpoints,
+    room_more_endpoints,
+    well_known,
+)
 from thingroom_homeserver.clock import Clock, SystemClock
-from thingroom_homeserver.config import HomeserverConfig, listener_address
+from thingroom_homeserver.config import HomeserverConfig, Listener, listener_address, listeners_of
 from thingroom_homeserver.http.authentication import Authentication
 from thingroom_homeserver.http.endpoint import Endpoint, Response
 from thingroom_homeserver.http.frame import Frame
@@ -49,6 +57,8 @@ from thingroom_homeserver.http.logins import Logins
 from thingroom_homeserver.http.rate_limit import RateLimiter
 from thingroom_homeserver.media.opening import opened_media
 from thingroom_homeserver.media.repository import NoRemoteMedia
+from thingroom_homeserver.metrics import Metrics, metrics_app
+from thingroom_homeserver.readings import readings
 from thingroom_homeserver.rooms.context import open_rooms
 from thingroom_homeserver.rooms.ports import Profile
 from thingroom_homeserver.services import Services
@@ -62,6 +72,7 @@ logger = logging.getLogger(__name__)
 DATABASE_NAME = "homeserver.db"
 SECONDS_TO_FINISH = 2.0
 SAVE_LAST_SEEN_SECONDS = 60.0
+REQUEST_LINE_BYTES = 32_768  # filters may stand in the query, percent-encoded
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 
@@ -76,8 +87,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *ping.ENDPOINTS,
     *media_endpoints.ENDPOINTS,
     *room_more_endpoints.ENDPOINTS,
+    *well_known.FOR_SERVERS,
+    *health.ENDPOINTS,
 )
-"""Everything that the server answers to."""
+"""Everything that clients and application services are answered to."""
+
+FEDERATION_ENDPOINTS: tuple[Endpoint, ...] = (*well_known.FOR_SERVERS, *health.ENDPOINTS)
+"""Everything that other homeservers are answered to."""
+
+
+def endpoints_for(listener: Listener) -> tuple[Endpoint, ...]:
+    """What is answered at a listener."""
+    served = (*(ENDPOINTS if "client" in listener.serves else ()),)
+    if "federation" in listener.serves:
+        served += tuple(endpoint for endpoint in FEDERATION_ENDPOINTS if endpoint not in served)
+    return served
 
 
 def build_app(
@@ -115,7 +139,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
     folder = Path(config.data_directory)
     async with contextlib.AsyncExitStack() as stack:
         try:
-            stack.callback(_lock(folder).close)
+            stack.callback(lock(folder).close)
             signing_key = load_or_make(folder)
             appservices = load_appservices(config.appservice_files, config.server_name)
             database = await Database.open(folder / DATABASE_NAME, MIGRATIONS)
@@ -158,6 +182,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             config=config,
             database=database,
             clock=clock,
+            metrics=Metrics(readings(database, rooms.notifier, appservices)),
             signing_key=signing_key,
             rate_limiter=rate_limiter,
             authentication=authentication,
@@ -230,38 +255,83 @@ class NotTheirFault(logging.Filter):
 
 
 async def serve(config: HomeserverConfig) -> None:
-    """Run the server until SIGTERM or SIGINT. Raises StartError."""
+    """Run the server until SIGTERM or SIGINT; SIGHUP reads the certificates again. Raises StartError."""
     logging.getLogger("aiohttp.server").addFilter(NotTheirFault())
-    runner = web.AppRunner(
-        build_app(config), access_log=None, shutdown_timeout=SECONDS_TO_FINISH, keepalive_timeout=120.0
-    )
+    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await runner.setup()
-        for listener in config.listeners:
-            await _listen(runner, listener)
+        loop.add_signal_handler(number, stop.set)
+    async with running_services(config, SystemClock()) as services, contextlib.AsyncExitStack() as stack:
+        certificates = []
+        for listener in listeners_of(config):
+            app = web.Application(client_max_size=config.max_body_bytes)
+            app.router.add_route("*", "/{tail:.*}", Frame(endpoints_for(listener), services).handle)
+            tls = _tls_of(listener)
+            if tls is not None:
+                certificates.append((tls, listener))
+            await _listen(stack, app, listener.address, "listeners", tls)
+        if config.metrics_listener:
+            await _listen(stack, metrics_app(services.metrics), config.metrics_listener, "metrics_listener", None)
+        if certificates:
+            loop.add_signal_handler(signal.SIGHUP, _read_again, certificates)
+        stack.callback(services.notifier.close)
         await stop.wait()
         logger.info("stopping")
-    finally:
-        await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, listener: str) -> None:
-    host, port = listener_address(listener)
+async def _listen(
+    stack: contextlib.AsyncExitStack, app: web.Application, address: str, key: str, tls: ssl.SSLContext | None
+) -> None:
+    """Answer at `address` until the stack unwinds. Raises StartError."""
+    host, port = listener_address(address, key)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=SECONDS_TO_FINISH,
+        keepalive_timeout=120.0,
+        max_line_size=REQUEST_LINE_BYTES,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
     try:
-        site = web.TCPSite(runner, host, port, backlog=1024)
+        site = web.TCPSite(runner, host, port, backlog=1024, ssl_context=tls)
         await site.start()
     except OSError as error:
+        choice = f'listeners = ["{host}:{port + 1}"]' if key == "listeners" else f'{key} = "{host}:{port + 1}"'
         raise StartError(
-            f"Cannot listen on {listener}: {error.strerror or error}. Stop what uses it, or choose another"
-            f' port with listeners = ["{host}:{port + 1}"] in [homeserver].'
+            f"Cannot listen on {address}: {error.strerror or error}. Stop what uses it, or choose another"
+            f" port with {choice} in [homeserver]."
         ) from None
-    logger.info("listening on http://%s", listener)
+    logger.info("listening on %s://%s", "https" if tls else "http", address)
 
 
-def _lock(directory: Path) -> TextIO:
+def _tls_of(listener: Listener) -> ssl.SSLContext | None:
+    """Raises StartError."""
+    if not listener.tls_certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(listener.tls_certificate, listener.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(
+            f"The certificate {listener.tls_certificate} with the key {listener.tls_key} cannot be used: {error}."
+        ) from None
+    return context
+
+
+def _read_again(certificates: Iterable[tuple[ssl.SSLContext, Listener]]) -> None:
+    """A certificate was renewed: new connections get the new one, and a bad one changes nothing."""
+    for context, listener in certificates:
+        try:
+            if _tls_of(listener) is not None:
+                context.load_cert_chain(listener.tls_certificate, listener.tls_key)
+        except (StartError, OSError) as error:
+            logger.error("%s", error)
+        else:
+            logger.info("read the certificate %s again", listener.tls_certificate)
+
+
+def lock(directory: Path) -> TextIO:
     """Keep a second server out of the data directory. Raises StartError, OSError."""
     if not directory.is_dir():
         raise StartError(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.media.previews import Previews
     from thingroom_homeserver.media.repository import MediaRepository
     from thingroom_homeserver.media.thumbnails import Thumbnails
+    from thingroom_homeserver.metrics import Metrics
     from thingroom_homeserver.notifier import Notifier
     from thingroom_homeserver.rooms.context import Rooms
     from thingroom_homeserver.sync.request import SyncSources
@@ -45,6 +46,7 @@ class Services:
     config: HomeserverConfig
     database: Database
     clock: Clock
+    metrics: Metrics
     signing_key: SigningKey
     rate_limiter: RateLimiter
     authentication: Authentication

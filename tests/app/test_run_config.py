@@ -23,7 +23,9 @@ def test_every_key_of_the_example_is_real_and_is_the_default(tmp_path):
     text = example_file()
     path.write_text(text)
     assert load(path, ThingroomConfig) == ThingroomConfig()
-    path.write_text("\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines()))
+    path.write_text(
+        "\n".join(line.removeprefix("# ") if " = " in line or "[[" in line else line for line in text.splitlines())
+    )
     assert load(path, ThingroomConfig) == ThingroomConfig()
 
 

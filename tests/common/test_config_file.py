@@ -15,9 +15,14 @@ class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     names: Annotated[tuple[str, ...], Meta(description="Two lines\nof words.")] = ("a", 'say "b"')
 
 
+class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    size: Annotated[int, Meta(description="How large.")] = 1
+
+
 class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     quiet: Annotated[bool, Meta(description="Say less.")] = False
     inner: Inner = Inner()
+    items: Annotated[tuple[Item | str, ...], Meta(description="One for each.")] = (Item(), Item())
 
 
 def write(tmp_path, text):
@@ -33,10 +38,21 @@ def test_an_empty_file_is_all_defaults(tmp_path):
 def test_the_example_is_all_comments_and_uncommented_gives_the_defaults(tmp_path):
     text = example(Outer)
     assert load(write(tmp_path, text), Outer) == Outer()
-    uncommented = "\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines())
+    uncommented = "\n".join(
+        line.removeprefix("# ") if " = " in line or "[[" in line else line for line in text.splitlines()
+    )
     assert uncommented != text
     assert load(write(tmp_path, uncommented), Outer) == Outer()
     assert "# Two lines\n# of words.\n# names = [" in text
+    assert "# One for each.\n# [[items]]\n# How large.\n# size = 1\n" in text
+    assert text.count("# [[items]]") == 2
+
+
+def test_an_array_of_tables_may_hold_plain_strings_where_the_type_says_so(tmp_path):
+    assert load(write(tmp_path, 'items = ["a", {size = 2}]'), Outer).items == ("a", Item(size=2))
+    assert load(write(tmp_path, "[[items]]\nsize = 3\n[[items]]\n"), Outer).items == (Item(size=3), Item())
+    with pytest.raises(ConfigError, match=r"there is no key `sise` - in `items\[0\]`"):
+        load(write(tmp_path, "[[items]]\nsise = 3"), Outer)
 
 
 @pytest.mark.parametrize(

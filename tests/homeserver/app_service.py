@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 from tests.homeserver.running import MatrixClient, RunningHomeserver
+from tests.specification import Violation, specification
 
 AS_TOKEN = "as token of the test"
 HS_TOKEN = "hs token of the test"
@@ -29,6 +30,7 @@ class AppServiceProcess:
     queried: list[str] = field(default_factory=list)
     pings: list[Any] = field(default_factory=list)
     on_query: Callable[[str], Awaitable[bool]] | None = None
+    violations: list[str] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -65,6 +67,16 @@ class AppServiceProcess:
             yield
         finally:
             await runner.cleanup()
+        assert self.violations == []
+
+    def _hold(self, request: web.Request, body: Any) -> None:
+        """Note where a request is not what the specification says; the end of `up` fails for it."""
+        held_against = specification()
+        if held_against is not None:
+            try:
+                held_against.check_request(request.method, request.rel_url.raw_path, body)
+            except Violation as violation:
+                self.violations.append(str(violation))
 
     async def _transaction(self, request: web.Request) -> web.Response:
         if refused := _refused(request):
@@ -72,6 +84,7 @@ class AppServiceProcess:
         body = await request.read()
         number = request.match_info["number"]
         self.requests.append((number, body))
+        self._hold(request, json.loads(body))
         if self.status == 200:
             events = json.loads(body)["events"]
             assert number not in self.accepted or self.accepted[number] == events, "a retry was altered"
@@ -82,12 +95,14 @@ class AppServiceProcess:
     async def _ping(self, request: web.Request) -> web.Response:
         if refused := _refused(request):
             return refused
+        self._hold(request, await request.json())
         self.pings.append(await request.json())
         return web.json_response({}, status=self.status)
 
     async def _query(self, request: web.Request) -> web.Response:
         if refused := _refused(request):
             return refused
+        self._hold(request, None)
         name = unquote(request.match_info["name"])
         self.queried.append(name)
         if self.on_query is not None and await self.on_query(name):

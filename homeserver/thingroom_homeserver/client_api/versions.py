@@ -1,4 +1,9 @@
-"""GET /_matrix/client/versions: what of the specification clients may count on."""
+"""GET /_matrix/client/versions: what of the specification clients may count on.
+
+A version stands here once every endpoint that it made mandatory is answered as it says; docs/matrix_coverage.md names
+those that are not. Clients take a version for leave to use what came with it (v1.11: media with a token), so one too
+many breaks them, and one too few only keeps them on older paths. r0.6.1 stands for the paths that begin with r0.
+"""
 
 from __future__ import annotations
 

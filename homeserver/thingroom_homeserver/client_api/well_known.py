@@ -1,4 +1,8 @@
-"""GET /.well-known/matrix/client: where clients reach the server. 404 unless public_base_url is set."""
+"""/.well-known/matrix/: where clients and other homeservers reach the server, and whom to ask for help.
+
+Each is 404 unless it is configured. Source: client-server API, "Server Discovery" and "Getting support information";
+server-server API, "Server discovery".
+"""
 
 from __future__ import annotations
 
@@ -17,4 +21,30 @@ async def get_client_well_known(request: Request, services: Services) -> dict[st
     return {"m.homeserver": {"base_url": services.config.public_base_url}}
 
 
-ENDPOINTS = (Endpoint("GET", ("/.well-known/matrix/client",), get_client_well_known, auth=Auth.NONE),)
+async def get_server_well_known(request: Request, services: Services) -> dict[str, Any]:
+    if not services.config.federation_address:
+        raise MatrixError(404, "M_NOT_FOUND", "This server is not reached by other homeservers")
+    return {"m.server": services.config.federation_address}
+
+
+async def get_support(request: Request, services: Services) -> dict[str, Any]:
+    support = services.config.support
+    answer: dict[str, Any] = {}
+    contact = {"matrix_id": support.matrix_id, "email_address": support.email}
+    contact = {key: value for key, value in contact.items() if value}
+    if contact:
+        answer["contacts"] = [{"role": "m.role.admin", **contact}]
+    if support.page:
+        answer["support_page"] = support.page
+    if not answer:
+        raise MatrixError(404, "M_NOT_FOUND", "No support contact is configured")
+    return answer
+
+
+ENDPOINTS = (
+    Endpoint("GET", ("/.well-known/matrix/client",), get_client_well_known, auth=Auth.NONE),
+    Endpoint("GET", ("/.well-known/matrix/support",), get_support, auth=Auth.NONE),
+)
+
+FOR_SERVERS = (Endpoint("GET", ("/.well-known/matrix/server",), get_server_well_known, auth=Auth.NONE),)
+"""What other homeservers ask before they know where to."""

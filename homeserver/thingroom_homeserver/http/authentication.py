@@ -141,9 +141,11 @@ class Authentication:
 
 
 def bearer_token(request: Request) -> str | None:
-    """The token of the Authorization header, if there is one."""
+    """The token of the Authorization header; else, where the configuration allows it, of ?access_token=."""
     scheme, _, token = request.http.headers.get("Authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return (request.query.get("access_token") or None) if request.token_in_query else None
 
 
 def required_appservice(request: Request) -> AppService:

@@ -54,10 +54,19 @@ class Body(Enum):
 class Request:
     """One HTTP request as a handler sees it."""
 
-    def __init__(self, http: web.Request, path: dict[str, str], query_string: str, address: str) -> None:
+    def __init__(
+        self,
+        http: web.Request,
+        path: dict[str, str],
+        query_string: str,
+        address: str,
+        *,
+        token_in_query: bool = False,
+    ) -> None:
         self.http = http
         self.path = path
         self.address = address
+        self.token_in_query = token_in_query
         self.raw_body = b""
         self._query_string = query_string
         self._requester: Requester | None = None

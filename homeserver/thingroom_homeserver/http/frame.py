@@ -5,7 +5,9 @@ May import aiohttp, the endpoint types and accounts. `server.py` gives it the en
 
 from __future__ import annotations
 
+import itertools
 import logging
+import secrets
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,11 +17,16 @@ from thingroom_homeserver.http.endpoint import CORS_HEADERS, Auth, Body, Endpoin
 from thingroom_homeserver.http.errors import MatrixError, limit_exceeded, unrecognized
 from thingroom_homeserver.http.requester import Requester
 from thingroom_homeserver.http.routes import Found, Routes, UndecodablePath
+from thingroom_homeserver.log_lines import REQUEST_ID
+from thingroom_homeserver.metrics import UNKNOWN
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
 logger = logging.getLogger(__name__)
+requests_logger = logging.getLogger("thingroom_homeserver.requests")
+
+ENDPOINT: web.RequestKey[Endpoint] = web.RequestKey("endpoint", Endpoint)
 
 _WITH_BODY = frozenset({"POST", "PUT", "DELETE"})
 
@@ -30,6 +37,10 @@ class Frame:
     def __init__(self, endpoints: Iterable[Endpoint], services: Services) -> None:
         self._services = services
         self._trust_forwarded_for = services.config.trust_forwarded_for
+        self._token_in_query = services.config.access_token_in_query
+        self._log_requests = services.config.log_requests
+        self._start = secrets.token_hex(3)
+        self._numbers = itertools.count(1)
         self._routes: Routes[Endpoint] = Routes()
         for endpoint in endpoints:
             for path in endpoint.paths:
@@ -37,6 +48,21 @@ class Frame:
 
     async def handle(self, http: web.Request) -> Response:
         """Answer one request. Never raises, except for cancellation and a connection that went away."""
+        REQUEST_ID.set(request_id := f"{self._start}-{next(self._numbers)}")
+        started = self._services.clock.monotonic()
+        answer = await self._handle(http, request_id)
+        seconds = max(0.0, self._services.clock.monotonic() - started)
+        endpoint = http.get(ENDPOINT)
+        template = UNKNOWN if endpoint is None else endpoint.paths[0]
+        method = http.method if endpoint is not None else UNKNOWN
+        self._services.metrics.count_request(method, template, answer.status, seconds)
+        if self._log_requests:
+            fields = {"method": method, "endpoint": template, "path": http.raw_path.partition("?")[0]}
+            fields |= {"status": answer.status, "ms": round(seconds * 1000, 1), "address": self._address(http)}
+            requests_logger.info("request", extra={"fields": fields})
+        return answer
+
+    async def _handle(self, http: web.Request, request_id: str) -> Response:
         try:
             if http.method == "OPTIONS":
                 return web.Response(status=204, headers=CORS_HEADERS)
@@ -54,7 +80,9 @@ class Frame:
             raise
         except Exception:
             logger.exception("%s %s failed", http.method, http.path)
-            return json_response({"errcode": "M_UNKNOWN", "error": "Internal server error"}, 500)
+            return json_response(
+                {"errcode": "M_UNKNOWN", "error": f"Internal server error in request {request_id}"}, 500
+            )
 
     async def _answer(self, http: web.Request) -> Response:
         path, _, query_string = http.raw_path.partition("?")
@@ -65,7 +93,10 @@ class Frame:
         if not isinstance(found, Found):
             raise unrecognized(404) if found is None else unrecognized(405, ", ".join(found.allowed))
         endpoint = found.target
-        request = Request(http, found.parameters, query_string, self._address(http))
+        http[ENDPOINT] = endpoint
+        request = Request(
+            http, found.parameters, query_string, self._address(http), token_in_query=self._token_in_query
+        )
         if endpoint.auth is not Auth.NONE:
             request.set_requester(self._services.authentication.requester_of(request, endpoint))
         if endpoint.limit is not None:

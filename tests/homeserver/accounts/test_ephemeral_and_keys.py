@@ -131,7 +131,7 @@ async def test_one_time_keys_are_given_out_once_in_order(alice: MatrixClient, bo
     first = await alice.post("v3/keys/upload", {"one_time_keys": one_time_keys("B")})
     assert first.ok() == {"one_time_key_counts": {"signed_curve25519": 1}}
     (await alice.post("v3/keys/upload", {"one_time_keys": one_time_keys("A")})).ok()
-    fallback = {"signed_curve25519:F": {"key": "fallback", "fallback": True}}
+    fallback = {"signed_curve25519:F": {"key": "fallback", "fallback": True, "signatures": {}}}
     (await alice.post("v3/keys/upload", {"fallback_keys": fallback})).ok()
     synced = (await alice.get("v3/sync")).ok()
     assert synced["device_one_time_keys_count"]["signed_curve25519"] == 2
@@ -163,6 +163,7 @@ async def test_claims_at_once_never_share_a_key(alice: MatrixClient, bob: Matrix
 
 async def test_device_keys_are_published(alice: MatrixClient, bob: MatrixClient) -> None:
     keys = {"user_id": alice.user_id, "device_id": alice.device_id, "algorithms": [], "keys": {"ed25519:X": "k"}}
+    keys["signatures"] = {alice.user_id: {"ed25519:X": "s"}}
     (await alice.post("v3/keys/upload", {"device_keys": keys})).ok()
     (await alice.put(f"v3/devices/{alice.device_id}", {"display_name": "phone"})).ok()
     answer = (await bob.post("v3/keys/query", {"device_keys": {alice.user_id: []}})).ok()

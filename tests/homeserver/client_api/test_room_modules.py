@@ -389,6 +389,7 @@ async def test_the_nearest_visible_event_is_found(alice: MatrixClient, bob: Matr
 
 
 async def test_filters_shape_events(alice: MatrixClient) -> None:
+    alice.asks_for_parts = True
     room = await make_room(alice)
     event_id = await send(alice, room, "hello")
     fields = json.dumps({"event_fields": ["type", "content.body", "unsigned.nothing"]})
@@ -403,6 +404,7 @@ async def test_filters_shape_events(alice: MatrixClient) -> None:
 
 
 async def test_odd_relations_and_requests_do_no_harm(alice: MatrixClient) -> None:
+    alice.sends_odd_events = True
     room = await make_room(alice)
     first = await send(alice, room, "first")
     base = f"v3/rooms/{escape(room)}"

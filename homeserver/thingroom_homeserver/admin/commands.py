@@ -1,0 +1,103 @@
+"""`thingroom homeserver admin backup, restore, check-database, list-rooms, purge-room`.
+
+May import click; the rest is imported when a command runs. cli.py adds `COMMANDS` to the group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+T = TypeVar("T")
+
+CONFIG_OPTION = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("thingroom.toml"),
+    show_default=True,
+    help="The configuration file.",
+)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _on_data(config_path: Path, action: Callable[[Path], T]) -> T:
+    """Do `action` with the data directory; what goes wrong ends the program with a sentence and 2."""
+    from thingroom_common.config_file import ConfigError
+    from thingroom_common.database import SchemaTooNew
+    from thingroom_homeserver.config import load_config
+
+    try:
+        return action(Path(load_config(config_path).data_directory))
+    except (ConfigError, SchemaTooNew, OSError, sqlite3.Error) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+@click.command("backup")
+@click.argument("path", type=FOLDER)
+@CONFIG_OPTION
+def backup_command(path: Path, config_path: Path) -> None:
+    """Copy database, signing key and media into the new folder PATH. The server may run meanwhile."""
+    from thingroom_homeserver.admin.backup import back_up
+
+    size = _on_data(config_path, lambda data: back_up(data, path))
+    click.echo(f"Copied {size} bytes to {path}. It holds secrets: keep it as you keep the data directory.")
+
+
+@click.command("restore")
+@click.argument("path", type=FOLDER)
+@CONFIG_OPTION
+def restore_command(path: Path, config_path: Path) -> None:
+    """Put the backup PATH into the empty data directory. The server must not run."""
+    from thingroom_homeserver.admin.backup import restore
+
+    _on_data(config_path, lambda data: restore(path, data))
+    click.echo(f"Restored {path}.")
+
+
+@click.command("check-database")
+@CONFIG_OPTION
+def check_database_command(config_path: Path) -> None:
+    """Look for damage and for what does not fit together. The server may run meanwhile. Ends with 1 if there is any."""
+    from thingroom_homeserver.admin.check import problems_of
+    from thingroom_homeserver.server import DATABASE_NAME
+
+    problems = _on_data(config_path, lambda data: problems_of(data / DATABASE_NAME))
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        sys.exit(1)
+    click.echo("The database is sound.")
+
+
+@click.command("list-rooms")
+@CONFIG_OPTION
+def list_rooms_command(config_path: Path) -> None:
+    """Print each room with its version, members (of them local), events and name."""
+    from thingroom_homeserver.admin.rooms import list_rooms
+
+    for room in _on_data(config_path, list_rooms):
+        public = "public" if room.is_public else "private"
+        members = f"{room.joined} joined ({room.local} local)"
+        click.echo(f"{room.room_id}  version {room.version}  {public}  {members}  {room.events} events  {room.name}")
+
+
+@click.command("purge-room")
+@click.argument("room_id")
+@CONFIG_OPTION
+def purge_room_command(room_id: str, config_path: Path) -> None:
+    """Remove a room that nobody here is in, with all of its events. The server must not run."""
+    from thingroom_homeserver.admin.rooms import purge_room
+
+    events = _on_data(config_path, lambda data: asyncio.run(purge_room(data, room_id)))
+    click.echo(f"Removed {room_id} with {events} events.")
+
+
+COMMANDS = (backup_command, restore_command, check_database_command, list_rooms_command, purge_room_command)
