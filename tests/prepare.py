@@ -17,6 +17,7 @@ PROGRAMS = {
     "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto",
     "chromium": "chromium",
+    "turnserver": "coturn",
     "node": "nodejs",
     "npm": "npm",
 }

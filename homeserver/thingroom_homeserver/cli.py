@@ -13,7 +13,9 @@ from pathlib import Path
 
 import click
 
-from thingroom_homeserver.admin.commands import COMMANDS, CONFIG_OPTION
+from thingroom_homeserver.admin.commands import COMMANDS
+from thingroom_homeserver.admin_account_commands import ACCOUNT_COMMANDS
+from thingroom_homeserver.cli_options import CONFIG_OPTION
 from thingroom_homeserver.media_commands import media_commands
 
 
@@ -89,3 +91,7 @@ def reports_command(config_path: Path, limit: int) -> None:
         sys.exit(2)
     for report in found:
         click.echo(json.dumps({key: value for key, value in dataclasses.asdict(report).items() if value is not None}))
+
+
+for command in ACCOUNT_COMMANDS:
+    admin_commands.add_command(command)

@@ -14,6 +14,14 @@ import msgspec
 from msgspec import Meta
 
 from thingroom_common.config_file import ConfigError, load
+from thingroom_homeserver.config_accounts import (
+    Cas,
+    Email,
+    RegistrationSteps,
+    TokenLifetimes,
+    Turn,
+    check_accounts,
+)
 from thingroom_homeserver.config_media import MediaConfig
 
 _LISTENER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
@@ -96,6 +104,14 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     registration_shared_secret: Annotated[
         str, Meta(description="The secret for registration over HTTP. Empty: none.")
     ] = ""
+    admin_users: Annotated[
+        tuple[str, ...], Meta(description="User ids that count as administrators, besides those made with --admin.")
+    ] = ()
+    guest_access: Annotated[bool, Meta(description="Whether people may look around without an account.")] = False
+    trusted_client_urls: Annotated[
+        tuple[str, ...],
+        Meta(description="Clients that people are sent back to without being asked, by the start of their URLs."),
+    ] = ()
     default_room_version: Annotated[str, Meta(description="The version of rooms made here.")] = "12"
     appservice_files: Annotated[
         tuple[str, ...],
@@ -126,6 +142,11 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     password_cost: PasswordCost = PasswordCost()
     media: MediaConfig = MediaConfig()
     support: Support = Support()
+    registration_steps: RegistrationSteps = RegistrationSteps()
+    token_lifetimes: TokenLifetimes = TokenLifetimes()
+    email: Email = Email()
+    cas: Cas = Cas()
+    turn: Turn = Turn()
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +164,9 @@ def load_config(path: Path) -> HomeserverConfig:
         data_directory=str(base / config.data_directory),
         appservice_files=tuple(str(base / name) for name in config.appservice_files),
         listeners=tuple(_with_files_from(base, listener) for listener in listeners_of(config)),
+        email=msgspec.structs.replace(
+            config.email, ca_file=str(base / config.email.ca_file) if config.email.ca_file else ""
+        ),
     )
     check_config(config)
     return config
@@ -169,6 +193,14 @@ def check_config(config: HomeserverConfig) -> None:
             raise ConfigError(
                 f'preview_permitted_networks: "{network}" is not a network, such as 192.168.1.0/24.'
             ) from None
+    check_accounts(
+        config.public_base_url,
+        config.email,
+        config.cas,
+        config.turn,
+        config.registration_steps,
+        config.trusted_client_urls,
+    )
 
 
 def listener_address(listener: Listener | str, key: str = "listeners") -> tuple[str, int]:

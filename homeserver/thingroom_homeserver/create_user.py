@@ -6,26 +6,14 @@ keeps the two writers apart, and the server looks accounts up on disk.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 
-from thingroom_common.config_file import ConfigError
-from thingroom_common.database import Database, SchemaTooNew
-from thingroom_homeserver.accounts.account_data import AccountData
-from thingroom_homeserver.accounts.accounts import Accounts
-from thingroom_homeserver.accounts.appservices import load_appservices
 from thingroom_homeserver.accounts.outcomes import Refusal, Refused
-from thingroom_homeserver.accounts.passwords import Passwords
 from thingroom_homeserver.client_api.admin_register import PATH, registration_mac
-from thingroom_homeserver.clock import SystemClock
 from thingroom_homeserver.config import HomeserverConfig, local_url
-from thingroom_homeserver.notifier import Notifier
-from thingroom_homeserver.server import DATABASE_NAME
-from thingroom_homeserver.storage.schema import MIGRATIONS
+from thingroom_homeserver.offline_accounts import offline_accounts
 
 ANSWER_WITHIN_SECONDS = 10.0
 
@@ -67,29 +55,7 @@ async def _over_http(config: HomeserverConfig, name: str, password: str, *, is_a
 
 
 async def _in_database(config: HomeserverConfig, name: str, password: str, *, is_admin: bool) -> Made | Refused:
-    path = Path(config.data_directory) / DATABASE_NAME
-    appservices = load_appservices(config.appservice_files, config.server_name)
-    try:
-        database = await Database.open(path, MIGRATIONS)
-    except (OSError, sqlite3.Error, SchemaTooNew) as error:
-        raise ConfigError(f"{path} cannot be opened: {error}.") from None
-    try:
-        passwords = Passwords(config.password_cost)
-        unwatched = AccountData(database, Notifier(lambda _: (), 0))
-        accounts = Accounts(
-            database, config.server_name, SystemClock(), passwords, appservices, unwatched, _NoSessions()
-        )
-        made = await accounts.create_account(name, password, is_admin=is_admin)
-    finally:
-        await database.close()
+    async with offline_accounts(config) as offline:
+        made = await offline.accounts.create_account(name, password, is_admin=is_admin)
+        path = offline.database.path
     return made if isinstance(made, Refused) else Made(made, f"in the database {path}")
-
-
-class _NoSessions:
-    """There are no sessions in this process to end."""
-
-    def forget_devices(self, user_id: str, device_ids: Collection[str]) -> None:
-        pass
-
-    def forget_user(self, user_id: str) -> None:
-        pass

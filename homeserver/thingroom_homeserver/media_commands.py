@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from thingroom_homeserver.cli_options import CONFIG_OPTION
+
 if TYPE_CHECKING:
     from thingroom_homeserver.media.housekeeping import Housekeeping
 
-_CONFIG_OPTION = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("thingroom.toml"),
-    show_default=True,
-    help="The configuration file.",
-)
 _DAY_MS = 86_400_000
 
 
@@ -34,7 +28,7 @@ def media_commands() -> None:
 
 
 @media_commands.command("usage")
-@_CONFIG_OPTION
+@CONFIG_OPTION
 def usage_command(config_path: Path) -> None:
     """List how many files each user has uploaded, and their size."""
 
@@ -48,7 +42,7 @@ def usage_command(config_path: Path) -> None:
 @media_commands.command("quarantine")
 @click.argument("what")
 @click.option("--undo", is_flag=True, help="Serve it again.")
-@_CONFIG_OPTION
+@CONFIG_OPTION
 def quarantine_command(what: str, undo: bool, config_path: Path) -> None:
     """Stop serving WHAT: one file (mxc://server/id), or all files of a user (@user:server)."""
     from thingroom_homeserver.clock import SystemClock
@@ -74,7 +68,7 @@ def quarantine_command(what: str, undo: bool, config_path: Path) -> None:
 @click.option("--previews", is_flag=True, help="Only the pictures of URL previews.")
 @click.option("--avatars", is_flag=True, help="Also pictures that a profile or a room shows now.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-@_CONFIG_OPTION
+@CONFIG_OPTION
 def delete_command(
     days: int, user_id: str | None, previews: bool, avatars: bool, dry_run: bool, config_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -24,15 +25,22 @@ from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew
 from thingroom_homeserver.accounts.account_data import AccountData
 from thingroom_homeserver.accounts.accounts import Accounts
+from thingroom_homeserver.accounts.addresses import Addresses
 from thingroom_homeserver.accounts.appservices import load_appservices
 from thingroom_homeserver.accounts.device_keys import DeviceKeys
 from thingroom_homeserver.accounts.directory import Directory
+from thingroom_homeserver.accounts.external_ids import ExternalIds
 from thingroom_homeserver.accounts.filters import Filters
+from thingroom_homeserver.accounts.mailer import SmtpMailer
 from thingroom_homeserver.accounts.nonces import Nonces
 from thingroom_homeserver.accounts.passwords import Passwords
 from thingroom_homeserver.accounts.presence import Presence
 from thingroom_homeserver.accounts.profiles import Profiles
 from thingroom_homeserver.accounts.receipts import Receipts
+from thingroom_homeserver.accounts.refreshing import Refreshing
+from thingroom_homeserver.accounts.registration_tokens import RegistrationTokens
+from thingroom_homeserver.accounts.short_tokens import ShortTokens
+from thingroom_homeserver.accounts.standing import Standing
 from thingroom_homeserver.accounts.typing import Typing
 from thingroom_homeserver.appservice_api import ping
 from thingroom_homeserver.appservice_api.deliveries import delivering
@@ -45,8 +53,11 @@ from thingroom_homeserver.client_api import (
     media_endpoints,
     room_endpoints,
     room_more_endpoints,
+    session_endpoints,
     well_known,
 )
+from thingroom_homeserver.client_api.leaving import leave_everywhere
+from thingroom_homeserver.client_api.single_sign_on_state import SingleSignOn
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.config import HomeserverConfig, Listener, listener_address, listeners_of
 from thingroom_homeserver.http.authentication import Authentication
@@ -83,6 +94,7 @@ class StartError(Exception):
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *account_endpoints.ENDPOINTS,
+    *session_endpoints.ENDPOINTS,
     *room_endpoints.ENDPOINTS,
     *ping.ENDPOINTS,
     *media_endpoints.ENDPOINTS,
@@ -149,7 +161,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             raise StartError(f"The data directory {folder} cannot be used: {error}.") from None
         stack.push_async_callback(database.close)
         rate_limiter = RateLimiter(clock, enabled=config.rate_limits)
-        authentication = Authentication(database, appservices, clock)
+        authentication = Authentication(database, appservices, clock, config.admin_users)
         profiles = Profiles(database, config.server_name)
         directory = Directory(database, config.server_name, appservices)
         rooms = open_rooms(
@@ -170,14 +182,21 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             appservices,
             account_data,
             authentication,
+            config.token_lifetimes,
         )
+        registration_tokens = RegistrationTokens(database, clock)
+        mailer = SmtpMailer(config.email) if config.email.host else None
+        addresses = Addresses(database, clock, mailer, config.public_base_url, config.server_name)
+        external_ids = ExternalIds(database, accounts, config.cas)
+        standing = Standing(database, authentication)
         logins = Logins(accounts, rate_limiter)
         receipts = Receipts(database, rooms.notifier, account_data, clock)
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
         device_keys = DeviceKeys(database)
         media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia()))
-        appservice_client = AppServiceClient(await stack.enter_async_context(aiohttp.ClientSession()))
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        appservice_client = AppServiceClient(http)
         services = Services(
             config=config,
             database=database,
@@ -188,7 +207,16 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             authentication=authentication,
             accounts=accounts,
             logins=logins,
-            interactive_auth=InteractiveAuth(accounts, logins, clock),
+            interactive_auth=InteractiveAuth(
+                accounts, logins, clock, rate_limiter, registration_tokens, addresses, external_ids
+            ),
+            refreshing=Refreshing(database, clock, config.token_lifetimes, authentication),
+            short_tokens=ShortTokens(database, clock),
+            registration_tokens=registration_tokens,
+            addresses=addresses,
+            external_ids=external_ids,
+            standing=standing,
+            single_sign_on=SingleSignOn(config, clock, http),
             nonces=Nonces(clock),
             appservices=appservices,
             appservice_client=appservice_client,
@@ -212,6 +240,10 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         for appservice in appservices:
             await accounts.ensure_sender(appservice)
         await stack.enter_async_context(delivering(_deliveries(services), rooms.notifier))
+        rooms_to_leave = partial(leave_everywhere, services=services)
+        await standing.catch_up(rooms_to_leave)
+        keeping_up = asyncio.create_task(standing.keep_up(rooms_to_leave), name="changes by commands")
+        stack.push_async_callback(_cancel, keeping_up)
         stack.push_async_callback(authentication.save_last_seen)
         saving = asyncio.create_task(_save_last_seen(authentication), name="save last seen")
         stack.push_async_callback(_cancel, saving)

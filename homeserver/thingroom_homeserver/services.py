@@ -12,17 +12,24 @@ if TYPE_CHECKING:
     from thingroom_common.database import Database
     from thingroom_homeserver.accounts.account_data import AccountData
     from thingroom_homeserver.accounts.accounts import Accounts
+    from thingroom_homeserver.accounts.addresses import Addresses
     from thingroom_homeserver.accounts.appservices import AppServices
     from thingroom_homeserver.accounts.device_keys import DeviceKeys
     from thingroom_homeserver.accounts.directory import Directory
+    from thingroom_homeserver.accounts.external_ids import ExternalIds
     from thingroom_homeserver.accounts.filters import Filters
     from thingroom_homeserver.accounts.nonces import Nonces
     from thingroom_homeserver.accounts.presence import Presence
     from thingroom_homeserver.accounts.profiles import Profiles
     from thingroom_homeserver.accounts.receipts import Receipts
+    from thingroom_homeserver.accounts.refreshing import Refreshing
+    from thingroom_homeserver.accounts.registration_tokens import RegistrationTokens
+    from thingroom_homeserver.accounts.short_tokens import ShortTokens
+    from thingroom_homeserver.accounts.standing import Standing
     from thingroom_homeserver.accounts.typing import Typing
     from thingroom_homeserver.appservice_api.http_client import AppServiceClient
     from thingroom_homeserver.appservice_api.queries import Queries
+    from thingroom_homeserver.client_api.single_sign_on_state import SingleSignOn
     from thingroom_homeserver.clock import Clock
     from thingroom_homeserver.config import HomeserverConfig
     from thingroom_homeserver.core.signing import SigningKey
@@ -54,6 +61,13 @@ class Services:
     logins: Logins
     interactive_auth: InteractiveAuth
     nonces: Nonces
+    refreshing: Refreshing
+    short_tokens: ShortTokens
+    registration_tokens: RegistrationTokens
+    addresses: Addresses
+    external_ids: ExternalIds
+    standing: Standing
+    single_sign_on: SingleSignOn
     appservices: AppServices
     appservice_client: AppServiceClient
     queries: Queries

@@ -57,7 +57,7 @@ class Answer:
 
     @property
     def errcode(self) -> str | None:
-        return self.body.get("errcode")
+        return self.body.get("errcode") if isinstance(self.body, dict) else None
 
     def ok(self) -> dict[str, Any]:
         """The body of a 200; fails on anything else."""

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import sqlite3
 import string
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,8 +21,13 @@ from thingroom_homeserver.accounts.outcomes import Refusal, Refused
 from thingroom_homeserver.accounts.passwords import MAX_PASSWORD_BYTES, Passwords
 from thingroom_homeserver.accounts.push_rules import default_push_rules
 from thingroom_homeserver.clock import Clock
+from thingroom_homeserver.config_accounts import TokenLifetimes
 from thingroom_homeserver.core.identifiers import is_valid_new_localpart, parse_user_id
 from thingroom_homeserver.storage import accounts as storage
+from thingroom_homeserver.storage.refresh_tokens import insert_refresh_token
+from thingroom_homeserver.storage.short_tokens import delete_short_tokens_of
+from thingroom_homeserver.storage.standing import note_outside_change
+from thingroom_homeserver.storage.third_party_ids import delete_everything_of
 
 MIN_PASSWORD_LENGTH = 8
 MAX_DEVICE_ID_BYTES = 255
@@ -31,11 +36,16 @@ MAX_DEVICE_NAME_LENGTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A new session. The token is shown here once and stored as a digest only."""
+    """A new session. The tokens are shown here once and stored as digests only.
+
+    `expires_in_ms` is None for an access token that lasts until its session ends.
+    """
 
     user_id: str
     device_id: str
     access_token: str
+    refresh_token: str | None = None
+    expires_in_ms: int | None = None
 
 
 class SessionCache(Protocol):
@@ -58,6 +68,7 @@ class Accounts:
         appservices: AppServices,
         account_data: AccountData,
         sessions: SessionCache,
+        lifetimes: TokenLifetimes = TokenLifetimes(),  # noqa: B008 - frozen
     ) -> None:
         self._database = database
         self._server_name = server_name
@@ -66,6 +77,7 @@ class Accounts:
         self._appservices = appservices
         self._account_data = account_data
         self._sessions = sessions
+        self._lifetimes = lifetimes
 
     def user_id_of(self, name: str) -> str:
         """The user id meant by a localpart or a full user id, as typed into a login form."""
@@ -107,8 +119,13 @@ class Accounts:
         *,
         is_admin: bool = False,
         appservice: AppService | None = None,
+        is_guest: bool = False,
+        within: Callable[[Transaction, str], Refused | None] | None = None,
     ) -> str | Refused:
-        """Make an account and return its user id. No localpart: a random one. No password: none will fit."""
+        """Make an account and return its user id. No localpart: a random one. No password: none will fit.
+
+        `within` (transaction, user id) runs in the same write, before the account is there, and may refuse.
+        """
         localpart = localpart or "".join(secrets.choice(string.ascii_lowercase) for _ in range(12))
         refused = self.why_unavailable(localpart, appservice)
         if refused is None and password is not None:
@@ -119,21 +136,45 @@ class Accounts:
         password_hash = await self._passwords.hash(password) if password is not None else None
         now_ms = self._clock.now_ms()
 
-        def write(transaction: Transaction) -> bool:
-            made = storage.insert_account(
+        def write(transaction: Transaction) -> Refused | None:
+            if storage.find_account(transaction, user_id) is not None:
+                return Refused(Refusal.USER_IN_USE, "The username is taken")
+            refused = within(transaction, user_id) if within is not None else None
+            if refused is not None:
+                raise _Undo(refused)
+            storage.insert_account(
                 transaction,
                 user_id,
                 password_hash=password_hash,
                 created_ts=now_ms,
                 is_admin=is_admin,
                 appservice_id=appservice.id if appservice else None,
+                is_guest=is_guest,
             )
-            if made and appservice is None:
+            if appservice is None:
                 self._account_data.set_within(transaction, user_id, PUSH_RULES, default_push_rules(user_id))
-            return made
+            return None
 
-        made = await self._database.write(write)
-        return user_id if made else Refused(Refusal.USER_IN_USE, "The username is taken")
+        try:
+            refused = await self._database.write(write)
+        except _Undo as undone:
+            return undone.refused
+        return refused if refused is not None else user_id
+
+    async def upgrade_guest(self, user_id: str, password: str) -> Refused | None:
+        """Make a guest's account a lasting one."""
+        refused = why_unfit(password)
+        if refused is not None:
+            return refused
+        password_hash = await self._passwords.hash(password)
+
+        def write(transaction: Transaction) -> None:
+            storage.set_password_hash(transaction, user_id, password_hash)
+            transaction.execute("UPDATE accounts SET is_guest = 0 WHERE user_id = ?", (user_id,))
+            transaction.after_commit(lambda: self._sessions.forget_user(user_id))
+
+        await self._database.write(write)
+        return None
 
     async def ensure_sender(self, appservice: AppService) -> None:
         """Make the account of an application service's own user where it is missing."""
@@ -158,6 +199,8 @@ class Accounts:
         password_hash = account["password_hash"] if account is not None else None
         if not await self._passwords.matches(password_hash, password):
             return Refused(Refusal.FORBIDDEN, "Invalid username or password")
+        if account is not None and account["locked"]:
+            return Refused(Refusal.LOCKED, "This account has been locked")
         if password_hash is not None and self._passwords.is_outdated(password_hash):
             fresh = await self._passwords.hash(password)
             await self._database.write(lambda transaction: storage.set_password_hash(transaction, user_id, fresh))
@@ -173,23 +216,40 @@ class Accounts:
         return None
 
     async def open_session(
-        self, user_id: str, address: str, device_id: str | None = None, display_name: str | None = None
+        self,
+        user_id: str,
+        address: str,
+        device_id: str | None = None,
+        display_name: str | None = None,
+        *,
+        refreshable: bool = False,
     ) -> Session | Refused:
-        """Log the user in from `address` on a device, new or known; the device's earlier tokens stop working."""
+        """Log the user in from `address` on a device, new or known; the device's earlier tokens stop working.
+
+        `refreshable`: the client can refresh its access token.
+        """
         device_id = device_id or "".join(secrets.choice(string.ascii_uppercase) for _ in range(10))
         refused = why_unfit_device(device_id, display_name)
         if refused is not None:
             return refused
-        token = f"thr_{secrets.token_urlsafe(32)}"
-        digest = hashlib.sha256(token.encode()).digest()
+        token, digest = new_token("thr")
+        refresh_token, refresh_digest = new_token("thf")
         now_ms = self._clock.now_ms()
+        lifetimes = self._lifetimes
+        seconds = lifetimes.access if refreshable else lifetimes.access_without_refresh
+        expires_ts = now_ms + seconds * 1000 if seconds else None
 
         def write(transaction: Transaction) -> None:
-            storage.insert_session(transaction, digest, user_id, device_id, display_name, now_ms, address)
+            storage.insert_session(transaction, digest, user_id, device_id, display_name, now_ms, address, expires_ts)
+            if refreshable:
+                refresh_expires_ts = now_ms + lifetimes.refresh * 1000 if lifetimes.refresh else None
+                insert_refresh_token(transaction, refresh_digest, user_id, device_id, now_ms, refresh_expires_ts)
             transaction.after_commit(lambda: self._sessions.forget_devices(user_id, {device_id}))
 
         await self._database.write(write)
-        return Session(user_id, device_id, token)
+        return Session(
+            user_id, device_id, token, refresh_token if refreshable else None, seconds * 1000 if seconds else None
+        )
 
     async def delete_devices(self, user_id: str, device_ids: Collection[str]) -> None:
         """Log devices out and forget them; unknown ones are ignored."""
@@ -229,8 +289,11 @@ class Accounts:
             lambda transaction: storage.insert_device(transaction, user_id, device_id, display_name, now_ms)
         )
 
-    async def deactivate(self, user_id: str) -> None:
-        """End the account for good: no password, no sessions, no profile; the user id is never given out again."""
+    async def deactivate(self, user_id: str, *, erase: bool = False) -> None:
+        """End the account for good: no password, no sessions, no profile; the user id is never given out again.
+
+        The rooms are left by the server: it is told of through the database, so that a command may call this too.
+        """
         device_ids = {row["device_id"] for row in self.list_devices(user_id)}
 
         def write(transaction: Transaction) -> None:
@@ -238,6 +301,13 @@ class Accounts:
             storage.delete_devices(transaction, user_id, device_ids)
             transaction.execute("DELETE FROM profiles WHERE user_id = ?", (user_id,))
             transaction.execute("DELETE FROM account_data WHERE user_id = ?", (user_id,))
+            delete_short_tokens_of(transaction, user_id)
+            delete_everything_of(transaction, user_id)
+            if erase:
+                transaction.execute("UPDATE accounts SET erased = 1 WHERE user_id = ?", (user_id,))
+                transaction.execute("DELETE FROM filters WHERE user_id = ?", (user_id,))
+                transaction.execute("DELETE FROM receipts WHERE user_id = ?", (user_id,))
+            note_outside_change(transaction, user_id, "deactivated")
             transaction.after_commit(lambda: self._sessions.forget_user(user_id))
 
         await self._database.write(write)
@@ -245,6 +315,25 @@ class Accounts:
     def search(self, term: str, limit: int) -> list[sqlite3.Row]:
         """user_id, display_name, avatar_url (JSON text or NULL) of people that match."""
         return self._database.read(lambda connection: storage.search_people(connection, term, limit))
+
+
+class _Undo(Exception):
+    """Takes back what a write did before it was refused."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.text)
+        self.refused = refused
+
+
+def new_token(prefix: str) -> tuple[str, bytes]:
+    """A token of 256 random bits, and the digest that is stored of it."""
+    token = f"{prefix}_{secrets.token_urlsafe(32)}"
+    return token, digest_of(token)
+
+
+def digest_of(token: str) -> bytes:
+    """What tokens are stored and looked up by; comparing digests tells nothing about a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def why_unfit(password: str) -> Refused | None:

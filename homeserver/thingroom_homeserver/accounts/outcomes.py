@@ -26,6 +26,13 @@ class Refusal(Enum):
     ALIAS_IN_USE = auto()
     KEY_TOO_LARGE = auto()
     PROFILE_TOO_LARGE = auto()
+    LOCKED = auto()
+    TOKEN_UNKNOWN = auto()
+    TOKEN_EXPIRED = auto()
+    ADDRESS_IN_USE = auto()
+    ADDRESS_UNVERIFIED = auto()
+    MEDIUM_UNSUPPORTED = auto()
+    MAIL_FAILED = auto()
 
 
 @dataclass(frozen=True, slots=True)

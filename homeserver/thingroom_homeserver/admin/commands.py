@@ -14,16 +14,10 @@ from typing import TypeVar
 
 import click
 
+from thingroom_homeserver.cli_options import CONFIG_OPTION
+
 T = TypeVar("T")
 
-CONFIG_OPTION = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("thingroom.toml"),
-    show_default=True,
-    help="The configuration file.",
-)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 

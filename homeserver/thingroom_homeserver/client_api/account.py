@@ -1,4 +1,4 @@
-"""POST /account/password and /account/deactivate, both behind the current password; GET /account/3pid (always none).
+"""POST /account/password and /account/deactivate, behind the current password, single sign-on or a verified address.
 
 Source: client-server API, "Account management" (legacy API).
 """
@@ -7,28 +7,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thingroom_homeserver.accounts.accounts import why_unfit
 from thingroom_homeserver.client_api.checks import granted
-from thingroom_homeserver.http.endpoint import Endpoint, Request, Response, client_path
-from thingroom_homeserver.http.errors import MatrixError
-from thingroom_homeserver.http.interactive_auth import PASSWORD
-from thingroom_homeserver.rooms.membership import Change, change_membership
-from thingroom_homeserver.rooms.outcomes import Sender
-from thingroom_homeserver.storage.memberships import rooms_of_user
+from thingroom_homeserver.client_api.leaving import leave_everywhere
+from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response, client_path
+from thingroom_homeserver.http.errors import MatrixError, error_for
+from thingroom_homeserver.http.interactive_auth import EMAIL, PASSWORD, Proof
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
 
 async def change_password(request: Request, services: Services) -> dict[str, Any] | Response:
-    requester = request.requester
-    if requester.appservice is not None:
+    """With a token: one's own, by the old password. With or without: by an address that was verified for it."""
+    requester = request.requester_or_none
+    if requester is not None and requester.appservice is not None:
         raise MatrixError(403, "M_FORBIDDEN", "An application service's users have no password")
-    challenge = await services.interactive_auth.challenge(request, (PASSWORD,), requester.user_id)
-    if challenge is not None:
-        return challenge
-    granted(await services.accounts.set_password(requester.user_id, request.body_field("new_password", str)))
+    flows: list[tuple[str, ...]] = []
+    if requester is not None:
+        flows += services.interactive_auth.own_flows(requester.user_id)
+    if services.addresses.enabled:
+        flows.append((EMAIL,))
+    if not flows:
+        raise MatrixError(401, "M_MISSING_TOKEN", "Missing access token")
+    proof = await services.interactive_auth.authenticate(request, flows, requester.user_id if requester else "")
+    if not isinstance(proof, Proof):
+        return proof
+    user_id = requester.user_id if requester is not None else ""
+    address = proof.completed.get(EMAIL)
+    if address is not None:
+        owner = services.addresses.user_with("email", address.address)
+        if owner is None or (requester is not None and owner != user_id):
+            raise MatrixError(403, "M_FORBIDDEN", "The address is not this account's")
+        user_id = owner
+    password = request.body_field("new_password", str)
+    refused = why_unfit(password)
+    if refused is not None:
+        raise error_for(refused)
+    if address is not None and not await services.addresses.use_up(address):
+        raise MatrixError(403, "M_FORBIDDEN", "The verification has been used already")
+    granted(await services.accounts.set_password(user_id, password))
     if request.body_field("logout_devices", bool, True):
-        await services.accounts.delete_all_devices(requester.user_id, keep=requester.device_id)
+        keep = requester.device_id if requester is not None else None
+        await services.accounts.delete_all_devices(user_id, keep=keep)
     return {}
 
 
@@ -38,23 +59,13 @@ async def deactivate(request: Request, services: Services) -> dict[str, Any] | R
         challenge = await services.interactive_auth.challenge(request, (PASSWORD,), requester.user_id)
         if challenge is not None:
             return challenge
-    await services.accounts.deactivate(requester.user_id)
-    await _leave_everywhere(requester.user_id, services)
+    erase = request.body_field("erase", bool, False) if request.optional_body else False
+    await services.accounts.deactivate(requester.user_id, erase=erase)
+    await leave_everywhere(requester.user_id, services)
     return {"id_server_unbind_result": "no-support"}
 
 
-async def get_third_party_ids(request: Request, services: Services) -> dict[str, Any]:
-    return {"threepids": []}
-
-
-async def _leave_everywhere(user_id: str, services: Services) -> None:
-    members = services.database.read(lambda connection: rooms_of_user(connection, user_id, ("join", "invite", "knock")))
-    for member in members:
-        await change_membership(services.rooms, Sender(user_id), member.room_id, Change(user_id, "leave"))
-
-
 ENDPOINTS = (
-    Endpoint("POST", client_path("account/password"), change_password),
+    Endpoint("POST", client_path("account/password"), change_password, auth=Auth.OPTIONAL, limit="login"),
     Endpoint("POST", client_path("account/deactivate"), deactivate),
-    Endpoint("GET", client_path("account/3pid"), get_third_party_ids),
 )

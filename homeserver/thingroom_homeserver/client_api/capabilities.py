@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 
 
 async def get_capabilities(request: Request, services: Services) -> dict[str, Any]:
+    requester = request.requester
+    is_person = requester.appservice is None and not requester.is_guest
+    moderation = {"m.account_moderation": {"suspend": True, "lock": True}} if requester.is_admin else {}
     return {
         "capabilities": {
-            "m.change_password": {"enabled": True},
+            "m.change_password": {"enabled": is_person},
             "m.room_versions": {
                 "default": services.config.default_room_version,
                 "available": dict.fromkeys(KNOWN_ROOM_VERSIONS, "stable"),
             },
-            "m.profile_fields": {"enabled": True},
+            "m.profile_fields": {"enabled": True} | ({"allowed": ["displayname"]} if requester.is_guest else {}),
             "m.set_displayname": {"enabled": True},
-            "m.set_avatar_url": {"enabled": True},
-            "m.3pid_changes": {"enabled": False},
-            "m.get_login_token": {"enabled": False},
+            "m.set_avatar_url": {"enabled": not requester.is_guest},
+            "m.3pid_changes": {"enabled": is_person and services.addresses.enabled},
+            "m.get_login_token": {"enabled": is_person},
+            **moderation,
             "m.forget_forced_upon_leave": {"enabled": False},
         }
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thingroom_homeserver.client_api.leaving import remove_guests
 from thingroom_homeserver.client_api.room_errors import accepted, sender_of, viewer_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, Response, client_path, json_response
 from thingroom_homeserver.http.errors import MatrixError
@@ -56,7 +57,10 @@ async def put_one(request: Request, services: Services) -> dict[str, Any]:
         sent = await change_membership(services.rooms, sender, path["roomId"], _change(state_key, request))
     else:
         sent = await send_state(services.rooms, sender, path["roomId"], path["eventType"], state_key, body)
-    return {"event_id": accepted(sent).event_id}
+    event_id = accepted(sent).event_id
+    if path["eventType"] == "m.room.guest_access":
+        await remove_guests(path["roomId"], services)
+    return {"event_id": event_id}
 
 
 def _change(user_id: str, request: Request) -> Change:

@@ -1,4 +1,4 @@
-"""Endpoints whose whole answer is a constant or a number of the configuration: TURN servers, media limits.
+"""Endpoints whose whole answer comes from the configuration: TURN servers, media limits.
 
 Source: client-server API, "Voice over IP" and "Content Repository".
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thingroom_homeserver.accounts.turn import turn_credentials
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MEDIA_CONFIG = (
 
 
 async def get_turn_server(request: Request, services: Services) -> dict[str, Any]:
-    return {}
+    return turn_credentials(services.config.turn, request.requester.user_id, services.clock.now_ms())
 
 
 async def get_media_config(request: Request, services: Services) -> dict[str, Any]:

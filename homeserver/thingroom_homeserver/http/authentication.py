@@ -7,6 +7,7 @@ Source: client-server API "Using access tokens"; application service API "Identi
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -20,6 +21,7 @@ from thingroom_homeserver.http.endpoint import Auth, Endpoint
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.http.requester import Requester
 from thingroom_homeserver.storage import accounts as storage
+from thingroom_homeserver.storage.refresh_tokens import note_first_use
 
 if TYPE_CHECKING:
     from thingroom_homeserver.http.endpoint import Request
@@ -31,7 +33,11 @@ SEEN_EVERY_MS = 5 * 60 * 1000
 class Authentication:
     """The sessions in use, in memory."""
 
-    def __init__(self, database: Database, appservices: AppServices, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, appservices: AppServices, clock: Clock, admin_users: Collection[str] = ()
+    ) -> None:
+        self._admin_users = frozenset(admin_users)
+        self._noting: set[asyncio.Task[None]] = set()
         self._database = database
         self._appservices = appservices
         self._clock = clock
@@ -63,8 +69,18 @@ class Authentication:
             raise MatrixError(403, "M_FORBIDDEN", "Only application services may do this")
         if endpoint.auth is Auth.APPSERVICE_OR_NONE:
             return None
+        if requester.expires_ms is not None and requester.expires_ms <= self._clock.now_ms():
+            raise MatrixError(401, "M_UNKNOWN_TOKEN", "The access token has expired", soft_logout=True)
         self._note_seen(requester, request.address)
         return requester
+
+    def holder_of(self, token: str) -> Requester | None:
+        """Whose access token that is, where it comes in a body; None if it is not good."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        row = self._database.read(lambda connection: storage.find_session(connection, digest))
+        if row is None or row["locked"] or (row["expires_ts"] or MAX_INTEGER) <= self._clock.now_ms():
+            return None
+        return Requester(row["user_id"], row["device_id"], is_guest=bool(row["is_guest"]))
 
     def forget_devices(self, user_id: str, device_ids: Collection[str]) -> None:
         """Sessions of these devices ended."""
@@ -80,6 +96,7 @@ class Authentication:
 
     async def save_last_seen(self) -> None:
         """Write down what was seen since the last call."""
+        await asyncio.gather(*self._noting)
         if not self._unsaved:
             return
         rows = [(*self._seen[key], *key) for key in self._unsaved]
@@ -92,11 +109,30 @@ class Authentication:
         row = self._database.read(lambda connection: storage.find_session(connection, digest))
         if row is None:
             raise MatrixError(401, "M_UNKNOWN_TOKEN", "Unknown access token", soft_logout=False)
-        requester = Requester(row["user_id"], row["device_id"], is_admin=bool(row["is_admin"]), token_digest=digest)
+        if row["replaces"] is not None:
+            task = asyncio.create_task(self._note_first_use(digest), name="first use of a token")
+            self._noting.add(task)
+            task.add_done_callback(self._noting.discard)
+        requester = Requester(
+            row["user_id"],
+            row["device_id"],
+            is_guest=bool(row["is_guest"]),
+            is_admin=bool(row["is_admin"]) or row["user_id"] in self._admin_users,
+            token_digest=digest,
+            expires_ms=row["expires_ts"],
+            is_locked=bool(row["locked"]),
+            is_suspended=bool(row["suspended"]),
+        )
         if len(self._sessions) >= MAX_CACHED:
             self._sessions.clear()
         self._sessions[digest] = requester
         return requester
+
+    async def _note_first_use(self, digest: bytes) -> None:
+        now_ms = self._clock.now_ms()
+        gone = await self._database.write(lambda transaction: note_first_use(transaction, digest, now_ms))
+        for old in gone:
+            self._sessions.pop(old, None)
 
     def _as_appservice(self, appservice: AppService, request: Request, endpoint: Endpoint) -> Requester:
         self._appservices.heard_from(appservice.id)
@@ -120,7 +156,13 @@ class Authentication:
             device = self._database.read(lambda connection: storage.find_device(connection, user_id, device_id))
             if device is None:
                 raise MatrixError(400, "M_UNKNOWN_DEVICE", "The device is not one of this user's")
-        requester = Requester(user_id, device_id, appservice=appservice)
+        requester = Requester(
+            user_id,
+            device_id,
+            appservice=appservice,
+            is_locked=bool(account["locked"]),
+            is_suspended=bool(account["suspended"]),
+        )
         if len(self._ghosts) >= MAX_CACHED:
             self._ghosts.clear()
         self._ghosts[appservice.id, user_id, device_id] = requester

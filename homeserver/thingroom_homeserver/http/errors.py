@@ -43,12 +43,24 @@ _STATUS_AND_ERRCODE: dict[Refusal, tuple[int, str]] = {
     Refusal.ALIAS_IN_USE: (409, "M_UNKNOWN"),
     Refusal.KEY_TOO_LARGE: (400, "M_KEY_TOO_LARGE"),
     Refusal.PROFILE_TOO_LARGE: (400, "M_PROFILE_TOO_LARGE"),
+    Refusal.LOCKED: (401, "M_USER_LOCKED"),
+    Refusal.TOKEN_UNKNOWN: (401, "M_UNKNOWN_TOKEN"),
+    Refusal.TOKEN_EXPIRED: (401, "M_UNKNOWN_TOKEN"),
+    Refusal.ADDRESS_IN_USE: (400, "M_THREEPID_IN_USE"),
+    Refusal.ADDRESS_UNVERIFIED: (401, "M_THREEPID_AUTH_FAILED"),
+    Refusal.MEDIUM_UNSUPPORTED: (400, "M_THREEPID_MEDIUM_NOT_SUPPORTED"),
+    Refusal.MAIL_FAILED: (503, "M_UNKNOWN"),
 }
+
+_SOFT_LOGOUT = frozenset({Refusal.LOCKED, Refusal.TOKEN_EXPIRED})
+"""The client keeps what it has, keys above all (client-server API, "Soft logout")."""
 
 
 def error_for(refused: Refused) -> MatrixError:
     """The error response for a refusal of the account services."""
     status, errcode = _STATUS_AND_ERRCODE[refused.why]
+    if refused.why in _SOFT_LOGOUT:
+        return MatrixError(status, errcode, refused.text, soft_logout=True)
     return MatrixError(status, errcode, refused.text)
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from thingroom_homeserver.http.endpoint import CORS_HEADERS, Auth, Body, Endpoint, Request, Response, json_response
 from thingroom_homeserver.http.errors import MatrixError, limit_exceeded, unrecognized
 from thingroom_homeserver.http.requester import Requester
+from thingroom_homeserver.http.restrictions import check_standing
 from thingroom_homeserver.http.routes import Found, Routes, UndecodablePath
 from thingroom_homeserver.log_lines import REQUEST_ID
 from thingroom_homeserver.metrics import UNKNOWN
@@ -98,7 +99,10 @@ class Frame:
             http, found.parameters, query_string, self._address(http), token_in_query=self._token_in_query
         )
         if endpoint.auth is not Auth.NONE:
-            request.set_requester(self._services.authentication.requester_of(request, endpoint))
+            requester = self._services.authentication.requester_of(request, endpoint)
+            request.set_requester(requester)
+            if requester is not None and (requester.is_locked or requester.is_suspended or requester.is_guest):
+                check_standing(endpoint, request, requester, self._services)
         if endpoint.limit is not None:
             self._limit(endpoint.limit, request.requester_or_none, request.address)
         if endpoint.body is Body.JSON and http.method in _WITH_BODY:

@@ -39,6 +39,15 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "media_download": Rate(50, 500),
         "media_thumbnail": Rate(50, 500),
         "media_preview": Rate(1, 30),
+        "refresh": Rate(1, 20),
+        "login_token": Rate(1 / 60, 3),
+        "registration_token": Rate(0.1, 10),
+        "mail": Rate(0.02, 5),
+        "mail_address": Rate(1 / 300, 3),
+        "mail_confirm": Rate(0.2, 10),
+        "guest": Rate(0.05, 5),
+        "single_sign_on": Rate(0.5, 20),
+        "openid": Rate(1, 20),
     }
 )
 

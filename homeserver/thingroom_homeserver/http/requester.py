@@ -18,6 +18,7 @@ class Requester:
 
     `device_id` is None for an application service that named no device. `timestamp_override` is its `?ts=`,
     in milliseconds. `token_digest` identifies the session, for /logout; None for application services.
+    `expires_ms`: when the token ends, None for never. `is_locked` and `is_suspended` are the account's standing.
     """
 
     user_id: str
@@ -27,3 +28,6 @@ class Requester:
     appservice: AppService | None = None
     timestamp_override: int | None = None
     token_digest: bytes | None = None
+    expires_ms: int | None = None
+    is_locked: bool = False
+    is_suspended: bool = False

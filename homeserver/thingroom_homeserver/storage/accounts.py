@@ -13,7 +13,7 @@ from thingroom_homeserver.storage.connection import Reader
 
 
 def find_account(connection: Reader, user_id: str) -> sqlite3.Row | None:
-    """user_id, password_hash, is_admin, appservice_id, deactivated."""
+    """user_id, password_hash, is_admin, appservice_id, deactivated, is_guest, locked, suspended, erased."""
     row: sqlite3.Row | None = connection.execute("SELECT * FROM accounts WHERE user_id = ?", (user_id,)).fetchone()
     return row
 
@@ -26,12 +26,13 @@ def insert_account(
     created_ts: int,
     is_admin: bool,
     appservice_id: str | None,
+    is_guest: bool = False,
 ) -> bool:
     """False when the user id is taken (a deactivated account keeps its id)."""
     done = transaction.execute(
-        "INSERT INTO accounts (user_id, password_hash, created_ts, is_admin, appservice_id) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (user_id, password_hash, created_ts, is_admin, appservice_id),
+        "INSERT INTO accounts (user_id, password_hash, created_ts, is_admin, appservice_id, is_guest)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (user_id, password_hash, created_ts, is_admin, appservice_id, is_guest),
     )
     return done.rowcount == 1
 
@@ -54,7 +55,7 @@ def search_people(connection: Reader, term: str, limit: int) -> list[sqlite3.Row
         "SELECT accounts.user_id AS user_id, names.value AS display_name, avatars.value AS avatar_url FROM accounts"
         " LEFT JOIN profiles AS names ON names.user_id = accounts.user_id AND names.field = 'displayname'"
         " LEFT JOIN profiles AS avatars ON avatars.user_id = accounts.user_id AND avatars.field = 'avatar_url'"
-        " WHERE deactivated = 0 AND appservice_id IS NULL"
+        " WHERE deactivated = 0 AND is_guest = 0 AND appservice_id IS NULL"
         " AND (accounts.user_id LIKE ? ESCAPE '\\' OR names.value LIKE ? ESCAPE '\\')"
         " ORDER BY accounts.user_id LIMIT ?",
         (pattern, pattern, limit),
@@ -62,9 +63,10 @@ def search_people(connection: Reader, term: str, limit: int) -> list[sqlite3.Row
 
 
 def find_session(connection: Reader, digest: bytes) -> sqlite3.Row | None:
-    """user_id, device_id, is_admin of a token whose account is active."""
+    """user_id, device_id, expires_ts, replaces, and what the account is, of a token whose account is active."""
     row: sqlite3.Row | None = connection.execute(
-        "SELECT access_tokens.user_id AS user_id, device_id, is_admin FROM access_tokens"
+        "SELECT access_tokens.user_id AS user_id, device_id, expires_ts, replaces,"
+        " is_admin, is_guest, locked, suspended FROM access_tokens"
         " JOIN accounts ON accounts.user_id = access_tokens.user_id WHERE digest = ? AND deactivated = 0",
         (digest,),
     ).fetchone()
@@ -79,12 +81,25 @@ def insert_session(
     display_name: str | None,
     now_ms: int,
     address: str,
+    expires_ts: int | None = None,
 ) -> None:
     """A new token for the device, which loses the tokens it had and keeps its name where it has one."""
-    transaction.execute("DELETE FROM access_tokens WHERE user_id = ? AND device_id = ?", (user_id, device_id))
+    delete_tokens(transaction, user_id, device_id)
     insert_device(transaction, user_id, device_id, display_name, now_ms)
     set_last_seen(transaction, [(now_ms, address, user_id, device_id)])
-    transaction.execute("INSERT INTO access_tokens VALUES (?, ?, ?, ?)", (digest, user_id, device_id, now_ms))
+    transaction.execute(
+        "INSERT INTO access_tokens (digest, user_id, device_id, created_ts, expires_ts) VALUES (?, ?, ?, ?, ?)",
+        (digest, user_id, device_id, now_ms, expires_ts),
+    )
+
+
+def delete_tokens(transaction: Transaction, user_id: str, device_id: str) -> None:
+    """Every access and refresh token of the device."""
+    for table in ("access_tokens", "refresh_tokens"):
+        transaction.execute(
+            f"DELETE FROM {table} WHERE user_id = ? AND device_id = ?",  # noqa: S608 - names from the line above
+            (user_id, device_id),
+        )
 
 
 def insert_device(
@@ -126,7 +141,7 @@ def set_last_seen(transaction: Transaction, seen: Iterable[tuple[int, str, str, 
 def delete_devices(transaction: Transaction, user_id: str, device_ids: Iterable[str]) -> None:
     """The devices with everything that hangs on them: tokens and encryption keys."""
     for device_id in device_ids:
-        for table in ("access_tokens", "devices", "device_keys", "one_time_keys", "fallback_keys"):
+        for table in ("access_tokens", "refresh_tokens", "devices", "device_keys", "one_time_keys", "fallback_keys"):
             transaction.execute(
                 f"DELETE FROM {table} WHERE user_id = ? AND device_id = ?",  # noqa: S608 - names from the line above
                 (user_id, device_id),

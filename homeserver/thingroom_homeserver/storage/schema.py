@@ -10,10 +10,12 @@ from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
 from thingroom_homeserver.storage.schema_relations import RELATION_MIGRATIONS
+from thingroom_homeserver.storage.schema_sessions import SESSION_MIGRATIONS
 
 MIGRATIONS: tuple[Migration, ...] = (
     *EVENT_MIGRATIONS,
     *ACCOUNT_MIGRATIONS,
     *MEDIA_MIGRATIONS,
     *RELATION_MIGRATIONS,
+    *SESSION_MIGRATIONS,
 )

@@ -78,7 +78,7 @@ async def test_registration_is_off_by_default(tmp_path) -> None:
 
 async def test_login_flows(anyone: MatrixClient) -> None:
     types = [flow["type"] for flow in (await anyone.get("v3/login")).ok()["flows"]]
-    assert types == ["m.login.password", "m.login.application_service"]
+    assert types == ["m.login.password", "m.login.token", "m.login.application_service"]
 
 
 async def test_login_with_localpart_and_with_user_id(alice: MatrixClient, anyone: MatrixClient) -> None:
@@ -93,7 +93,8 @@ async def test_wrong_logins(alice: MatrixClient, anyone: MatrixClient) -> None:
     (await log_in(anyone, "alice", "wrong password")).is_error(403, "M_FORBIDDEN")
     (await log_in(anyone, "nobody")).is_error(403, "M_FORBIDDEN")
     (await log_in(anyone, "alice", "x" * 10_000)).is_error(403, "M_FORBIDDEN")
-    (await anyone.post("v3/login", {"type": "m.login.token", "token": "x"})).is_error(400, "M_UNKNOWN")
+    (await anyone.post("v3/login", {"type": "m.login.token", "token": "x"})).is_error(403, "M_FORBIDDEN")
+    (await anyone.post("v3/login", {"type": "m.login.odd"})).is_error(400, "M_UNKNOWN")
     (await anyone.post("v3/login", {"type": "m.login.password", "user": "alice"})).is_error(400, "M_MISSING_PARAM")
     (await anyone.post("v3/login", {})).is_error(400, "M_MISSING_PARAM")
     (await anyone.post("v3/login", b"{")).is_error(400, "M_NOT_JSON")

@@ -123,7 +123,8 @@ def test_endpoints_are_listed_once() -> None:
         for path in endpoint.paths:
             assert (endpoint.method, path) not in seen
             seen.add((endpoint.method, path))
-            assert path.startswith(("/_matrix/", "/.well-known/", "/_synapse/admin/v1/register", "/health"))
+            known = ("/_matrix/", "/.well-known/", "/_synapse/admin/v1/register", "/_thingroom/", "/health")
+            assert path.startswith(known)
 
 
 async def raw(server: RunningHomeserver, request: bytes) -> bytes:

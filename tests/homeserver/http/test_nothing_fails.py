@@ -80,8 +80,8 @@ async def test_no_endpoint_fails(homeserver: RunningHomeserver, alice: MatrixCli
     event_id = sent.ok()["event_id"]
     failed = []
     for endpoint in ENDPOINTS:
-        if ends_the_session(endpoint):
-            continue
+        if ends_the_session(endpoint) or endpoint.paths[0].startswith("/_thingroom/"):
+            continue  # the latter answer with pages: see test_single_sign_on.py
         for _ in range(TRIES):
             path = odd_path(chance, endpoint.paths[0], alice, room_id, event_id)
             if path.partition("?")[0].endswith(("/sync", "/events")):
