@@ -27,6 +27,7 @@ HOMESERVER_FORBIDDEN = {
     "sync": {"http", "accounts", "client_api", "appservice_api", "services", "server"},
     "accounts": {"rooms", "sync", "http", "client_api", "appservice_api", "services", "server"},
     "media": {"rooms", "sync", "http", "accounts", "client_api", "appservice_api", "services", "server"},
+    "encryption": {"sync", "http", "client_api", "appservice_api", "services", "server"},
     "client_api": {"server", "appservice_api"},
     "appservice_api": {"server", "client_api"},
 }

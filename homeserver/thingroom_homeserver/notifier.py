@@ -58,6 +58,12 @@ class Notifier:
         self._advance(position)
         self._wake(user_id)
 
+    def publish_users(self, user_ids: Iterable[str], position: int) -> None:
+        """The same for several users, who hear of it together."""
+        self._advance(position)
+        for user_id in user_ids:
+            self._wake(user_id)
+
     def publish_ephemeral(self, room_id: str) -> None:
         """Something that is not stored (typing) changed in a room."""
         self._wake_room(room_id)

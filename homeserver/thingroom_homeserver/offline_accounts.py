@@ -22,7 +22,9 @@ from thingroom_homeserver.accounts.registration_tokens import RegistrationTokens
 from thingroom_homeserver.accounts.standing import Standing
 from thingroom_homeserver.clock import SystemClock
 from thingroom_homeserver.config import HomeserverConfig
+from thingroom_homeserver.encryption.device_lists import DeviceLists
 from thingroom_homeserver.notifier import Notifier
+from thingroom_homeserver.rooms.occupancy import Occupancy
 from thingroom_homeserver.server import DATABASE_NAME
 from thingroom_homeserver.storage.schema import MIGRATIONS
 
@@ -48,9 +50,12 @@ async def offline_accounts(config: HomeserverConfig) -> AsyncIterator[OfflineAcc
         raise ConfigError(f"{path} cannot be opened: {error}.") from None
     try:
         sessions, clock = _NoSessions(), SystemClock()
-        unwatched = AccountData(database, Notifier(lambda _: (), 0))
+        nobody = Notifier(lambda _: (), 0)
+        unwatched, device_lists = AccountData(database, nobody), DeviceLists(Occupancy(()), nobody)
         passwords = Passwords(config.password_cost)
-        accounts = Accounts(database, config.server_name, clock, passwords, appservices, unwatched, sessions)
+        accounts = Accounts(
+            database, config.server_name, clock, passwords, appservices, unwatched, sessions, device_lists
+        )
         yield OfflineAccounts(database, accounts, Standing(database, sessions), RegistrationTokens(database, clock))
     finally:
         await database.close()

@@ -27,7 +27,6 @@ from thingroom_homeserver.accounts.account_data import AccountData
 from thingroom_homeserver.accounts.accounts import Accounts
 from thingroom_homeserver.accounts.addresses import Addresses
 from thingroom_homeserver.accounts.appservices import load_appservices
-from thingroom_homeserver.accounts.device_keys import DeviceKeys
 from thingroom_homeserver.accounts.directory import Directory
 from thingroom_homeserver.accounts.external_ids import ExternalIds
 from thingroom_homeserver.accounts.filters import Filters
@@ -49,6 +48,7 @@ from thingroom_homeserver.appservice_api.http_client import AppServiceClient
 from thingroom_homeserver.appservice_api.queries import Queries
 from thingroom_homeserver.client_api import (
     account_endpoints,
+    encryption_endpoints,
     health,
     media_endpoints,
     room_endpoints,
@@ -60,6 +60,11 @@ from thingroom_homeserver.client_api.leaving import leave_everywhere
 from thingroom_homeserver.client_api.single_sign_on_state import SingleSignOn
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.config import HomeserverConfig, Listener, listener_address, listeners_of
+from thingroom_homeserver.encryption.cross_signing import CrossSigning
+from thingroom_homeserver.encryption.device_keys import DeviceKeys
+from thingroom_homeserver.encryption.device_lists import DeviceLists
+from thingroom_homeserver.encryption.key_backup import KeyBackups
+from thingroom_homeserver.encryption.to_device import ToDevice
 from thingroom_homeserver.http.authentication import Authentication
 from thingroom_homeserver.http.endpoint import Endpoint, Response
 from thingroom_homeserver.http.frame import Frame
@@ -96,6 +101,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *account_endpoints.ENDPOINTS,
     *session_endpoints.ENDPOINTS,
     *room_endpoints.ENDPOINTS,
+    *encryption_endpoints.ENDPOINTS,
     *ping.ENDPOINTS,
     *media_endpoints.ENDPOINTS,
     *room_more_endpoints.ENDPOINTS,
@@ -174,6 +180,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             aliases=directory,
         )
         account_data = AccountData(database, rooms.notifier)
+        device_lists = DeviceLists(rooms.occupancy, rooms.notifier)
         accounts = Accounts(
             database,
             config.server_name,
@@ -182,6 +189,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             appservices,
             account_data,
             authentication,
+            device_lists,
             config.token_lifetimes,
         )
         registration_tokens = RegistrationTokens(database, clock)
@@ -193,7 +201,8 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         receipts = Receipts(database, rooms.notifier, account_data, clock)
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
-        device_keys = DeviceKeys(database)
+        device_keys = DeviceKeys(database, device_lists)
+        to_device = ToDevice(database, rooms.notifier, clock)
         media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia()))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         appservice_client = AppServiceClient(http)
@@ -235,7 +244,11 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             thumbnails=media.thumbnails,
             previews=media.previews,
             legacy_media=media.legacy,
-            sync=SyncSources(rooms, account_data, receipts, typing, device_keys),
+            device_lists=device_lists,
+            cross_signing=CrossSigning(database, device_lists),
+            to_device=to_device,
+            key_backups=KeyBackups(database),
+            sync=SyncSources(rooms, account_data, receipts, typing, device_keys, to_device, device_lists),
         )
         for appservice in appservices:
             await accounts.ensure_sender(appservice)

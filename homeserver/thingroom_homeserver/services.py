@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from thingroom_homeserver.accounts.accounts import Accounts
     from thingroom_homeserver.accounts.addresses import Addresses
     from thingroom_homeserver.accounts.appservices import AppServices
-    from thingroom_homeserver.accounts.device_keys import DeviceKeys
     from thingroom_homeserver.accounts.directory import Directory
     from thingroom_homeserver.accounts.external_ids import ExternalIds
     from thingroom_homeserver.accounts.filters import Filters
@@ -33,6 +32,11 @@ if TYPE_CHECKING:
     from thingroom_homeserver.clock import Clock
     from thingroom_homeserver.config import HomeserverConfig
     from thingroom_homeserver.core.signing import SigningKey
+    from thingroom_homeserver.encryption.cross_signing import CrossSigning
+    from thingroom_homeserver.encryption.device_keys import DeviceKeys
+    from thingroom_homeserver.encryption.device_lists import DeviceLists
+    from thingroom_homeserver.encryption.key_backup import KeyBackups
+    from thingroom_homeserver.encryption.to_device import ToDevice
     from thingroom_homeserver.http.authentication import Authentication
     from thingroom_homeserver.http.interactive_auth import InteractiveAuth
     from thingroom_homeserver.http.logins import Logins
@@ -85,4 +89,8 @@ class Services:
     thumbnails: Thumbnails
     previews: Previews | None
     legacy_media: bool
+    device_lists: DeviceLists
+    cross_signing: CrossSigning
+    to_device: ToDevice
+    key_backups: KeyBackups
     sync: SyncSources

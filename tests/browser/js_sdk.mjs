@@ -5,12 +5,14 @@
 import "core-js/actual/promise/with-resolvers.js";
 import { createInterface } from "node:readline";
 import * as sdk from "matrix-js-sdk";
+import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
 const WAIT_MS = 15_000;
 const homeserver = process.argv[2];
 const requests = [];
 let client;
+let recoveryKey;
 
 async function recordingFetch(resource, options) {
   const response = await fetch(resource, options);
@@ -66,6 +68,9 @@ const commands = {
       deviceId: answer.device_id,
       accessToken: answer.access_token,
       fetchFn: recordingFetch,
+      cryptoCallbacks: {
+        getSecretStorageKey: async ({ keys }) => [Object.keys(keys)[0], recoveryKey],
+      },
     });
     if (crypto) await client.initRustCrypto({ useIndexedDB: false });
     await client.startClient({ initialSyncLimit: 10, lazyLoadMembers: true });
@@ -121,6 +126,9 @@ const commands = {
   async wait_for_typing({ room_id, user_id }) {
     await until(sdk.RoomMemberEvent.Typing, () => room(room_id).getMember(user_id)?.typing);
   },
+  async wait_for_member({ room_id, user_id }) {
+    await until(sdk.RoomStateEvent.Members, () => room(room_id).getMember(user_id)?.membership === "join");
+  },
   async set_display_name({ name }) {
     await client.setDisplayName(name);
   },
@@ -133,6 +141,40 @@ const commands = {
     await client.setAccountData(type, content);
     await until(sdk.ClientEvent.AccountData, () => client.getAccountData(type) && true);
     return client.getAccountData(type).getContent();
+  },
+  async wait_for_decrypted({ room_id, text }) {
+    const found = () => timeline(room_id).find((event) => event.isEncrypted() && event.getContent().body === text);
+    await until(sdk.MatrixEventEvent.Decrypted, found);
+    return { ...shown(found()), wire_type: found().getWireType() };
+  },
+  // Cross-signing, secret storage and a backup of keys, all new. Returns the recovery key.
+  async set_up_encryption() {
+    const crypto = client.getCrypto();
+    await crypto.bootstrapCrossSigning({ authUploadDeviceSigningKeys: (upload) => upload(null) });
+    const made = await crypto.createRecoveryKeyFromPassphrase();
+    recoveryKey = made.privateKey;
+    await crypto.bootstrapSecretStorage({ createSecretStorageKey: async () => made, setupNewKeyBackup: true });
+    return made.encodedPrivateKey;
+  },
+  // On a further device: everything that the recovery key opens. Returns how many keys the backup gave.
+  async recover({ recovery_key }) {
+    recoveryKey = decodeRecoveryKey(recovery_key);
+    const crypto = client.getCrypto();
+    if (!(await crypto.userHasCrossSigningKeys(client.getUserId(), true))) throw new Error("no cross-signing keys");
+    await crypto.bootstrapCrossSigning({});
+    await crypto.loadSessionBackupPrivateKeyFromSecretStorage();
+    await crypto.checkKeyBackupAndEnable();
+    return (await crypto.restoreKeyBackup()).imported;
+  },
+  async encryption_status({ user_id, device_id }) {
+    const crypto = client.getCrypto();
+    await crypto.getUserDeviceInfo([user_id], true);
+    const status = await crypto.getDeviceVerificationStatus(user_id, device_id);
+    return {
+      ready: await crypto.isCrossSigningReady(),
+      signed_by_owner: status?.signedByOwner ?? false,
+      backup: await crypto.getActiveSessionBackupVersion(),
+    };
   },
   async log_out() {
     client.stopClient();

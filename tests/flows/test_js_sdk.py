@@ -6,6 +6,7 @@ asked for was answered with an error, but for what the flow names.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,6 +18,8 @@ from tests.browser.homeservers import Homeserver, running_reference, running_thi
 from tests.browser.person import PASSWORD, Person, new_person
 from tests.browser.sdk_client import sdk_client
 from tests.browser.worked_client import ClientFailed, WorkedClient
+
+BACKUP_SECONDS = 30.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -154,6 +157,56 @@ async def test_a_client_with_encryption_publishes_its_device_keys(homeserver: Ho
         assert len(claimed["one_time_keys"][owner.user_id][signed_in["device_id"]]) == 1
         # No backup of keys has been made, which is told by 404.
         assert set(await refused(client)) <= {("GET", "/_matrix/client/v3/room_keys/version", 404)}
+
+
+async def backed_up(person: Person, keys: int) -> None:
+    """Wait until the person's backup holds that many keys; clients take up to 10 s before they begin."""
+    async with asyncio.timeout(BACKUP_SECONDS):
+        while (await person.call("GET", "room_keys/version"))["count"] < keys:
+            await asyncio.sleep(0.2)
+
+
+async def test_encrypted_messages_are_read_live_and_from_the_backup(homeserver: Homeserver) -> None:
+    """Two users with the Rust crypto; then a second device of one, which has nothing but the recovery key."""
+    async with AsyncExitStack() as stack:
+        _sensor, ada, adas = await people(stack, homeserver, "safe")
+        friend = await stack.enter_async_context(new_person(homeserver, "safe_friend"))
+        friends = await stack.enter_async_context(sdk_client(homeserver.base_url))
+        first = await adas.ask("log_in", username="safe_owner", password=PASSWORD, crypto=True)
+        await friends.ask("log_in", username="safe_friend", password=PASSWORD, crypto=True)
+        recovery_key = await adas.ask("set_up_encryption")
+        await friends.ask("set_up_encryption")
+
+        encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
+        options = {"preset": "private_chat", "invite": [friend.user_id], "initial_state": [encryption]}
+        room_id = await adas.ask("create_room", options=options)
+        await friends.ask("wait_for_invite", room_id=room_id)
+        await friends.ask("join", room_id=room_id)
+        await adas.ask("wait_for_member", room_id=room_id, user_id=friend.user_id)
+        sent = await adas.ask("send", room_id=room_id, text="The combination is 12")
+        got = await friends.ask("wait_for_decrypted", room_id=room_id, text="The combination is 12")
+        assert (got["event_id"], got["sender"], got["wire_type"]) == (sent, ada.user_id, "m.room.encrypted")
+        assert "ciphertext" in (await ada.event(room_id, sent))["content"]
+        await friends.ask("send", room_id=room_id, text="Noted")
+        await adas.ask("wait_for_decrypted", room_id=room_id, text="Noted")
+        await backed_up(ada, 2)
+
+        tablet = await stack.enter_async_context(sdk_client(homeserver.base_url))
+        second = await tablet.ask("log_in", username="safe_owner", password=PASSWORD, crypto=True)
+        before = await friends.ask("encryption_status", **second)
+        assert await tablet.ask("recover", recovery_key=recovery_key) == 2
+        for text in ("The combination is 12", "Noted"):
+            await tablet.ask("wait_for_decrypted", room_id=room_id, text=text)
+        status = await tablet.ask("encryption_status", **first)
+        assert status["ready"] and status["signed_by_owner"] and status["backup"] is not None
+        # The friend sees that the new device was signed, and encrypts to it.
+        await friends.ask("send", room_id=room_id, text="And the door?")
+        await tablet.ask("wait_for_decrypted", room_id=room_id, text="And the door?")
+        after = await friends.ask("encryption_status", **second)
+        assert (before["signed_by_owner"], after["signed_by_owner"]) == (False, True)
+        for client in (adas, friends, tablet):
+            told = [(method, status) for method, path, status in await refused(client) if "room_keys" not in path]
+            assert [each for each in told if each != ("GET", 404)] == []
 
 
 async def test_signing_out_ends_the_session(homeserver: Homeserver) -> None:

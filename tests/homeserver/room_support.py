@@ -11,6 +11,7 @@ from typing import Any
 
 from thingroom_common.database import Database
 from thingroom_homeserver.core.signing import SigningKey
+from thingroom_homeserver.encryption.device_lists import DeviceListNews
 from thingroom_homeserver.rooms.context import Rooms, open_rooms
 from thingroom_homeserver.rooms.create_room import PRESETS, Created, RoomWish, create_room
 from thingroom_homeserver.rooms.membership import Change, change_membership
@@ -122,6 +123,21 @@ class NoDeviceKeys:
         return []
 
 
+class NoToDevice:
+    def waiting(
+        self, connection: Any, user_id: str, device_id: str, after: int, upto: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        return [], upto
+
+    async def acknowledge(self, user_id: str, device_id: str, upto: int) -> None:
+        pass
+
+
+class NoDeviceLists:
+    def news(self, connection: Any, user_id: str, since: int, upto: int) -> DeviceListNews:
+        return DeviceListNews([], [])
+
+
 @dataclass
 class House:
     """Rooms, sync and their stand-ins over one database file."""
@@ -199,7 +215,7 @@ async def open_house(path: Path, clock: Any = None) -> AsyncIterator[House]:
             profiles=profiles,
             aliases=aliases,
         )
-        sources = SyncSources(rooms, account_data, receipts, typing, NoDeviceKeys())
+        sources = SyncSources(rooms, account_data, receipts, typing, NoDeviceKeys(), NoToDevice(), NoDeviceLists())
         yield House(rooms, sources, profiles, aliases, account_data, receipts, typing)
     finally:
         await database.close()

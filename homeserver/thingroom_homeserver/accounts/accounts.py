@@ -24,6 +24,8 @@ from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config_accounts import TokenLifetimes
 from thingroom_homeserver.core.identifiers import is_valid_new_localpart, parse_user_id
 from thingroom_homeserver.storage import accounts as storage
+from thingroom_homeserver.storage.cross_signing import is_public_key_of
+from thingroom_homeserver.storage.device_keys import device_keys_text, forget_encryption
 from thingroom_homeserver.storage.refresh_tokens import insert_refresh_token
 from thingroom_homeserver.storage.short_tokens import delete_short_tokens_of
 from thingroom_homeserver.storage.standing import note_outside_change
@@ -56,6 +58,12 @@ class SessionCache(Protocol):
     def forget_user(self, user_id: str) -> None: ...
 
 
+class DeviceChanges(Protocol):
+    """Who must hear that the keys that others see of a user change."""
+
+    def note_change(self, transaction: Transaction, user_id: str) -> None: ...
+
+
 class Accounts:
     """Local accounts."""
 
@@ -68,6 +76,7 @@ class Accounts:
         appservices: AppServices,
         account_data: AccountData,
         sessions: SessionCache,
+        device_changes: DeviceChanges,
         lifetimes: TokenLifetimes = TokenLifetimes(),  # noqa: B008 - frozen
     ) -> None:
         self._database = database
@@ -77,6 +86,7 @@ class Accounts:
         self._appservices = appservices
         self._account_data = account_data
         self._sessions = sessions
+        self._device_changes = device_changes
         self._lifetimes = lifetimes
 
     def user_id_of(self, name: str) -> str:
@@ -239,24 +249,28 @@ class Accounts:
         seconds = lifetimes.access if refreshable else lifetimes.access_without_refresh
         expires_ts = now_ms + seconds * 1000 if seconds else None
 
-        def write(transaction: Transaction) -> None:
+        def write(transaction: Transaction) -> Refused | None:
+            if is_public_key_of(transaction, user_id, device_id):
+                return Refused(Refusal.INVALID, "A cross-signing key has this name")
             storage.insert_session(transaction, digest, user_id, device_id, display_name, now_ms, address, expires_ts)
             if refreshable:
                 refresh_expires_ts = now_ms + lifetimes.refresh * 1000 if lifetimes.refresh else None
                 insert_refresh_token(transaction, refresh_digest, user_id, device_id, now_ms, refresh_expires_ts)
             transaction.after_commit(lambda: self._sessions.forget_devices(user_id, {device_id}))
+            return None
 
-        await self._database.write(write)
-        return Session(
+        session = Session(
             user_id, device_id, token, refresh_token if refreshable else None, seconds * 1000 if seconds else None
         )
+        return await self._database.write(write) or session
 
     async def delete_devices(self, user_id: str, device_ids: Collection[str]) -> None:
         """Log devices out and forget them; unknown ones are ignored."""
         wanted = set(device_ids)
 
         def write(transaction: Transaction) -> None:
-            storage.delete_devices(transaction, user_id, wanted)
+            if storage.delete_devices(transaction, user_id, wanted):
+                self._device_changes.note_change(transaction, user_id)
             transaction.after_commit(lambda: self._sessions.forget_devices(user_id, wanted))
 
         await self._database.write(write)
@@ -273,10 +287,14 @@ class Accounts:
 
     async def rename_device(self, user_id: str, device_id: str, display_name: str | None) -> Refused | None:
         refused = why_unfit_device(device_id, display_name)
+
+        def write(transaction: Transaction) -> None:
+            storage.rename_device(transaction, user_id, device_id, display_name)
+            if device_keys_text(transaction, user_id, device_id) is not None:
+                self._device_changes.note_change(transaction, user_id)
+
         if refused is None:
-            await self._database.write(
-                lambda transaction: storage.rename_device(transaction, user_id, device_id, display_name)
-            )
+            await self._database.write(write)
         return refused
 
     async def create_device(self, user_id: str, device_id: str, display_name: str | None) -> bool | Refused:
@@ -285,9 +303,13 @@ class Accounts:
         if refused is not None:
             return refused
         now_ms = self._clock.now_ms()
-        return await self._database.write(
-            lambda transaction: storage.insert_device(transaction, user_id, device_id, display_name, now_ms)
-        )
+
+        def write(transaction: Transaction) -> bool | Refused:
+            if is_public_key_of(transaction, user_id, device_id):
+                return Refused(Refusal.INVALID, "A cross-signing key has this name")
+            return storage.insert_device(transaction, user_id, device_id, display_name, now_ms)
+
+        return await self._database.write(write)
 
     async def deactivate(self, user_id: str, *, erase: bool = False) -> None:
         """End the account for good: no password, no sessions, no profile; the user id is never given out again.
@@ -299,6 +321,8 @@ class Accounts:
         def write(transaction: Transaction) -> None:
             storage.mark_deactivated(transaction, user_id)
             storage.delete_devices(transaction, user_id, device_ids)
+            forget_encryption(transaction, user_id)
+            self._device_changes.note_change(transaction, user_id)
             transaction.execute("DELETE FROM profiles WHERE user_id = ?", (user_id,))
             transaction.execute("DELETE FROM account_data WHERE user_id = ?", (user_id,))
             delete_short_tokens_of(transaction, user_id)

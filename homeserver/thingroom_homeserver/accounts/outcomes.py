@@ -33,6 +33,8 @@ class Refusal(Enum):
     ADDRESS_UNVERIFIED = auto()
     MEDIUM_UNSUPPORTED = auto()
     MAIL_FAILED = auto()
+    MISSING = auto()
+    INVALID_SIGNATURE = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from thingroom_homeserver.client_api import (
     devices,
     directory,
     filters,
-    keys,
     login,
     logout,
     presence,
@@ -55,7 +54,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *typing.ENDPOINTS,
     *receipts.ENDPOINTS,
     *presence.ENDPOINTS,
-    *keys.ENDPOINTS,
     *third_party.ENDPOINTS,
     *small_answers.ENDPOINTS,
 )

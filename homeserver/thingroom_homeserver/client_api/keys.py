@@ -1,6 +1,6 @@
 """/keys/upload, /keys/query and /keys/claim: what end-to-end encryption needs of a server.
 
-Source: client-server API, "End-to-End Encryption". Cross-signing keys and key backup are not here.
+Source: client-server API, "End-to-End Encryption". Next: cross_signing.py, key_changes.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ async def query_keys(request: Request, services: Services) -> dict[str, Any]:
         for devices in wanted.values()
     ):
         raise MatrixError(400, "M_INVALID_PARAM", "device_keys must map user ids to lists of device ids")
-    return {"device_keys": services.device_keys.query(wanted), "failures": {}}
+    viewer = request.requester.user_id
+    cross_signing = services.cross_signing.query(wanted, viewer)
+    return {
+        "device_keys": services.device_keys.query(wanted, viewer),
+        "failures": {},
+        **{f"{usage}_keys": by_user for usage, by_user in cross_signing.items()},
+    }
 
 
 async def claim_keys(request: Request, services: Services) -> dict[str, Any]:

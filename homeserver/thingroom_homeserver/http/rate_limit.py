@@ -48,6 +48,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "guest": Rate(0.05, 5),
         "single_sign_on": Rate(0.5, 20),
         "openid": Rate(1, 20),
+        "to_device": Rate(20, 500),
     }
 )
 

@@ -1,6 +1,6 @@
 """Whether the old download paths, which ask for no token, serve files.
 
-Pure. See docs/decisions/0031-legacy-media-on-private-networks.md.
+Pure. See docs/decisions/0016-legacy-media-on-private-networks.md.
 """
 
 from __future__ import annotations

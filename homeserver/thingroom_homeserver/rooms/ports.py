@@ -90,3 +90,29 @@ class DeviceKeys(Protocol):
     def unused_fallback_key_types(self, connection: Reader, user_id: str, device_id: str) -> list[str]:
         """Algorithms for which a fallback key is there and unused."""
         ...
+
+
+class ToDevice(Protocol):
+    def waiting(
+        self, connection: Reader, user_id: str, device_id: str, after: int, upto: int
+    ) -> tuple[list[JsonObject], int]:
+        """The next messages to the device at after < position <= upto, and the position up to which that is all."""
+        ...
+
+    async def acknowledge(self, user_id: str, device_id: str, upto: int) -> None:
+        """The device has what was sent at position <= upto."""
+        ...
+
+
+class DeviceListNews(Protocol):
+    @property
+    def changed(self) -> list[str]: ...
+
+    @property
+    def left(self) -> list[str]: ...
+
+
+class DeviceLists(Protocol):
+    def news(self, connection: Reader, user_id: str, since: int, upto: int) -> DeviceListNews:
+        """Whose keys changed for `user_id` at since < position <= upto, and with whom no room is shared any more."""
+        ...

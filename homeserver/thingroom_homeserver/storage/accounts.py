@@ -1,6 +1,6 @@
 """SQL of accounts, devices and access tokens.
 
-May import storage.connection. Called by accounts/accounts.py and accounts/authentication.py, which hold the rules.
+May import storage. Called by accounts/accounts.py and accounts/authentication.py, which hold the rules.
 """
 
 from __future__ import annotations
@@ -10,6 +10,18 @@ from collections.abc import Iterable
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.cross_signing import forget_key
+from thingroom_homeserver.storage.device_keys import device_keys_text
+
+TABLES_OF_DEVICES = (
+    "access_tokens",
+    "refresh_tokens",
+    "devices",
+    "device_keys",
+    "one_time_keys",
+    "fallback_keys",
+    "to_device_messages",
+)
 
 
 def find_account(connection: Reader, user_id: str) -> sqlite3.Row | None:
@@ -138,11 +150,21 @@ def set_last_seen(transaction: Transaction, seen: Iterable[tuple[int, str, str, 
     )
 
 
-def delete_devices(transaction: Transaction, user_id: str, device_ids: Iterable[str]) -> None:
-    """The devices with everything that hangs on them: tokens and encryption keys."""
+def delete_devices(transaction: Transaction, user_id: str, device_ids: Iterable[str]) -> bool:
+    """The devices with everything that hangs on them: tokens, encryption keys, messages that wait for them.
+
+    True if one of them had keys that others could see.
+    """
+    had_keys = False
     for device_id in device_ids:
-        for table in ("access_tokens", "refresh_tokens", "devices", "device_keys", "one_time_keys", "fallback_keys"):
+        had_keys |= device_keys_text(transaction, user_id, device_id) is not None
+        forget_key(transaction, user_id, device_id)
+        for table in TABLES_OF_DEVICES:
             transaction.execute(
-                f"DELETE FROM {table} WHERE user_id = ? AND device_id = ?",  # noqa: S608 - names from the line above
+                f"DELETE FROM {table} WHERE user_id = ? AND device_id = ?",  # noqa: S608 - names from the list above
                 (user_id, device_id),
             )
+        transaction.execute(
+            "DELETE FROM to_device_transactions WHERE user_id = ? AND session = ?", (user_id, device_id)
+        )
+    return had_keys

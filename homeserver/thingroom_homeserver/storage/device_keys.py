@@ -1,6 +1,6 @@
 """SQL of devices' encryption keys: identity keys, one-time keys, fallback keys. Keys are JSON text.
 
-May import storage.connection. Called by accounts/device_keys.py.
+May import storage. Called by encryption/device_keys.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.cross_signing import delete_keys_of
 
 
 def set_device_keys(transaction: Transaction, user_id: str, device_id: str, keys: str) -> None:
@@ -17,6 +18,21 @@ def set_device_keys(transaction: Transaction, user_id: str, device_id: str, keys
         "INSERT INTO device_keys VALUES (?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE SET keys = excluded.keys",
         (user_id, device_id, keys),
     )
+
+
+def device_keys_text(connection: Reader, user_id: str, device_id: str) -> str | None:
+    """The identity keys of one device."""
+    row = connection.execute(
+        "SELECT keys FROM device_keys WHERE user_id = ? AND device_id = ?", (user_id, device_id)
+    ).fetchone()
+    return None if row is None else row["keys"]
+
+
+def forget_encryption(transaction: Transaction, user_id: str) -> None:
+    """What the user has beyond devices: cross-signing keys and backups."""
+    delete_keys_of(transaction, user_id)
+    transaction.execute("DELETE FROM backed_up_keys WHERE user_id = ?", (user_id,))
+    transaction.execute("DELETE FROM key_backups WHERE user_id = ?", (user_id,))
 
 
 def device_keys_of(connection: Reader, user_id: str) -> list[sqlite3.Row]:
@@ -96,6 +112,14 @@ def use_fallback_key(transaction: Transaction, user_id: str, device_id: str, alg
         (user_id, device_id, algorithm),
     ).fetchone()
     return None if row is None else (row["key_id"], row["key"])
+
+
+def fallback_algorithms(connection: Reader, user_id: str, device_id: str) -> set[str]:
+    """Algorithms for which there is a fallback key, used or not."""
+    rows = connection.execute(
+        "SELECT algorithm FROM fallback_keys WHERE user_id = ? AND device_id = ?", (user_id, device_id)
+    )
+    return {row["algorithm"] for row in rows}
 
 
 def unused_fallback_algorithms(connection: Reader, user_id: str, device_id: str) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from thingroom_common.database import Migration
 from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
+from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
 from thingroom_homeserver.storage.schema_relations import RELATION_MIGRATIONS
@@ -18,4 +19,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *MEDIA_MIGRATIONS,
     *RELATION_MIGRATIONS,
     *SESSION_MIGRATIONS,
+    *ENCRYPTION_MIGRATIONS,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -98,16 +98,20 @@ class _Builder:
             self._read(lambda c: shape_events(self._rooms, c, request.sync_filter, sections.join, sections.leave))
         named = {"join": sections.join, "invite": sections.invite, "knock": sections.knock, "leave": sections.leave}
         response: JsonObject = {
-            "next_batch": str(self._token),
             "account_data": {"events": account_data},
             "presence": {"events": []},
             "to_device": {"events": []},
             "device_lists": {"changed": [], "left": []},
             "rooms": named,
         }
+        has_news = bool(account_data) or any(named.values())
+        if self._since is not None:
+            has_news |= self._add_device_lists(response, self._since.position)
         if request.device_id is not None:
             self._add_key_counts(response, request.device_id)
-        return SyncResult(response, self._token, bool(account_data) or any(named.values()))
+            has_news |= self._add_to_device(response, request.device_id)
+        response["next_batch"] = str(self._token)
+        return SyncResult(response, self._token, has_news)
 
     def _read(self, function: Callable[[Reader], T]) -> T:
         return self._rooms.database.read(function)
@@ -123,6 +127,22 @@ class _Builder:
         response["device_unused_fallback_key_types"] = self._read(
             lambda c: keys.unused_fallback_key_types(c, user_id, device_id)
         )
+
+    def _add_to_device(self, response: JsonObject, device_id: str) -> bool:
+        """Messages to the device; the token tells how far they go."""
+        user_id, upto, to_device = self._request.user_id, self._upto, self._sources.to_device
+        after = 0 if self._since is None else self._since.to_device_position
+        events, reached = self._read(lambda c: to_device.waiting(c, user_id, device_id, after, upto))
+        response["to_device"] = {"events": events}
+        if reached < upto:
+            self._token = replace(self._token, to_device=reached)
+        return bool(events)
+
+    def _add_device_lists(self, response: JsonObject, since: int) -> bool:
+        user_id, upto = self._request.user_id, self._upto
+        news = self._read(lambda c: self._sources.device_lists.news(c, user_id, since, upto))
+        response["device_lists"] = {"changed": news.changed, "left": news.left}
+        return bool(news.changed or news.left)
 
     def _membership_changes(self, connection: Reader) -> dict[str, list[MembershipChange]]:
         """The user's own changes in the span, by room."""

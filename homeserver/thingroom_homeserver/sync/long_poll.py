@@ -17,6 +17,10 @@ async def sync(sources: SyncSources, request: SyncRequest, wait_seconds: float) 
     """The answer; without news, an empty one after `wait_seconds`. An initial or full_state sync never waits."""
     notifier, typing = sources.rooms.notifier, sources.typing
     deadline = time.monotonic() + wait_seconds
+    if request.since is not None and request.device_id is not None:
+        # Who comes back with a token has what came with it.
+        upto = min(request.since.to_device_position, notifier.position)
+        await sources.to_device.acknowledge(request.user_id, request.device_id, upto)
     while True:
         result = await build_sync(sources, request)
         remaining = deadline - time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.ports import AccountData, DeviceKeys, Receipts, Typing
+from thingroom_homeserver.rooms.ports import AccountData, DeviceKeys, DeviceLists, Receipts, ToDevice, Typing
 from thingroom_homeserver.rooms.tokens import SyncToken
 from thingroom_homeserver.sync.sync_filter import SyncFilter
 
@@ -22,6 +22,8 @@ class SyncSources:
     receipts: Receipts
     typing: Typing
     device_keys: DeviceKeys
+    to_device: ToDevice
+    device_lists: DeviceLists
 
 
 @dataclass(frozen=True, slots=True)

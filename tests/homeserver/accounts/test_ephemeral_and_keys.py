@@ -142,7 +142,9 @@ async def test_one_time_keys_are_given_out_once_in_order(alice: MatrixClient, bo
         answer = (await bob.post("v3/keys/claim", claim)).ok()
         got += answer["one_time_keys"][alice.user_id][alice.device_id]
     assert [name.partition(":")[2] for name in got] == ["B", "A", "F", "F"]
-    assert (await alice.get("v3/sync")).ok()["device_unused_fallback_key_types"] == []
+    synced = (await alice.get("v3/sync")).ok()
+    assert synced["device_unused_fallback_key_types"] == []
+    assert synced["device_one_time_keys_count"] == {"signed_curve25519": 0}
     nobody = {"one_time_keys": {"@nobody:localhost": {"X": "signed_curve25519"}}}
     assert (await bob.post("v3/keys/claim", nobody)).ok() == {"one_time_keys": {}, "failures": {}}
 
@@ -170,7 +172,7 @@ async def test_device_keys_are_published(alice: MatrixClient, bob: MatrixClient)
     published = answer["device_keys"][alice.user_id][alice.device_id]
     assert published == {**keys, "unsigned": {"device_display_name": "phone"}}
     some = (await bob.post("v3/keys/query", {"device_keys": {alice.user_id: ["OTHER"], bob.user_id: []}})).ok()
-    assert some["device_keys"] == {alice.user_id: {}}
+    assert some["device_keys"] == {alice.user_id: {}, bob.user_id: {}}
 
 
 async def test_key_errors(alice: MatrixClient) -> None:
@@ -181,6 +183,14 @@ async def test_key_errors(alice: MatrixClient) -> None:
     (await alice.post("v3/keys/upload", {"one_time_keys": {"a:b": "one"}})).ok()
     (await alice.post("v3/keys/upload", {"one_time_keys": {"a:b": "one"}})).ok()
     (await alice.post("v3/keys/upload", {"one_time_keys": {"a:b": "two"}})).is_error(400, "M_INVALID_PARAM")
+    keys = {"user_id": alice.user_id, "device_id": alice.device_id, "algorithms": [], "keys": {}}
+    for wrong_shape in ({"algorithms": "x"}, {"keys": {"a": 1}}, {"signatures": {"@a:b": []}}):
+        (await alice.post("v3/keys/upload", {"device_keys": {**keys, **wrong_shape}})).is_error(400, "M_BAD_JSON")
+    large = {**keys, "keys": {"a:b": "x" * 70_000}}
+    (await alice.post("v3/keys/upload", {"device_keys": large})).is_error(400, "M_TOO_LARGE")
+    (await alice.post("v3/keys/upload", {"one_time_keys": {"a:c": "x" * 9000}})).is_error(400, "M_INVALID_PARAM")
+    many = {f"algorithm{number}:k": "x" for number in range(21)}
+    (await alice.post("v3/keys/upload", {"fallback_keys": many})).is_error(400, "M_TOO_LARGE")
     (await alice.post("v3/keys/query", {})).is_error(400, "M_MISSING_PARAM")
     (await alice.post("v3/keys/query", {"device_keys": {"@a:b": "X"}})).is_error(400, "M_INVALID_PARAM")
     (await alice.post("v3/keys/claim", {"one_time_keys": {"@a:b": []}})).is_error(400, "M_INVALID_PARAM")

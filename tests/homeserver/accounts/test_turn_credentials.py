@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from pathlib import Path
 
-import pytest
 from tests.homeserver.running import ManualClock, MatrixClient, make_config, running_homeserver
 
 from thingroom_homeserver.accounts.turn import turn_credentials
@@ -54,7 +52,6 @@ async def allocate(port: int, username: str, password: str) -> bool:
     return process.returncode == 0 and b"Total lost packets 0 " in output
 
 
-@pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
 async def test_coturn_accepts_them_until_they_end(tmp_path: Path) -> None:
     port = free_udp_port()
     coturn = await asyncio.create_subprocess_exec(

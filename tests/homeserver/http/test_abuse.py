@@ -128,6 +128,8 @@ async def ask_with_bad_bodies(target: Target, endpoint: Endpoint) -> None:
     if endpoint.method not in WITH_BODY or endpoint.auth is Auth.APPSERVICE_ONLY:
         return
     path = filled(endpoint.paths[0])
+    if "/room_keys/keys" in path:
+        path += "?version=1"  # asked for before the body is
     if endpoint.body is Body.JSON:
         large = await target.alice.request(endpoint.method, path, b'{"a":"' + b"x" * (MAX_BODY + 1000) + b'"}')
         large.is_error(413, "M_TOO_LARGE")

@@ -22,11 +22,13 @@ KEYS = re.findall(
     fallback_keys actions conditions pattern enabled displayname avatar_url room event_fields tag order reason body
     msgtype membership join_rule preset invite initial_state power_level_content_override creation_content
     room_alias_name room_version filter since server generic_search_term url nonce mac admin transaction_id
+    messages master_key self_signing_key user_signing_key usage keys signatures algorithm auth_data version rooms
+    sessions first_message_index is_verified session_data
     """,
 )
 QUERIES = re.findall(
     r"\S+",
-    "since filter timeout full_state dir from to limit kind username ts at membership before after format",
+    "since filter timeout full_state dir from to limit kind username ts at membership before after format version",
 )
 ODD: tuple[Any, ...] = (
     None, True, 0, -1, 2**53, 2**70, 1.5, "", "x", "\0", "ü" * 300, "@alice:localhost", "!r:localhost", "$e", "#a:b",
