@@ -20,14 +20,17 @@ ALLOWED = {
     "thingroom": {"thingroom_common", "thingroom_gateway", "thingroom_homeserver", "thingroom_node", "thingroom_wire"},
 }
 # Inside the homeserver each layer knows only what stands before it.
+OUTERMOST = {"client_api", "appservice_api", "services", "server"}
 HOMESERVER_FORBIDDEN = {
-    "core": {"storage", "rooms", "sync", "http", "accounts", "client_api", "appservice_api", "services", "server"},
-    "storage": {"rooms", "sync", "http", "accounts", "client_api", "appservice_api", "services", "server"},
-    "rooms": {"sync", "http", "accounts", "client_api", "appservice_api", "services", "server"},
-    "sync": {"http", "accounts", "client_api", "appservice_api", "services", "server"},
-    "accounts": {"rooms", "sync", "http", "client_api", "appservice_api", "services", "server"},
-    "media": {"rooms", "sync", "http", "accounts", "client_api", "appservice_api", "services", "server"},
-    "encryption": {"sync", "http", "client_api", "appservice_api", "services", "server"},
+    "core": OUTERMOST | {"storage", "rooms", "sync", "sliding", "http", "accounts", "media", "encryption", "push"},
+    "storage": OUTERMOST | {"rooms", "sync", "sliding", "http", "accounts", "media", "encryption", "push"},
+    "rooms": OUTERMOST | {"sync", "sliding", "http", "accounts", "media", "encryption", "push"},
+    "sync": OUTERMOST | {"sliding", "http", "accounts", "media", "encryption", "push"},
+    "sliding": OUTERMOST | {"http", "accounts", "media", "encryption", "push"},
+    "accounts": OUTERMOST | {"rooms", "sync", "sliding", "http", "media", "encryption", "push"},
+    "media": OUTERMOST | {"rooms", "sync", "sliding", "http", "accounts", "encryption", "push"},
+    "encryption": OUTERMOST | {"sync", "sliding", "http", "push"},
+    "push": OUTERMOST | {"sync", "sliding"},
     "client_api": {"server", "appservice_api"},
     "appservice_api": {"server", "client_api"},
 }

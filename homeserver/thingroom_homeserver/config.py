@@ -139,6 +139,13 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         Literal["text", "json"], Meta(description='How log lines are written: "text" is key=value.')
     ] = "text"
     log_requests: Annotated[bool, Meta(description="Log a line for each request, without its query.")] = False
+    outgoing_permitted_ranges: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Private addresses that the server may connect to where users name the URL (push gateways),\n"
+            'such as "10.0.0.0/8" or "127.0.0.1". Public addresses always are.'
+        ),
+    ] = ()
     password_cost: PasswordCost = PasswordCost()
     media: MediaConfig = MediaConfig()
     support: Support = Support()
@@ -184,6 +191,7 @@ def check_config(config: HomeserverConfig) -> None:
         listener_address(config.metrics_listener, "metrics_listener")
     if config.registration == "shared_secret" and not config.registration_shared_secret:
         raise ConfigError('registration is "shared_secret", but registration_shared_secret is empty.')
+    _check_ranges(config.outgoing_permitted_ranges)
     if config.public_base_url and not config.public_base_url.startswith(("http://", "https://")):
         raise ConfigError("public_base_url must start with http:// or https://.")
     for network in config.media.preview_permitted_networks:
@@ -201,6 +209,14 @@ def check_config(config: HomeserverConfig) -> None:
         config.registration_steps,
         config.trusted_client_urls,
     )
+
+
+def _check_ranges(ranges: tuple[str, ...]) -> None:
+    for text in ranges:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ConfigError(f'outgoing_permitted_ranges: "{text}" is not an address range.') from None
 
 
 def listener_address(listener: Listener | str, key: str = "listeners") -> tuple[str, int]:

@@ -51,6 +51,7 @@ from thingroom_homeserver.client_api import (
     encryption_endpoints,
     health,
     media_endpoints,
+    push_endpoints,
     room_endpoints,
     room_more_endpoints,
     session_endpoints,
@@ -70,10 +71,13 @@ from thingroom_homeserver.http.endpoint import Endpoint, Response
 from thingroom_homeserver.http.frame import Frame
 from thingroom_homeserver.http.interactive_auth import InteractiveAuth
 from thingroom_homeserver.http.logins import Logins
+from thingroom_homeserver.http.outgoing import PermittedAddresses
 from thingroom_homeserver.http.rate_limit import RateLimiter
 from thingroom_homeserver.media.opening import opened_media
 from thingroom_homeserver.media.repository import NoRemoteMedia
 from thingroom_homeserver.metrics import Metrics, metrics_app
+from thingroom_homeserver.push.delivery import Patience
+from thingroom_homeserver.push.service import Push
 from thingroom_homeserver.readings import readings
 from thingroom_homeserver.rooms.context import open_rooms
 from thingroom_homeserver.rooms.ports import Profile
@@ -102,6 +106,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *session_endpoints.ENDPOINTS,
     *room_endpoints.ENDPOINTS,
     *encryption_endpoints.ENDPOINTS,
+    *push_endpoints.ENDPOINTS,
     *ping.ENDPOINTS,
     *media_endpoints.ENDPOINTS,
     *room_more_endpoints.ENDPOINTS,
@@ -170,6 +175,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         authentication = Authentication(database, appservices, clock, config.admin_users)
         profiles = Profiles(database, config.server_name)
         directory = Directory(database, config.server_name, appservices)
+        push = Push(database, clock)
         rooms = open_rooms(
             server_name=config.server_name,
             default_room_version=config.default_room_version,
@@ -178,9 +184,11 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             clock=clock,
             profiles=_MemberProfiles(profiles),
             aliases=directory,
+            watcher=push.recorder,
         )
         account_data = AccountData(database, rooms.notifier)
         device_lists = DeviceLists(rooms.occupancy, rooms.notifier)
+        account_data.add_watcher(push.recorder.account_data_changed)
         accounts = Accounts(
             database,
             config.server_name,
@@ -198,7 +206,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         external_ids = ExternalIds(database, accounts, config.cas)
         standing = Standing(database, authentication)
         logins = Logins(accounts, rate_limiter)
-        receipts = Receipts(database, rooms.notifier, account_data, clock)
+        receipts = Receipts(database, rooms.notifier, account_data, clock, push.read_up_to)
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
         device_keys = DeviceKeys(database, device_lists)
@@ -248,7 +256,8 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             cross_signing=CrossSigning(database, device_lists),
             to_device=to_device,
             key_backups=KeyBackups(database),
-            sync=SyncSources(rooms, account_data, receipts, typing, device_keys, to_device, device_lists),
+            push=push,
+            sync=SyncSources(rooms, account_data, receipts, typing, device_keys, to_device, device_lists, push.unread),
         )
         for appservice in appservices:
             await accounts.ensure_sender(appservice)
@@ -257,6 +266,8 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         await standing.catch_up(rooms_to_leave)
         keeping_up = asyncio.create_task(standing.keep_up(rooms_to_leave), name="changes by commands")
         stack.push_async_callback(_cancel, keeping_up)
+        permitted = PermittedAddresses(config.outgoing_permitted_ranges)
+        await stack.enter_async_context(push.running(rooms, directory.aliases_of, permitted, Patience()))
         stack.push_async_callback(authentication.save_last_seen)
         saving = asyncio.create_task(_save_last_seen(authentication), name="save last seen")
         stack.push_async_callback(_cancel, saving)

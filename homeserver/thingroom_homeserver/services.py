@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.media.thumbnails import Thumbnails
     from thingroom_homeserver.metrics import Metrics
     from thingroom_homeserver.notifier import Notifier
+    from thingroom_homeserver.push.service import Push
     from thingroom_homeserver.rooms.context import Rooms
     from thingroom_homeserver.sync.request import SyncSources
 
@@ -93,4 +94,5 @@ class Services:
     cross_signing: CrossSigning
     to_device: ToDevice
     key_backups: KeyBackups
+    push: Push
     sync: SyncSources

@@ -30,6 +30,11 @@ class AccountData:
     def __init__(self, database: Database, notifier: Notifier) -> None:
         self._database = database
         self._notifier = notifier
+        self._watchers: list[Callable[[Transaction, str, str], None]] = []
+
+    def add_watcher(self, watcher: Callable[[Transaction, str, str], None]) -> None:
+        """Call `watcher(transaction, user_id, kind)` within each write of global data."""
+        self._watchers.append(watcher)
 
     def read(self, user_id: str, kind: str, room_id: str = NO_ROOM) -> JsonObject | None:
         """The content of that type; None if it was never set."""
@@ -59,6 +64,9 @@ class AccountData:
         """`set`, as a part of a larger write."""
         position = next_position(transaction)
         storage.set_data(transaction, user_id, room_id, kind, orjson.dumps(content).decode(), position)
+        if room_id == NO_ROOM:
+            for watcher in self._watchers:
+                watcher(transaction, user_id, kind)
         transaction.after_commit(lambda: self._notifier.publish_user(user_id, position))
 
     def global_since(self, connection: Reader, user_id: str, since: int, upto: int) -> list[JsonObject]:

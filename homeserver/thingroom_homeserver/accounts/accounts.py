@@ -332,6 +332,7 @@ class Accounts:
                 transaction.execute("DELETE FROM filters WHERE user_id = ?", (user_id,))
                 transaction.execute("DELETE FROM receipts WHERE user_id = ?", (user_id,))
             note_outside_change(transaction, user_id, "deactivated")
+            transaction.execute("DELETE FROM pushers WHERE user_id = ?", (user_id,))
             transaction.after_commit(lambda: self._sessions.forget_user(user_id))
 
         await self._database.write(write)

@@ -35,6 +35,7 @@ class Refusal(Enum):
     MAIL_FAILED = auto()
     MISSING = auto()
     INVALID_SIGNATURE = auto()
+    NO_NEIGHBOUR = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def rule_of(kind: str, rule_id: str, body: dict[str, Any]) -> Rule | Refused:
     actions = body.get("actions")
     if not _are_actions(actions):
         return Refused(Refusal.BAD_JSON, "actions must be a list of strings and objects")
-    rule: Rule = {"rule_id": rule_id, "default": False, "enabled": True, "actions": actions}
+    rule: Rule = {"rule_id": rule_id, "default": False, "enabled": True, "actions": _in_use(actions or [])}
     if kind in WITH_CONDITIONS:
         conditions = body.get("conditions", [])
         if not isinstance(conditions, list) or not all(
@@ -84,7 +84,7 @@ def added(rules: Rules, kind: str, rule: Rule, place: Place) -> Rules | Refused:
     if neighbour is not None:
         index = next((index for index, other in enumerate(own) if other["rule_id"] == neighbour), None)
         if index is None:
-            return Refused(Refusal.NOT_FOUND, "There is no such rule to stand next to")
+            return Refused(Refusal.NO_NEIGHBOUR, f"before/after rule not found: {neighbour}")
         at = index if place.before is not None else index + 1
     own.insert(at, rule)
     # The master rule stays above everything, the other predefined ones below the user's own.
@@ -113,7 +113,7 @@ def with_actions(rules: Rules, kind: str, rule_id: str, actions: list[Any]) -> R
     """With other actions for a rule."""
     if not _are_actions(actions):
         return Refused(Refusal.BAD_JSON, "actions must be a list of strings and objects")
-    return _with_change(rules, kind, rule_id, lambda rule: {**rule, "actions": actions})
+    return _with_change(rules, kind, rule_id, lambda rule: {**rule, "actions": _in_use(actions)})
 
 
 def _with_change(rules: Rules, kind: str, rule_id: str, change: Callable[[Rule], Rule]) -> Rules | Refused:
@@ -121,6 +121,11 @@ def _with_change(rules: Rules, kind: str, rule_id: str, change: Callable[[Rule],
         return Refused(Refusal.NOT_FOUND, "There is no such push rule")
     changed = [change(rule) if rule["rule_id"] == rule_id else rule for rule in rules["global"][kind]]
     return {"global": {**rules["global"], kind: changed}}
+
+
+def _in_use(actions: list[Any]) -> list[Any]:
+    """Without the actions of former versions, which must be ignored ("Historical Actions")."""
+    return [action for action in actions if action not in ("dont_notify", "coalesce")]
 
 
 def _are_actions(value: object) -> bool:

@@ -6,7 +6,7 @@ Source: client-server API, "Receipts" and "Read and unread markers".
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -27,16 +27,21 @@ FULLY_READ = "m.fully_read"
 UNTHREADED = ""
 
 JsonObject = dict[str, Any]
+ReadUpTo = Callable[[Transaction, str, str, str, int], None]
 
 
 class Receipts:
     """The table of receipts."""
 
-    def __init__(self, database: Database, notifier: Notifier, account_data: AccountData, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, notifier: Notifier, account_data: AccountData, clock: Clock, read_up_to: ReadUpTo
+    ) -> None:
+        """`read_up_to` is told of each mark that moves: (transaction, user, room, thread, position)."""
         self._database = database
         self._notifier = notifier
         self._account_data = account_data
         self._clock = clock
+        self._read_up_to = read_up_to
 
     async def mark(
         self, room_id: str, user_id: str, marks: dict[str, str], thread_id: str = UNTHREADED
@@ -106,6 +111,8 @@ class Receipts:
             ts=now_ms,
             position=position,
         )
+        if place is not None:
+            self._read_up_to(transaction, user_id, room_id, thread_id, place)
         transaction.after_commit(lambda: self._notifier.publish_room(room_id, position, (user_id,)))
 
     def _mark_fully_read(

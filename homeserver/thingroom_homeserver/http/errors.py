@@ -52,6 +52,7 @@ _STATUS_AND_ERRCODE: dict[Refusal, tuple[int, str]] = {
     Refusal.MAIL_FAILED: (503, "M_UNKNOWN"),
     Refusal.MISSING: (400, "M_MISSING_PARAM"),
     Refusal.INVALID_SIGNATURE: (400, "M_INVALID_SIGNATURE"),
+    Refusal.NO_NEIGHBOUR: (400, "M_UNKNOWN"),
 }
 
 _SOFT_LOGOUT = frozenset({Refusal.LOCKED, Refusal.TOKEN_EXPIRED})

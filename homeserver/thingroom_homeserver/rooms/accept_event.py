@@ -62,6 +62,8 @@ def accept_on_top(
         index_event(transaction, position, *searchable)
     if event.type == "m.room.redaction" and event.redacts is not None:
         _apply_redaction(rooms, transaction, room, event, event.redacts)
+    if rooms.watcher is not None:
+        rooms.watcher.stored(rooms, transaction, room, stored)
     if event.type == "m.room.member":
         transaction.after_commit(_member_news(rooms, event, position))
     else:

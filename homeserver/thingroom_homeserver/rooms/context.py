@@ -7,17 +7,26 @@ read_state, read_events, published_rooms. May import core, storage and thingroom
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from thingroom_common.database import Database
+from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.rooms.occupancy import Occupancy
 from thingroom_homeserver.rooms.ports import Aliases, Clock, Profiles
-from thingroom_homeserver.rooms.room_cache import RoomCache
+from thingroom_homeserver.rooms.room_cache import Room, RoomCache
 from thingroom_homeserver.rooms.visibility import Visibility
-from thingroom_homeserver.storage.events import EventStore
+from thingroom_homeserver.storage.events import EventStore, StoredEvent
 from thingroom_homeserver.storage.memberships import local_joined_members
 from thingroom_homeserver.storage.positions import current_position
+
+
+class Watcher(Protocol):
+    """Who looks at every event as it is stored: the notifications (push/recording.py)."""
+
+    def stored(self, rooms: Rooms, transaction: Transaction, room: Room, stored: StoredEvent) -> None:
+        """The event is written, its room's state advanced, nothing committed. It must be quick."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,7 @@ class Rooms:
     occupancy: Occupancy
     notifier: Notifier
     visibility: Visibility
+    watcher: Watcher | None = None
 
     def is_local(self, user_id: str) -> bool:
         return user_id.partition(":")[2] == self.server_name
@@ -50,6 +60,7 @@ def open_rooms(
     clock: Clock,
     profiles: Profiles,
     aliases: Aliases,
+    watcher: Watcher | None = None,
 ) -> Rooms:
     """The rooms of an open database. Its schema must hold `storage.schema.MIGRATIONS`."""
     events = EventStore()
@@ -67,4 +78,5 @@ def open_rooms(
         occupancy,
         Notifier(occupancy.joined_users, database.read(current_position)),
         Visibility(events, occupancy),
+        watcher,
     )

@@ -82,6 +82,12 @@ class Typing(Protocol):
         ...
 
 
+class Unread(Protocol):
+    def counts(self, connection: Reader, user_id: str, room_id: str, upto: int) -> Mapping[str, tuple[int, int]]:
+        """(notifications, highlights) that the user has not read at or before `upto`, by thread id or `main`."""
+        ...
+
+
 class DeviceKeys(Protocol):
     def one_time_key_counts(self, connection: Reader, user_id: str, device_id: str) -> Mapping[str, int]:
         """By algorithm, how many one-time keys of the device are left."""

@@ -21,6 +21,7 @@ TABLES_OF_DEVICES = (
     "one_time_keys",
     "fallback_keys",
     "to_device_messages",
+    "pushers",
 )
 
 

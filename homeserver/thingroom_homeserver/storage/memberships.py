@@ -145,5 +145,12 @@ def local_joined_members(connection: Reader) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
+def joined_local_users(connection: Reader, room_id: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT user_id FROM room_members WHERE room_id = ? AND membership = 'join' AND is_local = 1", (room_id,)
+    )
+    return [row[0] for row in rows]
+
+
 def _member(row: sqlite3.Row) -> Member:
     return Member(row[0], row[1], row[2], row[3], row[4], bool(row[5]))

@@ -1,14 +1,13 @@
 """The one stream: every persistent change that a /sync can tell of takes the next position.
 
 Positions grow strictly, are committed with the change they number, and are never used again once visible.
-See docs/decisions/0005-one-stream-position.md. May import thingroom_common only.
+See docs/decisions/0005-one-stream-position.md. May import thingroom_common and storage.connection.
 """
 
 from __future__ import annotations
 
-import sqlite3
-
 from thingroom_common.database import Transaction
+from thingroom_homeserver.storage.connection import Reader
 
 
 def next_position(transaction: Transaction) -> int:
@@ -17,6 +16,6 @@ def next_position(transaction: Transaction) -> int:
     return int(row[0])
 
 
-def current_position(connection: sqlite3.Connection) -> int:
+def current_position(connection: Reader) -> int:
     """The last position that is committed; 0 in an empty database."""
     return int(connection.execute("SELECT position FROM stream_position").fetchone()[0])

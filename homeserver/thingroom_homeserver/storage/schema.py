@@ -10,6 +10,7 @@ from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
+from thingroom_homeserver.storage.schema_push import PUSH_MIGRATIONS
 from thingroom_homeserver.storage.schema_relations import RELATION_MIGRATIONS
 from thingroom_homeserver.storage.schema_sessions import SESSION_MIGRATIONS
 
@@ -20,4 +21,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *RELATION_MIGRATIONS,
     *SESSION_MIGRATIONS,
     *ENCRYPTION_MIGRATIONS,
+    *PUSH_MIGRATIONS,
 )

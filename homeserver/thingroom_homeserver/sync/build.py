@@ -36,6 +36,7 @@ from thingroom_homeserver.sync.room_sections import (
     refused_section,
     stripped_section,
 )
+from thingroom_homeserver.sync.unread_counts import unread_fields
 
 T = TypeVar("T")
 
@@ -183,7 +184,10 @@ class _Builder:
                 ephemeral.append({"type": "m.typing", "content": {"user_ids": typing[room_id]}})
             data = _passing(room_data.get(room_id, ()), wanted.room_account_data)
             section = self._section(span, ephemeral, data)
+            if section is None and _is_read_by(request.user_id, receipts.get(room_id, {})):
+                section = {}
             if section is not None:
+                self._add_unread(section, room_id)
                 sections.join[room_id] = section
             await self._let_others_run()
 
@@ -192,6 +196,12 @@ class _Builder:
             return joined_section(self._rooms, connection, self._viewer, self._request, span, ephemeral, data)
 
         return self._read(read)
+
+    def _add_unread(self, section: JsonObject, room_id: str) -> None:
+        unread, user_id, upto = self._sources.unread, self._request.user_id, self._upto
+        if unread is not None:
+            counts = self._read(lambda c: unread.counts(c, user_id, room_id, upto))
+            section |= unread_fields(counts, by_thread=self._request.sync_filter.unread_threads)
 
     def _receipts(self, room_ids: Collection[str], new_rooms: list[str], since: int) -> dict[str, JsonObject]:
         user_id, receipts, upto = self._request.user_id, self._sources.receipts, self._upto
@@ -269,6 +279,11 @@ class _Builder:
         since = self._since.position if self._since is not None and known and not interrupted else None
         span = Span(last.room_id, since, upto, whole or since is None)
         return left_section(rooms, connection, viewer, request, span, [])
+
+
+def _is_read_by(user_id: str, receipts: JsonObject) -> bool:
+    """Whether the user's own receipt is among them: their unread counts changed, even if they want no receipts."""
+    return any(user_id in users for kinds in receipts.values() for users in kinds.values())
 
 
 def _passing(account_data: Collection[JsonObject], wanted: EventFilter) -> list[JsonObject]:

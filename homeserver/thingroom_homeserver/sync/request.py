@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.ports import AccountData, DeviceKeys, DeviceLists, Receipts, ToDevice, Typing
+from thingroom_homeserver.rooms.ports import AccountData, DeviceKeys, DeviceLists, Receipts, ToDevice, Typing, Unread
 from thingroom_homeserver.rooms.tokens import SyncToken
 from thingroom_homeserver.sync.sync_filter import SyncFilter
 
@@ -24,6 +24,7 @@ class SyncSources:
     device_keys: DeviceKeys
     to_device: ToDevice
     device_lists: DeviceLists
+    unread: Unread | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ MAX_FIELD_LENGTH = 1000
 
 @dataclass(frozen=True, slots=True)
 class SyncFilter:
-    """What a client wants of a /sync. `rooms` holds the rooms and not_rooms of the whole RoomFilter."""
+    """What a client wants of a /sync. `rooms` holds the rooms and not_rooms of the whole RoomFilter; `unread_threads`:
+    count what is unread by thread.
+    """
 
     rooms: EventFilter = NO_FILTER
     include_leave: bool = False
@@ -33,6 +35,7 @@ class SyncFilter:
     timeline_limit: int = field(default=DEFAULT_TIMELINE_LIMIT)
     event_fields: tuple[Path, ...] | None = None
     federation_format: bool = False
+    unread_threads: bool = False
 
     @property
     def lazy_load_members(self) -> bool:
@@ -67,6 +70,7 @@ def parse_sync_filter(value: object) -> SyncFilter:
         min(limit, MAX_TIMELINE_LIMIT),
         None if fields is None else tuple(parse_path(text) for text in fields),
         event_format == "federation",
+        flag_of(_object(room, "timeline"), "unread_thread_notifications") or False,
     )
 
 

@@ -21,14 +21,16 @@ KEYS = re.findall(
     status_msg visibility room_id user_id typing timeout m.fully_read m.read thread_id device_keys one_time_keys
     fallback_keys actions conditions pattern enabled displayname avatar_url room event_fields tag order reason body
     msgtype membership join_rule preset invite initial_state power_level_content_override creation_content
+    app_id pushkey kind data append lang
     room_alias_name room_version filter since server generic_search_term url nonce mac admin transaction_id
     messages master_key self_signing_key user_signing_key usage keys signatures algorithm auth_data version rooms
     sessions first_message_index is_verified session_data
     """,
 )
 QUERIES = re.findall(
-    r"\S+",
-    "since filter timeout full_state dir from to limit kind username ts at membership before after format version",
+    r"\w+",
+    """since filter timeout full_state dir from to limit kind username ts at membership before after format version
+    only""",
 )
 ODD: tuple[Any, ...] = (
     None, True, 0, -1, 2**53, 2**70, 1.5, "", "x", "\0", "ü" * 300, "@alice:localhost", "!r:localhost", "$e", "#a:b",
