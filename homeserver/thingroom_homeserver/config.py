@@ -118,6 +118,9 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         Meta(description="Registration files (YAML or JSON) of application services, such as the gateway's."),
     ] = ()
     rate_limits: Annotated[bool, Meta(description="Whether clients that ask too much are told to wait.")] = True
+    presence: Annotated[
+        bool, Meta(description="Whether users who share a room are told who is online, idle or offline.")
+    ] = True
     max_body_bytes: Annotated[
         int, Meta(ge=65_536, le=1_073_741_824, description="The largest JSON body that is read, in bytes.")
     ] = 1_048_576

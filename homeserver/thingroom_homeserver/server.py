@@ -55,6 +55,7 @@ from thingroom_homeserver.client_api import (
     room_endpoints,
     room_more_endpoints,
     session_endpoints,
+    sliding_sync,
     well_known,
 )
 from thingroom_homeserver.client_api.leaving import leave_everywhere
@@ -83,6 +84,9 @@ from thingroom_homeserver.rooms.context import open_rooms
 from thingroom_homeserver.rooms.ports import Profile
 from thingroom_homeserver.services import Services
 from thingroom_homeserver.signing_key_file import load_or_make
+from thingroom_homeserver.sliding.connections import Connections
+from thingroom_homeserver.sliding.ports import SlidingSources
+from thingroom_homeserver.sliding.user_rooms import RoomLists
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.schema import MIGRATIONS
 from thingroom_homeserver.sync.request import SyncSources
@@ -105,6 +109,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *account_endpoints.ENDPOINTS,
     *session_endpoints.ENDPOINTS,
     *room_endpoints.ENDPOINTS,
+    *sliding_sync.ENDPOINTS,
     *encryption_endpoints.ENDPOINTS,
     *push_endpoints.ENDPOINTS,
     *ping.ENDPOINTS,
@@ -209,6 +214,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         receipts = Receipts(database, rooms.notifier, account_data, clock, push.read_up_to)
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
+        presence = Presence(database, rooms.notifier, rooms.occupancy, clock, enabled=config.presence)
         device_keys = DeviceKeys(database, device_lists)
         to_device = ToDevice(database, rooms.notifier, clock)
         media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia()))
@@ -246,7 +252,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             account_data=account_data,
             receipts=receipts,
             typing=typing,
-            presence=Presence(clock),
+            presence=presence,
             device_keys=device_keys,
             media=media.repository,
             thumbnails=media.thumbnails,
@@ -257,7 +263,21 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             to_device=to_device,
             key_backups=KeyBackups(database),
             push=push,
-            sync=SyncSources(rooms, account_data, receipts, typing, device_keys, to_device, device_lists, push.unread),
+            sync=SyncSources(
+                rooms, account_data, receipts, typing, device_keys, to_device, device_lists, push.unread, presence
+            ),
+            sliding=SlidingSources(
+                rooms,
+                account_data,
+                receipts,
+                typing,
+                device_keys,
+                RoomLists(rooms, account_data),
+                Connections(database, clock),
+                to_device,
+                device_lists,
+                push.unread,
+            ),
         )
         for appservice in appservices:
             await accounts.ensure_sender(appservice)
@@ -271,6 +291,8 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         stack.push_async_callback(authentication.save_last_seen)
         saving = asyncio.create_task(_save_last_seen(authentication), name="save last seen")
         stack.push_async_callback(_cancel, saving)
+        stack.push_async_callback(presence.settled)
+        stack.push_async_callback(_cancel, asyncio.create_task(presence.run(), name="sweep presence"))
         yield services
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.notifier import Notifier
     from thingroom_homeserver.push.service import Push
     from thingroom_homeserver.rooms.context import Rooms
+    from thingroom_homeserver.sliding.ports import SlidingSources
     from thingroom_homeserver.sync.request import SyncSources
 
 
@@ -96,3 +97,4 @@ class Services:
     key_backups: KeyBackups
     push: Push
     sync: SyncSources
+    sliding: SlidingSources

@@ -17,6 +17,8 @@ async def get_presence(request: Request, services: Services) -> dict[str, Any]:
     user_id = request.path["userId"]
     if not (services.accounts.is_local(user_id) and services.accounts.exists(user_id)):
         raise MatrixError(404, "M_NOT_FOUND", "There is no such user")
+    if not services.presence.shares_room(request.requester.user_id, user_id):
+        raise MatrixError(403, "M_FORBIDDEN", "You share no room with this user")
     return services.presence.of(user_id)
 
 
@@ -24,7 +26,7 @@ async def put_presence(request: Request, services: Services) -> dict[str, Any]:
     user_id, state = own_user_id(request), request.body_field("presence", str)
     if state not in STATES:
         raise MatrixError(400, "M_INVALID_PARAM", f"presence must be one of {', '.join(sorted(STATES))}")
-    services.presence.set(user_id, state, request.body_field("status_msg", str, None))
+    await services.presence.set(user_id, state, request.body_field("status_msg", str, None))
     return {}
 
 

@@ -17,7 +17,10 @@ async def send(request: Request, services: Services) -> dict[str, Any]:
     sent = await send_event(
         services.rooms, sender_of(request.requester), path["roomId"], path["eventType"], request.body, path["txnId"]
     )
-    return {"event_id": accepted(sent).event_id}
+    event_id = accepted(sent).event_id
+    if request.requester.appservice is None:
+        services.presence.note_active(request.requester.user_id)
+    return {"event_id": event_id}
 
 
 async def redact(request: Request, services: Services) -> dict[str, Any]:

@@ -24,7 +24,8 @@ PRESENCES = ("offline", "online", "unavailable")
 
 async def get_sync(request: Request, services: Services) -> dict[str, Any]:
     requester = request.requester
-    if request.query.get("set_presence", "online") not in PRESENCES:
+    presence = request.query.get("set_presence", "online")
+    if presence not in PRESENCES:
         raise MatrixError(400, "M_INVALID_PARAM", "set_presence must be offline, online or unavailable")
     wish = SyncRequest(
         requester.user_id,
@@ -36,7 +37,8 @@ async def get_sync(request: Request, services: Services) -> dict[str, Any]:
         request.query_bool("use_state_after"),
     )
     timeout_ms = request.query_int("timeout", 0, highest=MAX_TIMEOUT_MS) or 0
-    return await sync(services.sync, wish, timeout_ms / 1000)
+    async with services.presence.syncing(requester.user_id, requester.device_id, presence):
+        return await sync(services.sync, wish, timeout_ms / 1000)
 
 
 def _since(request: Request) -> SyncToken | None:

@@ -14,11 +14,12 @@ from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
+UNSTABLE_FEATURES = {"org.matrix.simplified_msc3575": True}
 VERSIONS = ["r0.6.1", *(f"v1.{minor}" for minor in range(1, 18))]
 
 
 async def get_versions(request: Request, services: Services) -> dict[str, Any]:
-    return {"versions": VERSIONS, "unstable_features": {}}
+    return {"versions": VERSIONS, "unstable_features": UNSTABLE_FEATURES}
 
 
 ENDPOINTS = (Endpoint("GET", ("/_matrix/client/versions",), get_versions, auth=Auth.NONE),)

@@ -72,17 +72,18 @@ class ToDevice:
         await self._database.write(write)
 
     def waiting(
-        self, connection: Reader, user_id: str, device_id: str, after: int, upto: int
+        self, connection: Reader, user_id: str, device_id: str, after: int, upto: int, limit: int | None = None
     ) -> tuple[list[JsonObject], int]:
         """The next messages at after < position <= upto, in order, and the position up to which that is all.
 
-        A response holds at most MAX_A_RESPONSE; the position is then that of the last of them, else `upto`.
+        A response holds at most MAX_A_RESPONSE, or `limit`; the position is then that of the last of them, else `upto`.
         """
-        rows = storage.waiting(connection, user_id, device_id, after, upto, MAX_A_RESPONSE)
+        most = MAX_A_RESPONSE if limit is None else min(limit, MAX_A_RESPONSE)
+        rows = storage.waiting(connection, user_id, device_id, after, upto, most)
         events = [
             {"sender": row["sender"], "type": row["type"], "content": orjson.loads(row["content"])} for row in rows
         ]
-        return events, (rows[-1]["position"] if len(rows) == MAX_A_RESPONSE else upto)
+        return events, (rows[-1]["position"] if rows and len(rows) == most else upto)
 
     async def acknowledge(self, user_id: str, device_id: str, upto: int) -> None:
         """The device has what was sent at position <= upto: delete it. Writes only if there is something."""

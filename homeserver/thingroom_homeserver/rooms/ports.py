@@ -85,6 +85,16 @@ class Typing(Protocol):
 class Unread(Protocol):
     def counts(self, connection: Reader, user_id: str, room_id: str, upto: int) -> Mapping[str, tuple[int, int]]:
         """(notifications, highlights) that the user has not read at or before `upto`, by thread id or `main`."""
+
+
+class Presence(Protocol):
+    def since(
+        self, connection: Reader, user_id: str, since: int | None, upto: int, new_rooms: Collection[str]
+    ) -> list[JsonObject]:
+        """m.presence events of users who share a room: changed at since < position <= upto; None: who is there now.
+
+        Besides those who are in `new_rooms`, which the user has just joined.
+        """
         ...
 
 
@@ -100,9 +110,12 @@ class DeviceKeys(Protocol):
 
 class ToDevice(Protocol):
     def waiting(
-        self, connection: Reader, user_id: str, device_id: str, after: int, upto: int
+        self, connection: Reader, user_id: str, device_id: str, after: int, upto: int, limit: int | None = None
     ) -> tuple[list[JsonObject], int]:
-        """The next messages to the device at after < position <= upto, and the position up to which that is all."""
+        """The next messages to the device at after < position <= upto, and the position up to which that is all.
+
+        Not more than `limit`, where one is given.
+        """
         ...
 
     async def acknowledge(self, user_id: str, device_id: str, upto: int) -> None:

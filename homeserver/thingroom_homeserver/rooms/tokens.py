@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 _SYNC = re.compile(r"s([0-9]{1,18})_([0-9]{1,18})(?:_([0-9]{1,18}))?", re.ASCII)
 _PAGE = re.compile(r"t(-?[0-9]{1,18})", re.ASCII)
+_POS = re.compile(r"p([0-9]{1,18})_[0-9]{1,18}_[0-9]{1,18}_[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,6 @@ def page_token(position: int) -> str:
 
 
 def parse_page_token(text: str) -> int | None:
-    """The position of either kind of token."""
-    match = _PAGE.fullmatch(text) or _SYNC.fullmatch(text)
+    """The position of any kind of token, a sliding sync's `pos` (sliding/connections.py) among them."""
+    match = _PAGE.fullmatch(text) or _SYNC.fullmatch(text) or _POS.fullmatch(text)
     return None if match is None else int(match[1])

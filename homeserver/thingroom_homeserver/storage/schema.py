@@ -10,9 +10,11 @@ from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
+from thingroom_homeserver.storage.schema_presence import PRESENCE_MIGRATIONS
 from thingroom_homeserver.storage.schema_push import PUSH_MIGRATIONS
 from thingroom_homeserver.storage.schema_relations import RELATION_MIGRATIONS
 from thingroom_homeserver.storage.schema_sessions import SESSION_MIGRATIONS
+from thingroom_homeserver.storage.schema_sliding import SLIDING_MIGRATIONS
 
 MIGRATIONS: tuple[Migration, ...] = (
     *EVENT_MIGRATIONS,
@@ -22,4 +24,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     *SESSION_MIGRATIONS,
     *ENCRYPTION_MIGRATIONS,
     *PUSH_MIGRATIONS,
+    *SLIDING_MIGRATIONS,
+    *PRESENCE_MIGRATIONS,
 )

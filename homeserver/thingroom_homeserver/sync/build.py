@@ -97,15 +97,16 @@ class _Builder:
         account_data = _passing(account_data, request.sync_filter.account_data)
         if needs_shaping(request.sync_filter):
             self._read(lambda c: shape_events(self._rooms, c, request.sync_filter, sections.join, sections.leave))
+        presence = self._read(partial(self._presence, changes))
         named = {"join": sections.join, "invite": sections.invite, "knock": sections.knock, "leave": sections.leave}
         response: JsonObject = {
             "account_data": {"events": account_data},
-            "presence": {"events": []},
+            "presence": {"events": presence},
             "to_device": {"events": []},
             "device_lists": {"changed": [], "left": []},
             "rooms": named,
         }
-        has_news = bool(account_data) or any(named.values())
+        has_news = bool(account_data or presence) or any(named.values())
         if self._since is not None:
             has_news |= self._add_device_lists(response, self._since.position)
         if request.device_id is not None:
@@ -144,6 +145,15 @@ class _Builder:
         news = self._read(lambda c: self._sources.device_lists.news(c, user_id, since, upto))
         response["device_lists"] = {"changed": news.changed, "left": news.left}
         return bool(news.changed or news.left)
+
+    def _presence(self, changes: Mapping[str, list[MembershipChange]], connection: Reader) -> list[JsonObject]:
+        source, wanted = self._sources.presence, self._request.sync_filter.presence
+        if source is None:
+            return []
+        since = None if self._since is None else self._since.position
+        new_rooms = [room_id for room_id in changes if room_id in self._joined and _newly_joined(changes[room_id])]
+        events = source.since(connection, self._request.user_id, since, self._upto, new_rooms)
+        return [event for event in events if wanted.allows_parts(event["type"], event["sender"])]
 
     def _membership_changes(self, connection: Reader) -> dict[str, list[MembershipChange]]:
         """The user's own changes in the span, by room."""

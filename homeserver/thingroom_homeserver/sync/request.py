@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.ports import AccountData, DeviceKeys, DeviceLists, Receipts, ToDevice, Typing, Unread
+from thingroom_homeserver.rooms.ports import (
+    AccountData,
+    DeviceKeys,
+    DeviceLists,
+    Presence,
+    Receipts,
+    ToDevice,
+    Typing,
+    Unread,
+)
 from thingroom_homeserver.rooms.tokens import SyncToken
 from thingroom_homeserver.sync.sync_filter import SyncFilter
 
@@ -25,6 +34,7 @@ class SyncSources:
     to_device: ToDevice
     device_lists: DeviceLists
     unread: Unread | None = None
+    presence: Presence | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class SyncFilter:
     ephemeral: EventFilter = NO_FILTER
     room_account_data: EventFilter = NO_FILTER
     account_data: EventFilter = NO_FILTER
+    presence: EventFilter = NO_FILTER
     timeline_limit: int = field(default=DEFAULT_TIMELINE_LIMIT)
     event_fields: tuple[Path, ...] | None = None
     federation_format: bool = False
@@ -67,6 +68,7 @@ def parse_sync_filter(value: object) -> SyncFilter:
         parse_event_filter(room.get("ephemeral")),
         parse_event_filter(room.get("account_data")),
         parse_event_filter(value.get("account_data")),
+        parse_event_filter(value.get("presence")),
         min(limit, MAX_TIMELINE_LIMIT),
         None if fields is None else tuple(parse_path(text) for text in fields),
         event_format == "federation",

@@ -112,6 +112,9 @@ async def test_read_markers(alice: MatrixClient, bob: MatrixClient) -> None:
 
 async def test_presence(alice: MatrixClient, bob: MatrixClient) -> None:
     path = f"v3/presence/{escape(alice.user_id)}/status"
+    (await bob.get(path)).is_error(403, "M_FORBIDDEN")
+    room_id = (await alice.post("v3/createRoom", {"preset": "public_chat"})).ok()["room_id"]
+    (await bob.post(f"v3/join/{escape(room_id)}")).ok()
     assert (await bob.get(path)).ok() == {"presence": "offline"}
     (await alice.put(path, {"presence": "online", "status_msg": "baking"})).ok()
     answer = (await bob.get(path)).ok()
