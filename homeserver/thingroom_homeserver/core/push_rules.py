@@ -3,7 +3,7 @@
 Pure. A rule set is asked in two steps, so that many users share the first: `decide` settles everything that is the
 same for all users with the same rules, `actions_for` what depends on the user (their id, their display name).
 Source: Client-Server API, "Push Rules"; appendices, "Glob-style matching", "Dot-separated property paths".
-Next: core/push_glob.py. Unknown conditions, and those that make no sense, never match.
+Next: core/glob.py. Unknown conditions, and those that make no sense, never match.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from thingroom_homeserver.core.push_glob import matches_whole, matches_words
+from thingroom_homeserver.core.glob import matches_whole, matches_words
 
 KINDS = ("override", "content", "room", "sender", "underride")
 """The kinds of rules in the order in which they are asked."""

@@ -10,7 +10,7 @@ import ipaddress
 import re
 
 from thingroom_homeserver.core.canonical_json import JsonObject
-from thingroom_homeserver.core.glob import glob_matches
+from thingroom_homeserver.core.glob import matches_whole
 
 _PORT = re.compile(r":[0-9]{1,5}$", re.ASCII)
 
@@ -47,4 +47,4 @@ def _is_ip_literal(host: str) -> bool:
 def _matches_one(patterns: object, host: str) -> bool:
     if not isinstance(patterns, list):
         return False
-    return any(isinstance(pattern, str) and glob_matches(pattern.lower(), host) for pattern in patterns)
+    return any(isinstance(pattern, str) and matches_whole(pattern.lower(), host) for pattern in patterns)

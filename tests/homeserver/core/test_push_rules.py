@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thingroom_homeserver.accounts.push_rules import default_push_rules
-from thingroom_homeserver.core.push_glob import matches_whole, matches_words
+from thingroom_homeserver.core.glob import matches_whole, matches_words
 from thingroom_homeserver.core.push_rules import (
     KINDS,
     Member,
