@@ -23,7 +23,7 @@ import nacl.bindings
 from nacl.signing import VerifyKey
 from rich.table import Table
 from tests.flows.gateway_stack import Device, Gateway, Mosquitto, running_gateway, running_mosquitto
-from tests.synapse_peer.server import free_port
+from tests.free_port import free_port
 
 from bench import servers
 from bench.matrix_client import MatrixClient, new_session

@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.synapse_peer.server import SynapseSettings, free_port, running_synapse, wait_until_answers
+from tests.free_port import free_port
+from tests.synapse_peer.server import SynapseSettings, running_synapse, wait_until_answers
 
 SERVER_NAME = "bench.test"
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from tests.synapse_peer.server import free_port, running_synapse, wait_until_answers
+from tests.free_port import free_port
+from tests.synapse_peer.server import running_synapse, wait_until_answers
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0

@@ -24,7 +24,7 @@ from typing import Any
 import nacl.bindings
 import tomli_w
 from nacl.signing import SigningKey
-from tests.synapse_peer.server import free_port
+from tests.free_port import free_port
 
 from thingroom_gateway import control
 from thingroom_gateway.broker_access import AccessFiles, mosquitto_configuration, prepare_access_files

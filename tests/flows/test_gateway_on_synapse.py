@@ -24,7 +24,8 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 from nio import AsyncClient, JoinedMembersResponse, RoomGetStateResponse, RoomMessagesResponse, SyncResponse
 from tests.flows.gateway_stack import Device, Gateway, Mosquitto, running_gateway, running_mosquitto
-from tests.synapse_peer.server import Account, Synapse, SynapseSettings, free_port, running_synapse
+from tests.free_port import free_port
+from tests.synapse_peer.server import Account, Synapse, SynapseSettings, running_synapse
 
 from thingroom_gateway.registration import write_registration
 from thingroom_wire.downlink import parse_answer

@@ -15,17 +15,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.free_port import free_port
 
 from thingroom_gateway.broker_access import AccessFiles, mosquitto_configuration, prepare_access_files
 
 GATEWAY_PASSWORD = "gateway-password-for-tests"
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, seconds: float = 10.0) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import nacl.bindings
 from nacl.signing import SigningKey
-from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, free_port
+from tests.free_port import free_port
+from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
 from tests.gateway.fake_homeserver import AS_TOKEN, HS_TOKEN, SERVER
 
 from thingroom_gateway import app

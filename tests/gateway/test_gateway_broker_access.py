@@ -15,7 +15,8 @@ import aiomqtt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, free_port, wait_for_port
+from tests.free_port import free_port
+from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, wait_for_port
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, write_config
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
-from tests.gateway.brokers import free_port
+from tests.free_port import free_port
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, gateway, make_config, write_config
 from tests.gateway.test_gateway_crash import REPOSITORY, enrol

@@ -14,9 +14,11 @@ from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.encryption.device_lists import DeviceListNews
 from thingroom_homeserver.rooms.context import Rooms, open_rooms
 from thingroom_homeserver.rooms.create_room import PRESETS, Created, RoomWish, create_room
+from thingroom_homeserver.rooms.event_filter import NO_FILTER
 from thingroom_homeserver.rooms.membership import Change, change_membership
 from thingroom_homeserver.rooms.outcomes import Sender, Sent
 from thingroom_homeserver.rooms.ports import Profile
+from thingroom_homeserver.rooms.read_events import Page, PageWish, read_page
 from thingroom_homeserver.rooms.send_event import send_event, send_state
 from thingroom_homeserver.rooms.tokens import SyncToken, parse_sync_token
 from thingroom_homeserver.storage.schema import MIGRATIONS
@@ -286,3 +288,16 @@ class FoldingClient:
                 assert room.state.get(key) == event.get("unsigned", {}).get("replaces_state"), key
                 room.state[key] = event["event_id"]
         room.summary |= section["summary"]
+
+
+def read_back(house: House, name: str, room_id: str, start: int | None) -> list[str]:
+    """The event ids of a room from `start` back to its beginning, oldest first, by pages of five."""
+    found: list[str] = []
+    while True:
+        wish = PageWish(room_id, start, None, True, 5)
+        page = house.rooms.database.read(lambda c, w=wish: read_page(house.rooms, c, house.user(name), w, NO_FILTER))
+        assert isinstance(page, Page)
+        found = [stored.event_id for stored, _ in reversed(page.events)] + found
+        if page.end is None:
+            return found
+        start = page.end

@@ -9,7 +9,7 @@ from typing import cast
 
 import aiocoap
 from aiocoap import resource
-from tests.node.mosquitto_broker import free_port
+from tests.free_port import free_port
 from tests.node.stand_in_gateway import StandInGateway
 
 COSE_SIGN1, COSE_MAC0 = 18, 17

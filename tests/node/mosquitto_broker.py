@@ -4,21 +4,14 @@ import asyncio
 import contextlib
 import getpass
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiomqtt
+from tests.free_port import free_port
 from tests.node.stand_in_gateway import StandInGateway
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A loopback port that nobody uses just now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:

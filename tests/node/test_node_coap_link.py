@@ -10,9 +10,9 @@ from pathlib import Path
 import aiocoap
 import pytest
 from aiocoap import resource
+from tests.free_port import free_port
 from tests.micropython_runner import command
 from tests.node.coap_gateway import lossy_proxy
-from tests.node.mosquitto_broker import free_port
 
 from thingroom_node.links import coap_message
 

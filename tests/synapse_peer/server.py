@@ -14,7 +14,6 @@ import hmac
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.free_port import free_port
 from tests.synapse_peer.environment import synapse_python
 
 START_SECONDS = 60.0
@@ -178,13 +178,6 @@ def registration_mac(secret: str, nonce: str, localpart: str, password: str, *, 
     """The proof of the shared secret (Synapse's "Shared-Secret Registration"): hex HMAC-SHA1."""
     parts = (nonce, localpart, password, "admin" if admin else "notadmin")
     return hmac.new(secret.encode(), "\0".join(parts).encode(), hashlib.sha1).hexdigest()
-
-
-def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def configuration(

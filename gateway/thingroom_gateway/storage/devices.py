@@ -6,7 +6,7 @@ Statements only; may import thingroom_common. devices.py (the registry) keeps th
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thingroom_common.database import Transaction
 
@@ -54,18 +54,7 @@ def insert_device(transaction: Transaction, device: DeviceRow) -> DeviceRow:
     )
     assert cursor.lastrowid is not None
     transaction.execute("INSERT INTO arrivals VALUES (?, 0, 0)", (cursor.lastrowid,))
-    return DeviceRow(
-        cursor.lastrowid,
-        device.kid,
-        device.device_key,
-        device.agreement_key,
-        device.downlink_key,
-        device.name,
-        device.place,
-        device.profile,
-        device.status,
-        device.enrolled_at,
-    )
+    return replace(device, id=cursor.lastrowid)
 
 
 def set_status(transaction: Transaction, device: int, status: str) -> None:

@@ -45,6 +45,11 @@ async def login(request: Request, services: Services) -> dict[str, Any]:
             raise error_for(refused)
     elif kind == "m.login.application_service":
         _check_appservice(request, services, user_id)
+    return await open_session(request, services, user_id)
+
+
+async def open_session(request: Request, services: Services, user_id: str) -> dict[str, Any]:
+    """Log a device in as the body asks: its id, its name, whether the token is to be refreshed. Raises MatrixError."""
     session = await services.accounts.open_session(
         user_id,
         request.address,

@@ -14,7 +14,7 @@ from thingroom_homeserver.accounts.accounts import why_unfit
 from thingroom_homeserver.accounts.addresses import REGISTER
 from thingroom_homeserver.accounts.outcomes import Refused
 from thingroom_homeserver.client_api.checks import granted
-from thingroom_homeserver.client_api.login import session_json
+from thingroom_homeserver.client_api.login import open_session, session_json
 from thingroom_homeserver.http.authentication import required_appservice
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response, client_path
 from thingroom_homeserver.http.errors import MatrixError, error_for, limit_exceeded
@@ -145,16 +145,7 @@ async def _answer(request: Request, services: Services, made: str | Refused) -> 
         raise error_for(made)
     if request.body_field("inhibit_login", bool, False):
         return {"user_id": made, "home_server": services.config.server_name}
-    session = await services.accounts.open_session(
-        made,
-        request.address,
-        request.body_field("device_id", str, None),
-        request.body_field("initial_device_display_name", str, None),
-        refreshable=request.body_field("refresh_token", bool, False),
-    )
-    if isinstance(session, Refused):
-        raise error_for(session)
-    return session_json(session, services)
+    return await open_session(request, services, made)
 
 
 async def is_available(request: Request, services: Services) -> dict[str, Any]:

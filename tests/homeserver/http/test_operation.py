@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
+from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
 
 from thingroom_common.config_file import ConfigError
@@ -26,12 +27,6 @@ from thingroom_homeserver.config import HomeserverConfig, Listener, Support, loa
 from thingroom_homeserver.http.routes import Routes
 from thingroom_homeserver.log_lines import REQUEST_ID, Lines
 from thingroom_homeserver.server import ENDPOINTS
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

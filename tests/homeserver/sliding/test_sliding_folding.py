@@ -11,11 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.homeserver.room_story import ROOMS, USERS, Story, step
-from tests.homeserver.room_support import FoldingClient, House
+from tests.homeserver.room_support import FoldingClient, read_back
 from tests.homeserver.sliding_support import SlidingClient, SlidingHouse, one_list, open_sliding_house, sources_of
 
-from thingroom_homeserver.rooms.event_filter import NO_FILTER
-from thingroom_homeserver.rooms.read_events import Page, PageWish, read_page
 from thingroom_homeserver.rooms.tokens import parse_page_token
 
 WISHES: tuple[dict[str, Any], ...] = (
@@ -91,21 +89,9 @@ async def _compare(sliding: SlidingHouse, name: str, client: SlidingClient, lazy
             assert room.state == expected.state, (name, room_id)
         assert room.shown == anew.rooms[room_id].shown
         assert room.shown["joined_count"] == expected.summary["m.joined_member_count"]
-        everything = _read_back(house, name, room_id, None)
+        everything = read_back(house, name, room_id, None)
         if room.gap is not None:
-            assert _read_back(house, name, room_id, parse_page_token(room.gap)) + room.timeline == everything
-
-
-def _read_back(house: House, name: str, room_id: str, start: int | None) -> list[str]:
-    found: list[str] = []
-    while True:
-        wish = PageWish(room_id, start, None, True, 5)
-        page = house.rooms.database.read(lambda c, w=wish: read_page(house.rooms, c, house.user(name), w, NO_FILTER))
-        assert isinstance(page, Page)
-        found = [stored.event_id for stored, _ in reversed(page.events)] + found
-        if page.end is None:
-            return found
-        start = page.end
+            assert read_back(house, name, room_id, parse_page_token(room.gap)) + room.timeline == everything
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,10 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.homeserver.room_story import ROOMS, USERS, Story, step
-from tests.homeserver.room_support import FoldingClient, House, open_house
+from tests.homeserver.room_support import FoldingClient, House, open_house, read_back
 
-from thingroom_homeserver.rooms.event_filter import NO_FILTER
-from thingroom_homeserver.rooms.read_events import Page, PageWish, read_page
 from thingroom_homeserver.rooms.tokens import parse_page_token
 from thingroom_homeserver.storage.memberships import Member, rooms_of_user
 
@@ -62,24 +60,12 @@ async def _check(steps: list[tuple[Any, ...]], wanted: Any, state_after: bool, j
 
 async def _check_timeline(house: House, name: str, room_id: str, timeline: list[str], gaps: list[str]) -> None:
     """Since the last gap, the client has every event it may see; before it, /messages continues seamlessly."""
-    everything = _read_back(house, name, room_id, None)
+    everything = read_back(house, name, room_id, None)
     if gaps:
         position = parse_page_token(gaps[-1])
-        assert _read_back(house, name, room_id, position) + timeline == everything
+        assert read_back(house, name, room_id, position) + timeline == everything
     else:
         assert timeline == everything[len(everything) - len(timeline) :]
-
-
-def _read_back(house: House, name: str, room_id: str, start: int | None) -> list[str]:
-    found: list[str] = []
-    while True:
-        wish = PageWish(room_id, start, None, True, 5)
-        page = house.rooms.database.read(lambda c, w=wish: read_page(house.rooms, c, house.user(name), w, NO_FILTER))
-        assert isinstance(page, Page)
-        found = [stored.event_id for stored, _ in reversed(page.events)] + found
-        if page.end is None:
-            return found
-        start = page.end
 
 
 def _members(house: House, name: str, membership: str) -> list[Member]:
