@@ -38,6 +38,12 @@ def write_config(folder: Path, port: int, *lines: str) -> Path:
 
 
 @pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def start(config: Path) -> subprocess.Popen[str]:
     source = Path(__file__).parents[3]
     path = os.pathsep.join(str(source / root) for root in ("homeserver", "common"))
