@@ -9,6 +9,7 @@ from thingroom_common.database import Migration
 from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema_inbox import INBOX_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
 from thingroom_homeserver.storage.schema_presence import PRESENCE_MIGRATIONS
 from thingroom_homeserver.storage.schema_push import PUSH_MIGRATIONS
@@ -26,4 +27,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *PUSH_MIGRATIONS,
     *SLIDING_MIGRATIONS,
     *PRESENCE_MIGRATIONS,
+    *INBOX_MIGRATIONS,
 )
