@@ -152,5 +152,14 @@ def joined_local_users(connection: Reader, room_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+def has_joined_member(connection: Reader, room_id: str, *, local: bool) -> bool:
+    """Whether anybody of this server, or of any other one, is joined to the room."""
+    row = connection.execute(
+        "SELECT 1 FROM room_members WHERE room_id = ? AND membership = 'join' AND is_local = ? LIMIT 1",
+        (room_id, int(local)),
+    ).fetchone()
+    return row is not None
+
+
 def _member(row: sqlite3.Row) -> Member:
     return Member(row[0], row[1], row[2], row[3], row[4], bool(row[5]))

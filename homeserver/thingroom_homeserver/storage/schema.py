@@ -11,6 +11,7 @@ from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_inbox import INBOX_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
+from thingroom_homeserver.storage.schema_out_of_band import OUT_OF_BAND_MIGRATIONS
 from thingroom_homeserver.storage.schema_presence import PRESENCE_MIGRATIONS
 from thingroom_homeserver.storage.schema_push import PUSH_MIGRATIONS
 from thingroom_homeserver.storage.schema_relations import RELATION_MIGRATIONS
@@ -28,4 +29,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *SLIDING_MIGRATIONS,
     *PRESENCE_MIGRATIONS,
     *INBOX_MIGRATIONS,
+    *OUT_OF_BAND_MIGRATIONS,
 )
