@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 
 from thingroom_homeserver.core.event import redacted_event
 from thingroom_homeserver.core.event_visibility import visibility_of
-from thingroom_homeserver.core.server_acl import server_allowed
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import JsonObject
+from thingroom_homeserver.rooms.residence import server_may_take_part
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.current_state import current_entry
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.server_users import is_server_joined, users_of_server
 from thingroom_homeserver.storage.state_groups import entries_of_group, state_of_group
@@ -26,16 +25,9 @@ FEW_USERS = 20
 """Up to so many users of the server are looked up one by one; of more, the whole state is read."""
 
 
-def acl_allows(rooms: Rooms, connection: Reader, room_id: str, server: str) -> bool:
-    """Whether the room's m.room.server_acl, as it is now, lets the server take part. A room without one lets all."""
-    event_id = current_entry(connection, room_id, "m.room.server_acl", "")
-    stored = None if event_id is None else rooms.events.get(connection, event_id)
-    return server_allowed(None if stored is None else stored.event.content, server)
-
-
 def may_read_room(rooms: Rooms, connection: Reader, room_id: str, server: str) -> Refused | None:
-    """Why the server may not ask for anything of the room; None if it may: one of its users is there, no list denies it."""
-    if not acl_allows(rooms, connection, room_id, server):
+    """Why the server may not ask for anything of the room; None if it may: no list denies it, a user of it is there."""
+    if not server_may_take_part(rooms, connection, room_id, server):
         return Refused(Why.FORBIDDEN, "The room's access list denies your server")
     if not is_server_joined(connection, room_id, server):
         return Refused(Why.FORBIDDEN, "None of your users is in this room")

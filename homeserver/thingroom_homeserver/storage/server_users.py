@@ -26,3 +26,13 @@ def users_of_server(connection: Reader, room_id: str, server: str) -> list[str]:
         (room_id, server),
     )
     return [row[0] for row in rows]
+
+
+def joined_servers(connection: Reader, room_id: str) -> list[str]:
+    """The servers with a user who is joined to the room, that with the most users first."""
+    rows = connection.execute(
+        f"SELECT {_OF_SERVER} AS server FROM room_members WHERE room_id = ? AND membership = 'join' "  # noqa: S608 - constant
+        "GROUP BY server ORDER BY COUNT(*) DESC, server",
+        (room_id,),
+    )
+    return [row[0] for row in rows]
