@@ -1,7 +1,8 @@
 """Who is in which room, and who was when.
 
 `room_members` is the present, one row per user and room; `membership_changes` the history, numbered by stream
-position. Both follow the current state of the room. May import thingroom_common only.
+position. Both follow the current state of the room, as do the servers in it (room_servers.py).
+May import thingroom_common and storage.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.room_servers import note_membership
 
 NO_END = 2**62
 """A position after all others."""
@@ -43,6 +45,11 @@ class MembershipChange:
 
 def set_membership(transaction: Transaction, change: MembershipChange, *, is_local: bool) -> None:
     """Make `change` the present and part of the history. A forgotten room comes back with it."""
+    before = transaction.execute(
+        "SELECT membership FROM room_members WHERE room_id = ? AND user_id = ?", (change.room_id, change.user_id)
+    ).fetchone()
+    held = None if before is None else before[0]
+    note_membership(transaction, change.room_id, change.user_id, held, change.membership, change.position, is_local)
     transaction.execute(
         "INSERT INTO room_members VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, 0) ON CONFLICT (room_id, user_id) DO UPDATE SET "
         "since = CASE WHEN membership = excluded.membership THEN since ELSE excluded.since END, "

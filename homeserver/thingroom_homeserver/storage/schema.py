@@ -9,7 +9,10 @@ from thingroom_common.database import Migration
 from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema_federation_events import FEDERATION_EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema_federation_sending import FEDERATION_SENDING_MIGRATIONS
 from thingroom_homeserver.storage.schema_inbox import INBOX_MIGRATIONS
+from thingroom_homeserver.storage.schema_federation_keys import FEDERATION_KEY_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
 from thingroom_homeserver.storage.schema_out_of_band import OUT_OF_BAND_MIGRATIONS
 from thingroom_homeserver.storage.schema_presence import PRESENCE_MIGRATIONS
@@ -28,6 +31,9 @@ MIGRATIONS: tuple[Migration, ...] = (
     *PUSH_MIGRATIONS,
     *SLIDING_MIGRATIONS,
     *PRESENCE_MIGRATIONS,
+    *FEDERATION_KEY_MIGRATIONS,
     *INBOX_MIGRATIONS,
     *OUT_OF_BAND_MIGRATIONS,
+    *FEDERATION_EVENT_MIGRATIONS,
+    *FEDERATION_SENDING_MIGRATIONS,
 )
