@@ -63,12 +63,12 @@ def set_out_of_band(
     if membership in ENDED:
         drop_out_of_band(transaction, room_id, user_id)
     else:
-        entry = OutOfBand(
-            room_id, user_id, event.event_id, event.room_version, tuple(servers), tuple(stripped_state)
-        )
+        entry = OutOfBand(room_id, user_id, event.event_id, event.room_version, tuple(servers), tuple(stripped_state))
         put_out_of_band(transaction, entry)
     if rooms.watcher is not None:
-        rooms.watcher.stored(rooms, transaction, Room(room_id, event.rules, {}, None, {}), replace(stored, position=position))
+        rooms.watcher.stored(
+            rooms, transaction, Room(room_id, event.rules, {}, None, {}), replace(stored, position=position)
+        )
 
     def tell() -> None:
         rooms.occupancy.set(room_id, user_id, joined=False)

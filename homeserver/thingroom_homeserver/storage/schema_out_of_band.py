@@ -1,7 +1,7 @@
 """What invites and knocks tell of rooms that this server is not in.
 
-One row while a local user is invited to or knocks at such a room: the member event, which servers know the room, and the
-stripped state that clients are shown. May import thingroom_common only. Next: out_of_band.py.
+One row while a local user is invited to or knocks at such a room: the member event, which servers know the room, and
+the stripped state that clients are shown. May import thingroom_common only. Next: out_of_band.py.
 """
 
 from __future__ import annotations
