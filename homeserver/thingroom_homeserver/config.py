@@ -22,6 +22,7 @@ from thingroom_homeserver.config_accounts import (
     Turn,
     check_accounts,
 )
+from thingroom_homeserver.config_federation import FederationConfig, check_federation
 from thingroom_homeserver.config_media import MediaConfig
 
 _LISTENER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
@@ -145,12 +146,13 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     outgoing_permitted_ranges: Annotated[
         tuple[str, ...],
         Meta(
-            description="Private addresses that the server may connect to where users name the URL (push gateways),\n"
-            'such as "10.0.0.0/8" or "127.0.0.1". Public addresses always are.'
+            description="Private addresses that the server may connect to where others name the host (push gateways,\n"
+            'homeservers), such as "10.0.0.0/8" or "127.0.0.1". Public addresses always are.'
         ),
     ] = ()
     password_cost: PasswordCost = PasswordCost()
     media: MediaConfig = MediaConfig()
+    federation: FederationConfig = FederationConfig()
     support: Support = Support()
     registration_steps: RegistrationSteps = RegistrationSteps()
     token_lifetimes: TokenLifetimes = TokenLifetimes()
@@ -176,6 +178,9 @@ def load_config(path: Path) -> HomeserverConfig:
         listeners=tuple(_with_files_from(base, listener) for listener in listeners_of(config)),
         email=msgspec.structs.replace(
             config.email, ca_file=str(base / config.email.ca_file) if config.email.ca_file else ""
+        ),
+        federation=msgspec.structs.replace(
+            config.federation, ca_file=str(base / config.federation.ca_file) if config.federation.ca_file else ""
         ),
     )
     check_config(config)
@@ -204,6 +209,7 @@ def check_config(config: HomeserverConfig) -> None:
             raise ConfigError(
                 f'preview_permitted_networks: "{network}" is not a network, such as 192.168.1.0/24.'
             ) from None
+    check_federation(config.federation)
     check_accounts(
         config.public_base_url,
         config.email,

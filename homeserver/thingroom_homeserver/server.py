@@ -67,6 +67,9 @@ from thingroom_homeserver.encryption.device_keys import DeviceKeys
 from thingroom_homeserver.encryption.device_lists import DeviceLists
 from thingroom_homeserver.encryption.key_backup import KeyBackups
 from thingroom_homeserver.encryption.to_device import ToDevice
+from thingroom_homeserver.federation.discovery import Names
+from thingroom_homeserver.federation.service import opened_federation
+from thingroom_homeserver.federation_api import endpoints as federation_endpoints
 from thingroom_homeserver.http.authentication import Authentication
 from thingroom_homeserver.http.endpoint import Endpoint, Response
 from thingroom_homeserver.http.frame import Frame
@@ -83,7 +86,7 @@ from thingroom_homeserver.readings import readings
 from thingroom_homeserver.rooms.context import open_rooms
 from thingroom_homeserver.rooms.ports import Profile
 from thingroom_homeserver.services import Services
-from thingroom_homeserver.signing_key_file import load_or_make
+from thingroom_homeserver.signing_key_file import load_old, load_or_make
 from thingroom_homeserver.sliding.connections import Connections
 from thingroom_homeserver.sliding.ports import SlidingSources
 from thingroom_homeserver.sliding.user_rooms import RoomLists
@@ -120,7 +123,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 """Everything that clients and application services are answered to."""
 
-FEDERATION_ENDPOINTS: tuple[Endpoint, ...] = (*well_known.FOR_SERVERS, *health.ENDPOINTS)
+FEDERATION_ENDPOINTS: tuple[Endpoint, ...] = (
+    *federation_endpoints.ENDPOINTS,
+    *well_known.FOR_SERVERS,
+    *health.ENDPOINTS,
+)
 """Everything that other homeservers are answered to."""
 
 
@@ -133,7 +140,11 @@ def endpoints_for(listener: Listener) -> tuple[Endpoint, ...]:
 
 
 def build_app(
-    config: HomeserverConfig, *, clock: Clock | None = None, endpoints: Iterable[Endpoint] = ENDPOINTS
+    config: HomeserverConfig,
+    *,
+    clock: Clock | None = None,
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
+    names: Names | None = None,
 ) -> web.Application:
     """The server as an aiohttp application: parts are made when it starts (StartError) and closed when it ends.
 
@@ -143,7 +154,7 @@ def build_app(
     frames: list[Frame] = []
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        async with running_services(config, clock or SystemClock()) as services:
+        async with running_services(config, clock or SystemClock(), names) as services:
             app[SERVICES] = services
             frames.append(Frame(endpoints, services))
             yield
@@ -162,13 +173,19 @@ def build_app(
 
 
 @contextlib.asynccontextmanager
-async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncIterator[Services]:
-    """Open the data directory and make the parts. Raises StartError."""
+async def running_services(
+    config: HomeserverConfig, clock: Clock, names: Names | None = None
+) -> AsyncIterator[Services]:
+    """Open the data directory and make the parts. Raises StartError.
+
+    `names`: what resolves the names of other servers, instead of the domain name system.
+    """
     folder = Path(config.data_directory)
     async with contextlib.AsyncExitStack() as stack:
         try:
             stack.callback(lock(folder).close)
             signing_key = load_or_make(folder)
+            old_keys = load_old(folder)
             appservices = load_appservices(config.appservice_files, config.server_name)
             database = await Database.open(folder / DATABASE_NAME, MIGRATIONS)
         except (ConfigError, SchemaTooNew) as error:
@@ -217,6 +234,12 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         presence = Presence(database, rooms.notifier, rooms.occupancy, clock, enabled=config.presence)
         device_keys = DeviceKeys(database, device_lists)
         to_device = ToDevice(database, rooms.notifier, clock)
+        try:
+            federation = await stack.enter_async_context(
+                opened_federation(config, database, clock, rooms, signing_key, old_keys, names=names)
+            )
+        except (OSError, ssl.SSLError) as error:
+            raise StartError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
         media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia()))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         appservice_client = AppServiceClient(http)
@@ -248,6 +271,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             directory=directory,
             filters=Filters(database),
             rooms=rooms,
+            federation=federation,
             notifier=rooms.notifier,
             account_data=account_data,
             receipts=receipts,

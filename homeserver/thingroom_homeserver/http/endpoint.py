@@ -35,13 +35,17 @@ Response = web.StreamResponse
 
 
 class Auth(Enum):
-    """Whose token an endpoint wants. APPSERVICE_OR_NONE: a token counts only if it is an application service's."""
+    """Whose token an endpoint wants. APPSERVICE_OR_NONE: a token counts only if it is an application service's.
+
+    SERVER: no token, but another homeserver's signature over the request; `request.origin` is that server.
+    """
 
     USER = auto()
     OPTIONAL = auto()
     NONE = auto()
     APPSERVICE_ONLY = auto()
     APPSERVICE_OR_NONE = auto()
+    SERVER = auto()
 
 
 class Body(Enum):
@@ -70,6 +74,7 @@ class Request:
         self.raw_body = b""
         self._query_string = query_string
         self._requester: Requester | None = None
+        self._origin: str | None = None
 
     @property
     def method(self) -> str:
@@ -84,6 +89,16 @@ class Request:
     @property
     def requester_or_none(self) -> Requester | None:
         return self._requester
+
+    @property
+    def origin(self) -> str:
+        """The homeserver that asks. Only for endpoints with Auth.SERVER."""
+        assert self._origin is not None, "the endpoint's auth does not promise an origin"
+        return self._origin
+
+    def set_origin(self, origin: str) -> None:
+        """The frame's, before the handler runs."""
+        self._origin = origin
 
     def set_requester(self, requester: Requester | None) -> None:
         """The frame's, before the handler runs."""

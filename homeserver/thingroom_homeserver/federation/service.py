@@ -1,0 +1,86 @@
+"""The federation's parts, made once and handed to handlers as `services.federation`.
+
+May import this package, the rooms, storage, http/outgoing.py and the configuration. server.py opens it; every part of
+the federation is a field here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from thingroom_common.database import Database
+from thingroom_homeserver.clock import Clock
+from thingroom_homeserver.config import HomeserverConfig, listeners_of
+from thingroom_homeserver.core.signing import SigningKey
+from thingroom_homeserver.federation.authentication import ServerAuthentication
+from thingroom_homeserver.federation.client import FederationClient
+from thingroom_homeserver.federation.connections import open_session, tls_context
+from thingroom_homeserver.federation.discovery import Discovery, Names
+from thingroom_homeserver.federation.dns_names import DnsNames
+from thingroom_homeserver.federation.own_keys import OwnKeys
+from thingroom_homeserver.federation.reachability import AlwaysTry, Reachability
+from thingroom_homeserver.federation.server_keys import ServerKeys
+from thingroom_homeserver.federation.well_known import WellKnown
+from thingroom_homeserver.http.outgoing import PermittedAddresses
+from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.signing_key_file import OldKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Federation:
+    """What deals with other homeservers. `enabled`: some listener serves them; if not, nobody is asked either."""
+
+    enabled: bool
+    own_keys: OwnKeys
+    client: FederationClient
+    keys: ServerKeys
+    authentication: ServerAuthentication
+    reachability: Reachability
+
+
+def federates(config: HomeserverConfig) -> bool:
+    """Whether some listener serves other homeservers."""
+    return any("federation" in listener.serves for listener in listeners_of(config))
+
+
+@contextlib.asynccontextmanager
+async def opened_federation(
+    config: HomeserverConfig,
+    database: Database,
+    clock: Clock,
+    rooms: Rooms,
+    signing_key: SigningKey,
+    old_keys: Sequence[OldKey] = (),
+    *,
+    names: Names | None = None,
+) -> AsyncIterator[Federation]:
+    """The parts, as long as the block runs. Raises OSError, ssl.SSLError where ca_file cannot be read."""
+    enabled = federates(config)
+    names = names or DnsNames()
+    own_keys = OwnKeys(config.server_name, signing_key, old_keys, clock)
+    reachability = AlwaysTry()
+    permitted = PermittedAddresses(config.outgoing_permitted_ranges)
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(open_session(names, permitted, tls_context(config.federation.ca_file)))
+        well_known = WellKnown(http, clock)
+        stack.push_async_callback(well_known.close)
+        client = FederationClient(
+            http,
+            Discovery(names, well_known),
+            own_keys,
+            reachability,
+            timeout_seconds=config.federation.request_timeout_seconds,
+            enabled=enabled,
+        )
+        keys = ServerKeys(database, clock, client, own_keys, config.federation.trusted_key_servers)
+        stack.push_async_callback(keys.close)
+        yield Federation(
+            enabled=enabled,
+            own_keys=own_keys,
+            client=client,
+            keys=keys,
+            authentication=ServerAuthentication(config.server_name, keys),
+            reachability=reachability,
+        )
