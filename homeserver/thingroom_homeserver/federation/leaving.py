@@ -55,6 +55,11 @@ class Leaving:
             logger.info("%s leaves %s here only: nobody answered in time", sender.user_id, entry.room_id)
         return await rooms.database.write(lambda transaction: self._end(transaction, entry, content, event))
 
+    async def end_here(self, entry: OutOfBand, change: Change) -> Sent:
+        """End the invite or knock on this server alone."""
+        content = self._rooms.database.read(lambda connection: member_content(self._rooms, connection, change))
+        return await self._rooms.database.write(lambda transaction: self._end(transaction, entry, content, None))
+
     async def _leave_through(self, server: str, sender: Sender, entry: OutOfBand, content: JsonObject) -> Event | None:
         room_id = entry.room_id
         template = await ask_template(self._client, server, "leave", room_id, sender.user_id)

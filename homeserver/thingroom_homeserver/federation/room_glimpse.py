@@ -37,8 +37,7 @@ async def read_glimpse(keys: ServerKeys, entries: object, room_id: str, room_ver
     shown: list[JsonObject] = []
     pdus = [value for value in values if isinstance(value, dict) and "auth_events" in value]
     checked = dict(zip(map(id, pdus), await verify_events(keys, pdus, room_version), strict=True))
-    # TODO: a field of RoomRules.
-    lax = not ROOM_RULES[room_version].room_id_is_create_event_id
+    strict = ROOM_RULES[room_version].invites_need_whole_events
     has_create = False
     for value in values:
         event = checked.get(id(value))
@@ -52,7 +51,7 @@ async def read_glimpse(keys: ServerKeys, entries: object, room_id: str, room_ver
             faults.append(event.reason)
         else:
             faults.append("an entry is not formatted as an event")
-            if lax and isinstance(value, dict) and _is_stripped(value):
+            if not strict and isinstance(value, dict) and _is_stripped(value):
                 shown.append({name: value[name] for name in _STRIPPED_KEYS})
     if not has_create:
         faults.append("the create event is missing")
