@@ -10,6 +10,7 @@ from __future__ import annotations
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.destinations import add_destination
+from thingroom_homeserver.storage.device_list_outbox import queue_all_devices
 
 OPEN = 2**62
 """The end of a span that goes on."""
@@ -24,6 +25,8 @@ def note_membership(
     server_name = user_id.partition(":")[2]
     if after == "join" and before != "join":
         _enter(transaction, room_id, server_name, position, is_local)
+        if is_local:
+            _tell_devices(transaction, room_id, user_id, server_name)
     elif after != "join" and before == "join":
         _leave(transaction, room_id, server_name, position, is_local)
     elif before in _ASKING and after != "join" and not is_local:
@@ -131,3 +134,11 @@ def _tell_one(transaction: Transaction, room_id: str, server_name: str, position
             "INSERT OR REPLACE INTO room_server_spans VALUES (?, ?, ?, ?)",
             (server_name, room_id, position - 1, position),
         )
+
+
+def _tell_devices(transaction: Transaction, room_id: str, user_id: str, own_name: str) -> None:
+    """The servers that the user meets in the room only have not heard of the user's devices."""
+    servers = {server for server in servers_in_room(transaction, room_id) if server != own_name}
+    if servers:
+        servers -= set(servers_sharing_with(transaction, user_id, but=room_id))
+        queue_all_devices(transaction, user_id, servers)
