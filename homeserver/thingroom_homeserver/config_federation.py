@@ -22,8 +22,8 @@ class FederationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ca_file: Annotated[
         str,
         Meta(
-            description="Certificates (PEM) of authorities that are trusted besides the system's, for a network of its\n"
-            "own. Certificates of other servers are always verified."
+            description="Certificates (PEM) of authorities that are trusted besides the system's, for a private network.\n"
+            "Certificates of other servers are always verified."
         ),
     ] = ""
     request_timeout_seconds: Annotated[

@@ -236,7 +236,7 @@ async def running_services(
         to_device = ToDevice(database, rooms.notifier, clock)
         try:
             federation = await stack.enter_async_context(
-                opened_federation(config, database, clock, rooms, signing_key, old_keys, names=names)
+                opened_federation(config, database, clock, rooms, rate_limiter, signing_key, old_keys, names=names)
             )
         except (OSError, ssl.SSLError) as error:
             raise StartError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None

@@ -305,7 +305,7 @@ def synapse_place(
         "allow_device_name_lookup_over_federation": True,
         "federation": {
             "client_timeout": "15s",
-            "destination_min_retry_interval": "500ms",
+            "destination_min_retry_interval": "1s",
             "destination_retry_multiplier": 2,
             "destination_max_retry_interval": "2s",
             "max_short_retry_delay": "1s",

@@ -14,7 +14,8 @@ from thingroom_homeserver.core.signing import decode_base64, verify_bytes
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.x_matrix import Credentials, parse_authorization, signed_bytes
 from thingroom_homeserver.http.endpoint import Request
-from thingroom_homeserver.http.errors import MatrixError
+from thingroom_homeserver.http.errors import MatrixError, limit_exceeded
+from thingroom_homeserver.http.rate_limit import RateLimiter
 
 MAX_HEADERS = 5
 """A server may send one header for each of its keys."""
@@ -23,9 +24,10 @@ MAX_HEADERS = 5
 class ServerAuthentication:
     """Checks X-Matrix headers."""
 
-    def __init__(self, server_name: str, keys: ServerKeys) -> None:
+    def __init__(self, server_name: str, keys: ServerKeys, rate_limiter: RateLimiter) -> None:
         self._server_name = server_name
         self._keys = keys
+        self._rate_limiter = rate_limiter
         self._on_heard: list[Callable[[str], None]] = []
 
     def on_heard_from(self, callback: Callable[[str], None]) -> None:
@@ -48,7 +50,11 @@ class ServerAuthentication:
         return found
 
     async def origin_of(self, request: Request, claimed: list[Credentials]) -> str:
-        """The server whose signature the request bears. Raises MatrixError: 401, and 400 for a body that is no JSON."""
+        """The server whose signature the request bears.
+
+        Raises MatrixError: 401, 400 for a body that is no JSON, 429 for an address that names too many unknown keys:
+        looking for one means asking other servers.
+        """
         content = None
         if request.raw_body:
             try:
@@ -58,8 +64,15 @@ class ServerAuthentication:
         uri = request.http.raw_path
         for credentials in claimed:
             signature = decode_base64(credentials.signature)
-            key = await self._keys.request_key(credentials.origin, credentials.key_id) if signature else None
-            if signature is None or key is None:
+            if signature is None:
+                continue
+            key = self._keys.known_request_key(credentials.origin, credentials.key_id)
+            if key is None:
+                wait = self._rate_limiter.take("unknown_server", request.address)
+                if wait:
+                    raise limit_exceeded(wait)
+                key = await self._keys.request_key(credentials.origin, credentials.key_id)
+            if key is None:
                 continue
             signed = signed_bytes(request.method, uri, credentials.origin, self._server_name, content)
             if verify_bytes(signed, signature, key):

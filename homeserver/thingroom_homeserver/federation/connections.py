@@ -34,7 +34,10 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
 
 
 def open_session(names: Names, permitted: PermittedAddresses, tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """A session for requests to other servers. Close it when done."""
+    """A session for requests to other servers. Close it when done.
+
+    What is encoded (gzip) is not asked for: it would have to be unpacked before its size is known.
+    """
 
     def make_socket(info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -89,12 +92,12 @@ class _Resolver(AbstractResolver):
             ResolveResult(
                 hostname=host,
                 host=address,
-                port=port,
+                port=at_port,
                 family=socket.AF_INET6 if ":" in address else socket.AF_INET,
                 proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST,
             )
-            for address in await self._names.addresses(host)
+            for address, at_port in await self._names.addresses(host, port)
         ]
 
     async def close(self) -> None:

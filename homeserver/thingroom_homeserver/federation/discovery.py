@@ -38,8 +38,8 @@ class Names(Protocol):
         """The SRV records of `name`; none also where they cannot be looked up."""
         ...
 
-    async def addresses(self, host: str) -> Sequence[str]:
-        """The IP addresses of `host`, CNAMEs followed. Raises OSError where there are none."""
+    async def addresses(self, host: str, port: int) -> Sequence[tuple[str, int]]:
+        """IP addresses, CNAMEs followed, and the port to connect to there. Raises OSError where there are none."""
         ...
 
 

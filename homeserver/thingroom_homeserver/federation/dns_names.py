@@ -41,16 +41,15 @@ class DnsNames:
             for record in answer
         ]
 
-    async def addresses(self, host: str) -> Sequence[str]:
-        """The addresses of `host`, IPv6 ones first. Raises OSError where there are none."""
-        known = self._hosts.get(host.lower().rstrip("."))
-        if known is not None:
-            return known
-        found = await asyncio.gather(self._records(host, "AAAA"), self._records(host, "A"))
-        addresses = [address for records in found for address in records]
+    async def addresses(self, host: str, port: int) -> Sequence[tuple[str, int]]:
+        """The addresses of `host`, IPv6 ones first, each with `port`. Raises OSError where there are none."""
+        addresses = self._hosts.get(host.lower().rstrip("."))
+        if addresses is None:
+            found = await asyncio.gather(self._records(host, "AAAA"), self._records(host, "A"))
+            addresses = [address for records in found for address in records]
         if not addresses:
             raise OSError(f"{host} has no address")
-        return addresses
+        return [(address, port) for address in addresses]
 
     async def _records(self, host: str, kind: str) -> list[str]:
         try:

@@ -75,10 +75,10 @@ class ServerKeys:
 
     async def request_key(self, server_name: str, key_id: str) -> bytes | None:
         """The key, if requests may be signed with it now: old keys count for events only."""
-        key = self._current_key(server_name, key_id)
+        key = self.known_request_key(server_name, key_id)
         if key is None:
             await self._refresh(server_name, {key_id: self._clock.now_ms()}, ignore_backoff=True)
-            key = self._current_key(server_name, key_id)
+            key = self.known_request_key(server_name, key_id)
         return key
 
     async def prefetch(self, wanted: Iterable[WantedKey]) -> None:
@@ -96,6 +96,13 @@ class ServerKeys:
             return self._own_keys.public_key(wanted.key_id, wanted.valid_at_ms)
         key = self._keys_of(wanted.server_name).get(wanted.key_id)
         if key is None or (wanted.valid_at_ms is not None and wanted.valid_at_ms > key.valid_until_ts):
+            return None
+        return key.public_key
+
+    def known_request_key(self, server_name: str, key_id: str) -> bytes | None:
+        """The key, if it is known already and requests may be signed with it now."""
+        key = self._keys_of(server_name).get(key_id)
+        if key is None or key.is_old or key.valid_until_ts < self._clock.now_ms():
             return None
         return key.public_key
 
@@ -152,12 +159,6 @@ class ServerKeys:
             elif (key := keys.get(key_id)) is None or (key.valid_until_ts < valid_until and not key.is_old):
                 return True
         return False
-
-    def _current_key(self, server_name: str, key_id: str) -> bytes | None:
-        key = self._keys_of(server_name).get(key_id)
-        if key is None or key.is_old or key.valid_until_ts < self._clock.now_ms():
-            return None
-        return key.public_key
 
     def _keys_of(self, server_name: str) -> Mapping[str, ServerKey]:
         keys = self._cache.get(server_name)

@@ -7,6 +7,7 @@ the federation is a field here.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from thingroom_homeserver.federation.reachability import AlwaysTry, Reachability
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.well_known import WellKnown
 from thingroom_homeserver.http.outgoing import PermittedAddresses
+from thingroom_homeserver.http.rate_limit import RateLimiter
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.signing_key_file import OldKey
 
@@ -51,6 +53,7 @@ async def opened_federation(
     database: Database,
     clock: Clock,
     rooms: Rooms,
+    rate_limiter: RateLimiter,
     signing_key: SigningKey,
     old_keys: Sequence[OldKey] = (),
     *,
@@ -63,7 +66,9 @@ async def opened_federation(
     reachability = AlwaysTry()
     permitted = PermittedAddresses(config.outgoing_permitted_ranges)
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(open_session(names, permitted, tls_context(config.federation.ca_file)))
+        # Reading the system's authorities takes a while, and nobody needs them where nobody is asked.
+        tls = tls_context(config.federation.ca_file) if enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        http = await stack.enter_async_context(open_session(names, permitted, tls))
         well_known = WellKnown(http, clock)
         stack.push_async_callback(well_known.close)
         client = FederationClient(
@@ -81,6 +86,6 @@ async def opened_federation(
             own_keys=own_keys,
             client=client,
             keys=keys,
-            authentication=ServerAuthentication(config.server_name, keys),
+            authentication=ServerAuthentication(config.server_name, keys, rate_limiter),
             reachability=reachability,
         )

@@ -54,7 +54,9 @@ class _Signed:
     signatures: tuple[_Signature, ...]
 
 
-async def verify_events(keys: ServerKeys, pdus: Sequence[object], room_version: str) -> list[Event | Bad]:
+async def verify_events(
+    keys: ServerKeys, pdus: Sequence[object], room_version: str, *, historic: bool = False
+) -> list[Event | Bad]:
     """For each of `pdus` the event, in its redacted form if its content hash is wrong; or what is wrong with it.
 
     The order is kept. Keys that are not known are asked for first, all of them together. `unsigned`, which anybody may
@@ -64,7 +66,7 @@ async def verify_events(keys: ServerKeys, pdus: Sequence[object], room_version: 
     for start in range(0, len(pdus), READ_AT_ONCE):
         if start:
             await asyncio.sleep(0)
-        found += [_read(pdu, room_version) for pdu in pdus[start : start + READ_AT_ONCE]]
+        found += [_read(pdu, room_version, historic) for pdu in pdus[start : start + READ_AT_ONCE]]
     signed = [each for each in found if isinstance(each, _Signed)]
     await keys.prefetch(signature.key for each in signed for signature in each.signatures)
     public_keys = {one.key: keys.known_key(one.key) for each in signed for one in each.signatures}
@@ -77,11 +79,11 @@ async def verify_events(keys: ServerKeys, pdus: Sequence[object], room_version: 
     return results
 
 
-def _read(pdu: object, room_version: str) -> _Signed | Bad:
+def _read(pdu: object, room_version: str, historic: bool) -> _Signed | Bad:
     """Step 1, the format, and what step 2 needs."""
     if isinstance(pdu, dict):
         pdu = {key: value for key, value in pdu.items() if key != "unsigned"}
-    event = parse_untrusted_pdu(pdu, room_version)
+    event = parse_untrusted_pdu(pdu, room_version, historic=historic)
     if isinstance(event, MalformedEvent):
         return Bad(_claimed_id(pdu), event.reason)
     rules = event.rules

@@ -14,7 +14,7 @@ from thingroom_homeserver.http.errors import MatrixError
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
-MAX_SERVERS = 100
+MAX_SERVERS = 50
 MAX_KEYS = 100
 ANSWER_SECONDS = 15.0
 """After that the answer goes out with what is known."""

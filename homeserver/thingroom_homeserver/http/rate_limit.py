@@ -49,7 +49,8 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "single_sign_on": Rate(0.5, 20),
         "openid": Rate(1, 20),
         "to_device": Rate(20, 500),
-        "key_query": Rate(5, 50),
+        "key_query": Rate(1, 30),
+        "unknown_server": Rate(10, 200),
     }
 )
 
