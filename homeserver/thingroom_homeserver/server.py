@@ -231,7 +231,9 @@ async def running_services(
         receipts = Receipts(database, rooms.notifier, account_data, clock, push.read_up_to)
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
-        presence = Presence(database, rooms.notifier, rooms.occupancy, clock, enabled=config.presence)
+        presence = Presence(
+            database, rooms.notifier, rooms.occupancy, clock, config.server_name, enabled=config.presence
+        )
         device_keys = DeviceKeys(database, device_lists)
         to_device = ToDevice(database, rooms.notifier, clock)
         try:

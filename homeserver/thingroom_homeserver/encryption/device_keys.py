@@ -92,7 +92,7 @@ class DeviceKeys:
         # Signatures on the old keys say nothing of the new ones.
         forget_signatures_on(transaction, user_id, device_id)
         storage.set_device_keys(transaction, user_id, device_id, keys)
-        self._device_lists.note_change(transaction, user_id)
+        self._device_lists.note_change(transaction, user_id, [device_id])
 
     def query(self, wanted: dict[str, list[str]], viewer: str) -> dict[str, dict[str, JsonObject]]:
         """User id to device id to keys, of local users; an empty list of devices means all.

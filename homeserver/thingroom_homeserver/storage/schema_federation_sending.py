@@ -47,6 +47,7 @@ CREATE INDEX destinations_failing ON destinations (server_name) WHERE failing_si
 CREATE INDEX events_to_send ON events (position) WHERE send_out = 1;
 CREATE INDEX events_to_send_in_room ON events (room_id, position) WHERE send_out = 1;
 CREATE INDEX receipts_in_order ON receipts (position);
+CREATE INDEX room_members_here ON room_members (room_id) WHERE is_local = 1 AND membership = 'join';
 
 CREATE TABLE to_device_outbox (
     number INTEGER PRIMARY KEY,
