@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.storage.server_users import joined_servers
+from thingroom_homeserver.storage.room_servers import servers_in_room
 
 MAX_ASKED = 5
 """How many servers are asked for one thing before it is given up."""
@@ -30,7 +30,7 @@ class Choosing:
         Never this server itself; empty if nobody else is there.
         """
         own = self._rooms.server_name
-        joined = self._rooms.database.read(lambda connection: joined_servers(connection, room_id))
+        joined = self._rooms.database.read(lambda connection: servers_in_room(connection, room_id))
         ordered = sorted(joined, key=lambda server: -self._marks.get(server, 0))
         return [server for server in dict.fromkeys((*first, *ordered)) if server != own][:limit]
 

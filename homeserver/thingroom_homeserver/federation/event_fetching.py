@@ -61,27 +61,39 @@ class EventFetching:
         answer = await self._client.request(
             server, "GET", path("v1", "event", event_id), timeout_seconds=SECONDS, max_bytes=MAX_EVENT_BYTES
         )
-        pdus = [] if isinstance(answer, Failed) else objects_in(answer.get("pdus"), 1)
-        for event in await self.checked(version, pdus):
+        if isinstance(answer, Failed):
+            if answer.why != "refused":
+                self._choosing.did_badly(server)
+            return None
+        for event in await self.checked(version, objects_in(answer.get("pdus"), 1)):
             if event.event_id == event_id and event.room_id == room_id:
                 self._choosing.did_well(server)
                 return event
         self._choosing.did_badly(server)
         return None
 
-    async def checked(self, version: str, pdus: Sequence[dict[str, Any]]) -> list[Event]:
-        """The events of those PDUs that pass the checks 1 to 3, in order."""
+    async def checked(self, version: str, pdus: Sequence[dict[str, Any]], *, historic: bool = False) -> list[Event]:
+        """The events of those PDUs that pass the checks 1 to 3, in order. `historic`: see parse_untrusted_pdu."""
         if not pdus:
             return []
-        return [event for event in await verify_events(self._keys, pdus, version) if isinstance(event, Event)]
+        checked = await verify_events(self._keys, pdus, version, historic=historic)
+        return [event for event in checked if isinstance(event, Event)]
 
-    async def complete_auth(self, room_id: str, version: str, events: Iterable[Event], servers: Sequence[str]) -> bool:
-        """Have all that authorises `events`, directly and indirectly, stored as outliers. False if some is not to be had.
+    async def complete_auth(
+        self,
+        room_id: str,
+        version: str,
+        events: Iterable[Event],
+        servers: Sequence[str],
+        besides: Collection[str] = (),
+    ) -> bool:
+        """Have all that authorises `events`, directly and indirectly, stored as outliers; False if some cannot be had.
 
-        `events` themselves are not stored. Bounded in rounds and number: a chain without end is not completed.
+        Neither `events` themselves nor those with ids in `besides` are asked for or stored. Bounded in rounds and
+        number: a chain without end is not completed.
         """
         fetched: dict[str, Event] = {}
-        wanted = self.unknown({name for event in events for name in event.auth_event_ids})
+        wanted = self.unknown({name for event in events for name in event.auth_event_ids}.difference(besides))
         for _ in range(MAX_AUTH_ROUNDS):
             if not wanted or len(fetched) + len(wanted) > MAX_AUTH_EVENTS:
                 break
@@ -90,7 +102,7 @@ class EventFetching:
                 break
             fetched |= some
             named = {name for event in some.values() for name in event.auth_event_ids}
-            wanted = self.unknown(named - fetched.keys())
+            wanted = self.unknown(named.difference(fetched, besides))
         if wanted:
             return False
         await self.keep(room_id, version, fetched.values())

@@ -1,25 +1,227 @@
 """The inbox: what other servers send is checked, taken in or kept until it can be, and answered for.
 
-Owns the tasks that complete waiting events; each is due to one room and one server, so that neither a slow room nor a
-flooding server holds up the others. May import rooms, storage, core and this package. Next: intake.py, missing.py.
+May import rooms, storage, core and this package. Source: Server-Server API, "Transactions", "PDUs". Called by
+federation_api/send.py and by whoever gets single events another way. Next: intake.py, waiting.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Protocol
 
+import orjson
+
+from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
+from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.federation.intake import Arrival, Dropped, take_in
+from thingroom_homeserver.federation.server_keys import ServerKeys
+from thingroom_homeserver.federation.verify_event import Bad, verify_events
+from thingroom_homeserver.federation.waiting import Waiting
+from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.out_of_band import set_out_of_band
+from thingroom_homeserver.rooms.receipt_outcomes import Received, Rejected, UnknownRoom
+from thingroom_homeserver.rooms.residence import is_resident, server_may_take_part
+from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.out_of_band import out_of_band_of, version_out_of_band
+from thingroom_homeserver.storage.received_transactions import answer_of_transaction, note_received_transaction
+from thingroom_homeserver.storage.rooms import room_version
+
+logger = logging.getLogger(__name__)
 
 PduResult = dict[str, str]
 """{} for an event that is taken in or waits on disk; {"error": why} for one that was dropped or rejected."""
+
+MAX_TRANSACTIONS_WAITING = 5
+ABSENT = "This server is not in the room"
+
+
+class Edus(Protocol):
+    async def handle(self, origin: str, edu: object) -> None:
+        """Deal with one ephemeral message. Never raises for what the peer sent."""
+        ...
+
+
+class TooBusy(Exception):
+    """So many transactions of the server wait already that this one was not looked at."""
 
 
 class Inbox:
     """Everything that arrives with `/send`, and single events that other requests bring."""
 
+    def __init__(self, rooms: Rooms, keys: ServerKeys, waiting: Waiting, edus: Edus) -> None:
+        self._rooms = rooms
+        self._keys = keys
+        self._waiting = waiting
+        self._edus = edus
+        self._answering: dict[str, dict[str, asyncio.Task[bytes]]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._noting: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Complete what waits, as long as the block runs."""
+        async with self._waiting.running():
+            try:
+                yield
+            finally:
+                tasks = [task for of_server in self._answering.values() for task in of_server.values()]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, *self._noting, return_exceptions=True)
+
+    async def transaction(
+        self, origin: str, transaction_id: str, pdus: Sequence[JsonObject], edus: Sequence[object]
+    ) -> bytes:
+        """Take a transaction in; the JSON answer to it. When it returns, what the answer does not refuse is on disk.
+
+        A server's transactions are dealt with one after the other; one that comes twice is answered as the first time.
+        Raises TooBusy.
+        """
+        answering = self._answering.setdefault(origin, {})
+        task = answering.get(transaction_id)
+        if task is None:
+            if len(answering) >= MAX_TRANSACTIONS_WAITING:
+                raise TooBusy
+            answer = self._answer(origin, transaction_id, pdus, edus)
+            task = answering[transaction_id] = asyncio.create_task(answer, name=f"transaction of {origin}")
+            task.add_done_callback(lambda _: self._answered(origin, transaction_id))
+        return await asyncio.shield(task)
+
+    def _answered(self, origin: str, transaction_id: str) -> None:
+        answering = self._answering[origin]
+        del answering[transaction_id]
+        if not answering:
+            del self._answering[origin]
+            self._turns.pop(origin, None)
+
+    async def _answer(
+        self, origin: str, transaction_id: str, pdus: Sequence[JsonObject], edus: Sequence[object]
+    ) -> bytes:
+        async with self._turns.setdefault(origin, asyncio.Lock()):
+            earlier = self._rooms.database.read(lambda c: answer_of_transaction(c, origin, transaction_id))
+            if earlier is not None:
+                return earlier
+            by_room: dict[str, list[JsonObject]] = {}
+            for pdu in pdus:
+                room_id = pdu.get("room_id")
+                if isinstance(room_id, str):
+                    by_room.setdefault(room_id, []).append(pdu)
+            results: dict[str, PduResult] = {}
+            for found in await asyncio.gather(*(self.receive(origin, *each) for each in by_room.items())):
+                results |= found
+            for edu in edus:
+                await self._edus.handle(origin, edu)
+            answer = orjson.dumps({"pdus": results})
+            self._note(origin, transaction_id, answer)
+            return answer
+
+    def _note(self, origin: str, transaction_id: str, answer: bytes) -> None:
+        """Keep the answer with the next commit. If that is never made, a repetition finds all its events known."""
+
+        async def write() -> None:
+            await self._rooms.database.write(
+                lambda transaction: note_received_transaction(transaction, origin, transaction_id, answer)
+            )
+
+        task = asyncio.create_task(write(), name="note transaction")
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
     async def receive(self, origin: str, room_id: str, pdus: Sequence[JsonObject]) -> dict[str, PduResult]:
         """Check PDUs of one room and take them in. When this returns, what is not refused is on disk.
 
-        By event id; what is too malformed to have one is left out. The room must be known here.
+        By event id; what is too malformed to have one, or of a room that is not known, is left out.
         """
-        raise NotImplementedError
+        version, fault = self._rooms.database.read(lambda connection: self._standing(connection, room_id, origin))
+        if version is None:
+            return {}
+        results: dict[str, PduResult] = {}
+        events: list[Event] = []
+        for each in await verify_events(self._keys, pdus, version):
+            if fault == ABSENT and isinstance(each, Event) and await self._ends_invite(each):
+                results[each.event_id] = {}
+                continue
+            if isinstance(each, Bad):
+                if each.event_id is not None:
+                    results[each.event_id] = {"error": each.reason}
+            elif fault is not None:
+                results[each.event_id] = {"error": fault}
+            else:
+                events.append(each)
+        if events:
+            outcomes = await self.take(origin, room_id, events)
+            results |= {event_id: _result(outcome) for event_id, outcome in outcomes.items()}
+        return results
+
+    def _standing(self, connection: Reader, room_id: str, origin: str) -> tuple[str | None, str | None]:
+        """The room's version, None if it is not known; and why nothing of the room is taken from this server."""
+        version = room_version(connection, room_id) or version_out_of_band(connection, room_id)
+        if version is None:
+            return None, None
+        if not is_resident(connection, room_id):
+            return version, ABSENT
+        if not server_may_take_part(self._rooms, connection, room_id, origin):
+            return version, "The room's access list denies your server"
+        return version, None
+
+    async def _ends_invite(self, event: Event) -> bool:
+        """Of a room that this server is not in, only one thing is news: how a local user's invite or knock ended.
+
+        Nobody here can authorise that. But it must name the very invite or knock, which only those in the room know.
+        """
+
+        def write(transaction: Transaction) -> bool:
+            if event.state_key is None or not self._rooms.is_local(event.state_key):
+                return False
+            waiting = out_of_band_of(transaction, event.room_id, event.state_key)
+            if waiting is None or waiting.event_id not in event.auth_event_ids:
+                return False
+            set_out_of_band(self._rooms, transaction, event)
+            return True
+
+        ended = event.type == "m.room.member" and event.content.get("membership") in ("leave", "ban")
+        return ended and await self._rooms.database.write(write)
+
+    async def take(self, origin: str, room_id: str, events: Sequence[Event]) -> dict[str, Received | Dropped | None]:
+        """Take in events of one room that have passed the checks 1 to 3. None: a fault of this server's.
+
+        All in one write; if that fails, one by one, so that the event which this server cannot deal with fails alone.
+        """
+
+        def write(transaction: Transaction, some: Sequence[Event]) -> dict[str, Received | Dropped]:
+            space_left = self._waiting.space_left(transaction, room_id, origin)
+            return take_in(self._rooms, transaction, Arrival(origin, self._rooms.clock.now_ms(), space_left), some)
+
+        outcomes: dict[str, Received | Dropped | None] = {}
+        try:
+            outcomes |= await self._rooms.database.write(partial(write, some=events))
+        except Exception:
+            logger.exception("receiving %d events of %s failed", len(events), room_id)
+            for event in events:
+                outcomes[event.event_id] = None
+                with contextlib.suppress(Exception):
+                    alone = [event]
+                    outcomes |= await self._rooms.database.write(
+                        lambda transaction, alone=alone: write(transaction, alone)
+                    )
+        self._waiting.look_again(room_id, origin)
+        return outcomes
+
+
+def _result(outcome: Received | Dropped | None) -> PduResult:
+    match outcome:
+        case None:
+            return {"error": "This server failed to deal with the event"}
+        case Rejected(reason):
+            return {"error": reason}
+        case Dropped():
+            return {"error": "Too many events of your server wait for their ancestors"}
+        case UnknownRoom():
+            return {"error": ABSENT}
+        case _:
+            return {}

@@ -16,13 +16,20 @@ from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, listeners_of
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.federation.authentication import ServerAuthentication
+from thingroom_homeserver.federation.backfill import Backfill
+from thingroom_homeserver.federation.choosing import Choosing
 from thingroom_homeserver.federation.client import FederationClient
 from thingroom_homeserver.federation.connections import open_session, tls_context
 from thingroom_homeserver.federation.discovery import Discovery, Names
 from thingroom_homeserver.federation.dns_names import DnsNames
+from thingroom_homeserver.federation.event_fetching import EventFetching
+from thingroom_homeserver.federation.inbox import Inbox
+from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.federation.reachability import AlwaysTry, Reachability
 from thingroom_homeserver.federation.server_keys import ServerKeys
+from thingroom_homeserver.federation.state_fetching import StateFetching
+from thingroom_homeserver.federation.waiting import Waiting
 from thingroom_homeserver.federation.well_known import WellKnown
 from thingroom_homeserver.http.outgoing import PermittedAddresses
 from thingroom_homeserver.http.rate_limit import RateLimiter
@@ -40,6 +47,11 @@ class Federation:
     keys: ServerKeys
     authentication: ServerAuthentication
     reachability: Reachability
+    choosing: Choosing
+    events: EventFetching
+    states: StateFetching
+    inbox: Inbox
+    backfill: Backfill
 
 
 def federates(config: HomeserverConfig) -> bool:
@@ -81,6 +93,14 @@ async def opened_federation(
         )
         keys = ServerKeys(database, clock, client, own_keys, config.federation.trusted_key_servers)
         stack.push_async_callback(keys.close)
+        choosing = Choosing(rooms)
+        events = EventFetching(rooms, client, keys, choosing)
+        states = StateFetching(rooms, client, events, choosing)
+        backfill = Backfill(rooms, client, events, states, choosing)
+        stack.push_async_callback(backfill.close)
+        waiting = Waiting(rooms, Completing(rooms, client, events, states, choosing))
+        inbox = Inbox(rooms, keys, waiting, NoEdus())
+        await stack.enter_async_context(inbox.running())
         yield Federation(
             enabled=enabled,
             own_keys=own_keys,
@@ -88,4 +108,16 @@ async def opened_federation(
             keys=keys,
             authentication=ServerAuthentication(config.server_name, keys, rate_limiter),
             reachability=reachability,
+            choosing=choosing,
+            events=events,
+            states=states,
+            inbox=inbox,
+            backfill=backfill,
         )
+
+
+class NoEdus:
+    """Deals with no ephemeral message."""
+
+    async def handle(self, origin: str, edu: object) -> None:
+        pass

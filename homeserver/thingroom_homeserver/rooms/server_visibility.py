@@ -1,7 +1,7 @@
-"""What another server may be told of a room: whether it takes part, its room's access list, and which events it sees.
+"""Which events of a room another server may see: those that one of its users there may.
 
-Runs on a reader's connection. May import core and storage. Sources: Server-Server API, "Server Access Control Lists";
-Client-Server API, "Room History Visibility". Used by every endpoint that answers other servers.
+Runs on a reader's connection. May import core and storage. Source: Client-Server API, "Room History Visibility".
+Used by every endpoint that gives events to other servers; visibility.py answers the same for one user.
 """
 
 from __future__ import annotations
@@ -11,27 +11,16 @@ from collections.abc import Iterable, Sequence
 from thingroom_homeserver.core.event import redacted_event
 from thingroom_homeserver.core.event_visibility import visibility_of
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import JsonObject
-from thingroom_homeserver.rooms.residence import server_may_take_part
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.events import StoredEvent
-from thingroom_homeserver.storage.server_users import is_server_joined, users_of_server
+from thingroom_homeserver.storage.server_users import users_of_server
 from thingroom_homeserver.storage.state_groups import entries_of_group, state_of_group
 
 MEMBER = "m.room.member"
 VISIBILITY = ("m.room.history_visibility", "")
 FEW_USERS = 20
 """Up to so many users of the server are looked up one by one; of more, the whole state is read."""
-
-
-def may_read_room(rooms: Rooms, connection: Reader, room_id: str, server: str) -> Refused | None:
-    """Why the server may not ask for anything of the room; None if it may: no list denies it, a user of it is there."""
-    if not server_may_take_part(rooms, connection, room_id, server):
-        return Refused(Why.FORBIDDEN, "The room's access list denies your server")
-    if not is_server_joined(connection, room_id, server):
-        return Refused(Why.FORBIDDEN, "None of your users is in this room")
-    return None
 
 
 def pdus_for_server(

@@ -5,7 +5,7 @@ May import thingroom_common only. Redacted events are kept redacted, so the byte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from thingroom_homeserver.storage.connection import Reader
 
@@ -21,8 +21,3 @@ def json_of_events(connection: Reader, event_ids: Iterable[str]) -> list[bytes]:
         query = f"SELECT json FROM events WHERE event_id IN ({','.join('?' * len(some))}) AND rejected IS NULL"  # noqa: S608 - placeholders
         found += [row[0] for row in connection.execute(query, some)]
     return found
-
-
-def json_array(items: Sequence[bytes]) -> bytes:
-    """The JSON array of JSON values."""
-    return b"[" + b",".join(items) + b"]"

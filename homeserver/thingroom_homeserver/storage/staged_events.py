@@ -78,6 +78,11 @@ def postpone_event(transaction: Transaction, event_id: str, next_try_ms: int) ->
     )
 
 
+def hurry_event(transaction: Transaction, event_id: str, now_ms: int) -> None:
+    """Try the event again now."""
+    transaction.execute("UPDATE staged_events SET next_try_ms = ? WHERE event_id = ?", (now_ms, event_id))
+
+
 def waiting_for(connection: Reader, event_id: str) -> list[StagedEvent]:
     """The events that wait for this one, oldest first."""
     rows = connection.execute(
