@@ -134,6 +134,11 @@ class Recorder:
             # The old rules may be read again before the change is committed or undone.
             transaction.after_rollback(lambda: self._forget_user(user_id))
 
+    def members_changed(self, transaction: Transaction, room_id: str) -> None:
+        self._drop_audience(room_id)
+        # It may be read again before the change is committed or undone.
+        transaction.after_rollback(lambda: self._drop_audience(room_id))
+
     def stored(self, rooms: Rooms, transaction: Transaction, room: Room, stored: StoredEvent) -> None:
         event, position = stored.event, stored.position
         assert position is not None

@@ -15,6 +15,7 @@ from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.rooms.occupancy import Occupancy
 from thingroom_homeserver.rooms.ports import Aliases, Clock, Profiles
 from thingroom_homeserver.rooms.room_cache import Room, RoomCache
+from thingroom_homeserver.rooms.states import States
 from thingroom_homeserver.rooms.visibility import Visibility
 from thingroom_homeserver.storage.events import EventStore, StoredEvent
 from thingroom_homeserver.storage.memberships import local_joined_members
@@ -26,6 +27,10 @@ class Watcher(Protocol):
 
     def stored(self, rooms: Rooms, transaction: Transaction, room: Room, stored: StoredEvent) -> None:
         """The event is written, its room's state advanced, nothing committed. It must be quick."""
+        ...
+
+    def members_changed(self, transaction: Transaction, room_id: str) -> None:
+        """The room's members are not what the events up to now made them: the state was resolved, or told anew."""
         ...
 
 
@@ -45,6 +50,7 @@ class Rooms:
     occupancy: Occupancy
     notifier: Notifier
     visibility: Visibility
+    states: States
     watcher: Watcher | None = None
 
     def is_local(self, user_id: str) -> bool:
@@ -78,5 +84,6 @@ def open_rooms(
         occupancy,
         Notifier(occupancy.joined_users, database.read(current_position)),
         Visibility(events, occupancy),
+        States(events),
         watcher,
     )

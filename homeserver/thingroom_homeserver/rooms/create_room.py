@@ -131,7 +131,7 @@ def make_empty_room(rooms: Rooms, transaction: Transaction, sender: Sender, wish
     rooms.events.note_version(event.room_id, rules.version)
     room = Room(event.room_id, rules, {}, None, {})
     rooms.cache.add(transaction, room)
-    accept_on_top(rooms, transaction, room, event, session=sender.session)
+    accept_on_top(rooms, transaction, room, event, session=sender.session, send_out=True)
     return room
 
 

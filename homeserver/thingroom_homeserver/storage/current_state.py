@@ -68,6 +68,20 @@ def set_entry(
     )
 
 
+def remove_entry(transaction: Transaction, room_id: str, position: int, key: StateKey, previous: str) -> None:
+    """From `position` on, `key` is not set any more."""
+    transaction.execute("DELETE FROM current_state WHERE room_id = ? AND type = ? AND state_key = ?", (room_id, *key))
+    transaction.execute("INSERT INTO state_changes VALUES (?, ?, ?, ?, NULL, ?)", (room_id, position, *key, previous))
+
+
+def fill_from_group(transaction: Transaction, room_id: str, state_group: int) -> None:
+    """Make a snapshot group the current state of a room that has none. No change is noted: it began so."""
+    transaction.execute(
+        "INSERT INTO current_state SELECT ?1, type, state_key, event_id FROM state_group_deltas WHERE state_group = ?2",
+        (room_id, state_group),
+    )
+
+
 def changes_between(connection: Reader, room_id: str, after: int, upto: int) -> dict[StateKey, StateChange]:
     """The entries that changed at after < position <= upto: what each was at `after` and is at `upto`."""
     rows = connection.execute(

@@ -9,9 +9,7 @@ from thingroom_common.database import Transaction
 
 
 def keep_early_redaction(transaction: Transaction, target_id: str, redaction_id: str, room_id: str) -> None:
-    transaction.execute(
-        "INSERT OR IGNORE INTO early_redactions VALUES (?, ?, ?)", (target_id, redaction_id, room_id)
-    )
+    transaction.execute("INSERT OR IGNORE INTO early_redactions VALUES (?, ?, ?)", (target_id, redaction_id, room_id))
 
 
 def take_early_redactions(transaction: Transaction, target_id: str) -> list[str]:

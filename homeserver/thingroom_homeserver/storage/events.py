@@ -116,7 +116,7 @@ class EventStore:
         return [self._from_row(connection, row) for row in rows]
 
     def insert(self, transaction: Transaction, stored: StoredEvent) -> None:
-        """Keep a new event with its edges (an outlier has none). Raises sqlite3.IntegrityError if it is there already."""
+        """Keep a new event with its edges, an outlier without. Raises sqlite3.IntegrityError if it is there already."""
         event = stored.event
         transaction.execute(
             "INSERT INTO events (event_id, room_id, type, state_key, sender, depth, origin_server_ts, position, "
@@ -183,9 +183,21 @@ class EventStore:
         self._change(transaction, redacted)
         return redacted
 
+    def forget_room(self, transaction: Transaction, room_id: str) -> None:
+        """Take out all events of a room of which nothing but outliers is known: what was said of it was false."""
+        for row in transaction.execute("SELECT event_id FROM events WHERE room_id = ?", (room_id,)).fetchall():
+            transaction.execute("DELETE FROM event_auth WHERE event_id = ?", (row[0],))
+            self._forget(row[0])
+        transaction.execute("DELETE FROM events WHERE room_id = ?", (room_id,))
+        self._versions.pop(room_id, None)
+
     def note_version(self, room_id: str, version: str) -> None:
         """Remember a room's version before its row is committed."""
         self._versions[room_id] = version
+
+    def forget_version(self, room_id: str) -> None:
+        """Its row was not committed."""
+        self._versions.pop(room_id, None)
 
     def _from_row(self, connection: Reader, row: sqlite3.Row) -> StoredEvent:
         cached = self._cache.get(row[0])

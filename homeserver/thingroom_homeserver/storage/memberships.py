@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.room_servers import note_membership
+from thingroom_homeserver.storage.room_servers import enter_at_once, note_membership
 
 NO_END = 2**62
 """A position after all others."""
@@ -60,6 +60,39 @@ def set_membership(transaction: Transaction, change: MembershipChange, *, is_loc
         "INSERT INTO membership_changes VALUES (?, ?, ?, ?, ?, ?)",
         (change.user_id, change.position, change.room_id, change.event_id, change.membership, change.previous),
     )
+
+
+def remove_membership(transaction: Transaction, change: MembershipChange, *, is_local: bool) -> None:
+    """The user's entry is taken out of the room's state; for the history they left."""
+    assert change.previous is not None
+    note_membership(
+        transaction, change.room_id, change.user_id, change.previous, change.membership, change.position, is_local
+    )
+    transaction.execute("DELETE FROM room_members WHERE room_id = ? AND user_id = ?", (change.room_id, change.user_id))
+    transaction.execute(
+        "INSERT INTO membership_changes VALUES (?, ?, ?, ?, ?, ?)",
+        (change.user_id, change.position, change.room_id, change.event_id, change.membership, change.previous),
+    )
+
+
+def add_remote_members(transaction: Transaction, room_id: str, position: int, own_name: str) -> None:
+    """Take the members of other servers from the current state of a room that begins with it, all at once.
+
+    They are in the order of their events' depth. No change is noted: who comes into a room finds them there.
+    """
+    transaction.execute(
+        "INSERT OR REPLACE INTO room_members SELECT s.room_id, s.state_key, "
+        "COALESCE(CAST(e.json AS TEXT) ->> '$.content.membership', 'leave'), s.event_id, ?2, MIN(e.depth, ?2), 0, 0 "
+        "FROM current_state s JOIN events e ON e.event_id = s.event_id "
+        "WHERE s.room_id = ?1 AND s.type = 'm.room.member' AND substr(s.state_key, instr(s.state_key, ':') + 1) != ?3",
+        (room_id, position, own_name),
+    )
+    rows = transaction.execute(
+        "SELECT substr(user_id, instr(user_id, ':') + 1) AS server, COUNT(*) FROM room_members "
+        "WHERE room_id = ? AND membership = 'join' AND is_local = 0 GROUP BY server",
+        (room_id,),
+    ).fetchall()
+    enter_at_once(transaction, room_id, {row[0]: row[1] for row in rows}, position)
 
 
 def forget_room(transaction: Transaction, user_id: str, room_id: str) -> None:
@@ -150,6 +183,14 @@ def local_joined_members(connection: Reader) -> list[tuple[str, str]]:
     """(room id, user id) of every local user in a room: read once, at the start."""
     rows = connection.execute("SELECT room_id, user_id FROM room_members WHERE membership = 'join' AND is_local = 1")
     return [(row[0], row[1]) for row in rows]
+
+
+def joined_remote_users(connection: Reader, room_id: str) -> list[str]:
+    """The users of other servers who are in the room."""
+    rows = connection.execute(
+        "SELECT user_id FROM room_members WHERE room_id = ? AND membership = 'join' AND is_local = 0", (room_id,)
+    )
+    return [row[0] for row in rows]
 
 
 def joined_local_users(connection: Reader, room_id: str) -> list[str]:

@@ -7,6 +7,8 @@ Source: Server-Server API, "PDUs", "Transactions".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.destinations import add_destination
@@ -32,6 +34,15 @@ def note_membership(
     elif before in _ASKING and after != "join" and not is_local:
         # Who is invited or knocks without being in the room hears how that ends.
         _tell_one(transaction, room_id, server_name, position)
+
+
+def enter_at_once(transaction: Transaction, room_id: str, users: Mapping[str, int], position: int) -> None:
+    """Other servers, by name with how many joined users they have, are in a room that this server comes into."""
+    for server_name, count in users.items():
+        _enter(transaction, room_id, server_name, position, is_local=False)
+        transaction.execute(
+            "UPDATE room_servers SET users = ? WHERE room_id = ? AND server_name = ?", (count, room_id, server_name)
+        )
 
 
 def servers_in_room(connection: Reader, room_id: str) -> list[str]:

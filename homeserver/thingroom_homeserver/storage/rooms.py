@@ -31,6 +31,10 @@ def insert_room(transaction: Transaction, room_id: str, version: str, creator: s
     transaction.execute("INSERT INTO rooms (room_id, version, creator) VALUES (?, ?, ?)", (room_id, version, creator))
 
 
+def set_room_creator(transaction: Transaction, room_id: str, creator: str) -> None:
+    transaction.execute("UPDATE rooms SET creator = ? WHERE room_id = ?", (creator, room_id))
+
+
 def room_row(connection: Reader, room_id: str) -> RoomRow | None:
     row = connection.execute(
         "SELECT version, creator, is_public, state_group FROM rooms WHERE room_id = ?", (room_id,)
