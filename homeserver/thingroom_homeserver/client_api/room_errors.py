@@ -44,7 +44,7 @@ def accepted(outcome: T | Refused) -> T:
     """The outcome, unless it is a refusal. Raises MatrixError."""
     if isinstance(outcome, Refused):
         status, errcode = _STATUS_AND_ERRCODE[outcome.why]
-        raise MatrixError(status, errcode, outcome.text)
+        raise MatrixError(status, errcode, outcome.text, **(outcome.details or {}))
     return outcome
 
 

@@ -65,9 +65,13 @@ def receive(
     *,
     now_ms: int,
     state_before: Mapping[StateKey, str] | None = None,
+    send_out: bool = False,
 ) -> Received:
-    """Receive one event and, if it is here then, those that waited for it and wait for nothing else."""
-    outcome = receive_event(rooms, transaction, event, state_before=state_before)
+    """Receive one event and, if it is here then, those that waited for it and wait for nothing else.
+
+    `send_out`: this server is to send the event to the others.
+    """
+    outcome = receive_event(rooms, transaction, event, state_before=state_before, send_out=send_out)
     if isinstance(outcome, Missing | UnknownRoom):
         return outcome
     unstage_event(transaction, event.event_id)

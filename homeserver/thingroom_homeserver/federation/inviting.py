@@ -16,6 +16,7 @@ from thingroom_homeserver.core.event import Event, event_of_pdu
 from thingroom_homeserver.core.identifiers import server_name_of
 from thingroom_homeserver.federation.client import FederationClient, path
 from thingroom_homeserver.federation.handshake import refusal
+from thingroom_homeserver.federation.intake import receive
 from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.signed_by import is_signed_by
@@ -25,7 +26,6 @@ from thingroom_homeserver.rooms.glimpse import glimpse_of
 from thingroom_homeserver.rooms.membership import Change, invite_draft
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
 from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Duplicate
-from thingroom_homeserver.rooms.receive_event import receive_event
 from thingroom_homeserver.rooms.room_cache import Room
 
 SECONDS = 30.0
@@ -123,7 +123,7 @@ class Inviting:
 
     def _take(self, transaction: Transaction, event: Event) -> Sent | Refused:
         """Into the room with it, where much may have happened meanwhile."""
-        received = receive_event(self._rooms, transaction, event, send_out=True)
+        received = receive(self._rooms, transaction, event, now_ms=self._rooms.clock.now_ms(), send_out=True)
         if not isinstance(received, Accepted | Duplicate):
             return Refused(Why.FORBIDDEN, f"The room changed meanwhile and does not allow the invite: {received}")
         return Sent(event.event_id, received.stored.position or 0)

@@ -14,6 +14,7 @@ from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.federation.client import FederationClient, path
 from thingroom_homeserver.federation.event_fetching import EventFetching
 from thingroom_homeserver.federation.handshake import ask_template, complete_template, refusal
+from thingroom_homeserver.federation.intake import receive
 from thingroom_homeserver.federation.joined_state import JoinedState, read_joined_state, signed_member
 from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.server_keys import ServerKeys
@@ -24,7 +25,6 @@ from thingroom_homeserver.rooms.membership import Change, member_content
 from thingroom_homeserver.rooms.out_of_band import adopt_version
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent
 from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Duplicate, Missing, Rejected
-from thingroom_homeserver.rooms.receive_event import receive_event
 from thingroom_homeserver.rooms.residence import is_resident
 from thingroom_homeserver.storage.out_of_band import drop_out_of_band
 
@@ -96,7 +96,7 @@ class Joining:
         """A join of a room that this server is in: another one vouched for it, and sends it to the rest."""
 
         def write(transaction: Transaction) -> Sent | Failed:
-            received = receive_event(self._rooms, transaction, member)
+            received = receive(self._rooms, transaction, member, now_ms=self._rooms.clock.now_ms())
             if not isinstance(received, Accepted | Duplicate):
                 return Failed("bad_answer", text=f"the join is not allowed by the state known here: {received}")
             return self._finished(transaction, received)

@@ -23,7 +23,9 @@ from thingroom_homeserver.federation.connections import open_session, tls_contex
 from thingroom_homeserver.federation.discovery import Discovery, Names
 from thingroom_homeserver.federation.dns_names import DnsNames
 from thingroom_homeserver.federation.event_fetching import EventFetching
+from thingroom_homeserver.federation.helping import Helping
 from thingroom_homeserver.federation.inbox import Inbox
+from thingroom_homeserver.federation.memberships import Memberships
 from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.federation.reachability import AlwaysTry, Reachability
@@ -52,6 +54,8 @@ class Federation:
     states: StateFetching
     inbox: Inbox
     backfill: Backfill
+    memberships: Memberships
+    helping: Helping
 
 
 def federates(config: HomeserverConfig) -> bool:
@@ -113,6 +117,8 @@ async def opened_federation(
             states=states,
             inbox=inbox,
             backfill=backfill,
+            memberships=Memberships(rooms, client, keys, events),
+            helping=Helping(rooms, keys),
         )
 
 

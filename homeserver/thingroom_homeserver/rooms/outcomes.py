@@ -5,8 +5,10 @@ May import nothing of ours. `client_api/room_errors.py` maps each reason to its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 
 class Why(Enum):
@@ -32,10 +34,14 @@ class Why(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The request was understood and refused; `text` is for the person who asked."""
+    """The request was understood and refused; `text` is for the person who asked.
+
+    details: further keys of the error response.
+    """
 
     why: Why
     text: str
+    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
