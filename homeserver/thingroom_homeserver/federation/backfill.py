@@ -107,6 +107,8 @@ class Backfill:
             return False
         ids = {event.event_id for event in events}
         await self._events.complete_auth(gap.room_id, version, events, servers, besides=ids)
+        authorising = {name for event in events for name in event.auth_event_ids}
+        await self._events.keep(gap.room_id, version, [event for event in events if event.event_id in authorising])
         states = {}
         unknown = self._rooms.database.read(lambda connection: missing_states(self._rooms, connection, events))
         for event_id in unknown[:MAX_STATES]:

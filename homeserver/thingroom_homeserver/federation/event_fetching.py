@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from thingroom_common.database import Transaction
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.federation.choosing import Choosing
 from thingroom_homeserver.federation.client import FederationClient, path
@@ -130,9 +132,10 @@ class EventFetching:
         ordered = in_auth_order(events)
         for start in range(0, len(ordered), EVENTS_A_WRITE):
             some = ordered[start : start + EVENTS_A_WRITE]
-            await self._rooms.database.write(
-                lambda transaction, some=some: store_outliers(self._rooms, transaction, room_id, version, some)  # type: ignore[misc]
-            )
+            await self._rooms.database.write(partial(self._store, room_id=room_id, version=version, events=some))
+
+    def _store(self, transaction: Transaction, room_id: str, version: str, events: Sequence[Event]) -> None:
+        store_outliers(self._rooms, transaction, room_id, version, events)
 
     def unknown(self, event_ids: Collection[str]) -> set[str]:
         """Those of the events that are not stored in any way."""

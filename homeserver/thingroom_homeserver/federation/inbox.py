@@ -205,10 +205,7 @@ class Inbox:
             for event in events:
                 outcomes[event.event_id] = None
                 with contextlib.suppress(Exception):
-                    alone = [event]
-                    outcomes |= await self._rooms.database.write(
-                        lambda transaction, alone=alone: write(transaction, alone)
-                    )
+                    outcomes |= await self._rooms.database.write(partial(write, some=[event]))
         self._waiting.look_again(room_id, origin)
         return outcomes
 

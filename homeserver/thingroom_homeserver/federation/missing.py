@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.event import Event
@@ -243,7 +244,7 @@ class Completing:
 
         for start in range(0, len(ordered), EVENTS_A_WRITE):
             some = ordered[start : start + EVENTS_A_WRITE]
-            settled |= await self._rooms.database.write(lambda transaction, some=some: write(transaction, some))  # type: ignore[misc]
+            settled |= await self._rooms.database.write(partial(write, events=some))
         return settled.intersection(wanted)
 
 

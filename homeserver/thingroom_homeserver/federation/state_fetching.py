@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.event import Event
@@ -81,7 +82,7 @@ class StateFetching:
             if missing:
                 others = [server, *(other for other in servers if other != server)]
                 await self._fetch(room_id, version, event_id, missing, others)
-            told = self._rooms.database.read(lambda c, ids=state_ids: self._told(c, room_id, ids))  # type: ignore[misc]
+            told = self._rooms.database.read(partial(self._told, room_id=room_id, state_ids=state_ids))
             if told is not None and told.holes == 0:
                 self._choosing.did_well(server)
                 return told.state
