@@ -26,7 +26,7 @@ from thingroom_homeserver.rooms.states import resolve_states
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.memberships import NO_END
 from thingroom_homeserver.storage.rooms import forward_extremities
-from thingroom_homeserver.storage.state_groups import StateKey, state_of_group
+from thingroom_homeserver.storage.state_groups import StateKey
 
 MAX_ROUNDS = 20
 MAX_POOL_EVENTS = 400
@@ -52,6 +52,8 @@ class _Pool:
     min_depth: int
     size: int = 0
     states: dict[str, Mapping[StateKey, str]] = field(default_factory=dict)
+    asked_for: set[str] = field(default_factory=set)
+    """The events for which the state before was asked of peers."""
 
     @property
     def is_full(self) -> bool:
@@ -122,7 +124,7 @@ class Completing:
             missing = self._missing_prevs(pool)
             if not missing or pool.is_full or not asked:
                 return
-            latest = [name for name, prevs in missing.items() if prevs][:MAX_NAMED]
+            latest = list(missing)[:MAX_NAMED]
             found = await self._ask_missing(asked[0], pool, latest)
             if not pool.add_ancestors(found, {prev for prevs in missing.values() for prev in prevs}):
                 asked.pop(0)
@@ -160,10 +162,9 @@ class Completing:
 
     async def _fetch_states(self, pool: _Pool, servers: Sequence[str]) -> None:
         """Have the state before the pool's oldest events, where their prev events are not to be had."""
-        asked = 0
         for name, missing in self._missing_prevs(pool).items():
-            if missing and asked < MAX_STATES:
-                asked += 1
+            if name not in pool.asked_for and len(pool.asked_for) < MAX_STATES:
+                pool.asked_for.add(name)
                 state = await self._state_before(pool, pool.events[name], missing, servers)
                 if state is not None:
                     pool.states[name] = state
@@ -171,10 +172,10 @@ class Completing:
     async def _state_before(
         self, pool: _Pool, event: Event, missing: Collection[str], servers: Sequence[str]
     ) -> Mapping[StateKey, str] | None:
-        """The state before an event of which not all prev events are known.
+        """What is to be told of the state before an event of which not all prev events are known.
 
-        Where none is known, it is what a server says. Where some are, what servers say counts for the others only,
-        and the branches are resolved as always: a made-up prev event must not put aside the state that we know.
+        Where none is known, it is what a server says. Where some are, what servers say counts for the others only, and
+        receipt resolves it with what is known: a made-up prev event must not put aside the state that we know.
         """
         if len(missing) == len(set(event.prev_event_ids)):
             return await self._states.state_before(pool.room_id, pool.version, event.event_id, servers)
@@ -184,16 +185,8 @@ class Completing:
             if branch is None:
                 return None
             branches.append(branch)
-
-        def resolved(connection: Reader) -> Mapping[StateKey, str] | None:
-            known = self._rooms.events.get_many(connection, set(event.prev_event_ids) - set(missing)).values()
-            groups = {stored.state_group for stored in known if stored.state_group is not None}
-            if len(known) + len(missing) < len(set(event.prev_event_ids)):  # one is in the pool: to be received first
-                return None
-            states = [*branches, *(state_of_group(connection, group) for group in groups)]
-            return resolve_states(self._rooms.events, connection, event.rules, states)
-
-        return self._rooms.database.read(resolved)
+        events, rules = self._rooms.events, event.rules
+        return self._rooms.database.read(lambda connection: resolve_states(events, connection, rules, branches))
 
     async def _state_after_missing(
         self, pool: _Pool, event_id: str, servers: Sequence[str]
