@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from thingroom_homeserver.core.identifiers import is_valid_user_id
+from thingroom_homeserver.core.identifiers import is_valid_room_alias, is_valid_user_id, server_name_of
+from thingroom_homeserver.federation.remote_aliases import Directions
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Why
 from thingroom_homeserver.rooms.present import Viewer
@@ -63,16 +64,27 @@ def viewer_of(requester: Requester, services: Services) -> Viewer:
     return Viewer(requester.user_id, session_of(requester), services.clock.now_ms())
 
 
-async def room_id_of(services: Services, room_id_or_alias: str) -> str:
-    """The room id, or the one that a local alias points to, which an application service may make now. Raises
-    MatrixError 404.
+async def directions_to(services: Services, room_id_or_alias: str) -> Directions:
+    """The room id, or the one that an alias points to, and who knows that room.
+
+    An alias of this server may be made by an application service now; for others their server is asked. Raises
+    MatrixError: 404 M_NOT_FOUND, 400 M_INVALID_PARAM, 502 M_UNKNOWN.
     """
     if not room_id_or_alias.startswith("#"):
-        return room_id_or_alias
+        return Directions(room_id_or_alias, ())
+    if not is_valid_room_alias(room_id_or_alias):
+        raise MatrixError(400, "M_INVALID_PARAM", "Not a room alias")
+    if server_name_of(room_id_or_alias) != services.rooms.server_name:
+        return accepted(await services.federation.memberships.aliases.resolve(room_id_or_alias))
     room_id = await services.queries.resolve_alias(room_id_or_alias)
     if room_id is None:
         raise MatrixError(404, "M_NOT_FOUND", f"There is no room with the alias {room_id_or_alias}")
-    return room_id
+    return Directions(room_id, ())
+
+
+async def room_id_of(services: Services, room_id_or_alias: str) -> str:
+    """The room id, or the one that an alias points to. Raises MatrixError as `directions_to`."""
+    return (await directions_to(services, room_id_or_alias)).room_id
 
 
 async def know_users(services: Services, user_ids: Iterable[str]) -> None:

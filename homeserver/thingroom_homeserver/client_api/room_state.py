@@ -8,7 +8,7 @@ from thingroom_homeserver.client_api.leaving import remove_guests
 from thingroom_homeserver.client_api.room_errors import accepted, sender_of, viewer_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, Response, client_path, json_response
 from thingroom_homeserver.http.errors import MatrixError
-from thingroom_homeserver.rooms.membership import MEMBER, Change, change_membership
+from thingroom_homeserver.rooms.membership import MEMBER, Change
 from thingroom_homeserver.rooms.present import present_event, present_state
 from thingroom_homeserver.rooms.read_state import entry_for, state_for
 from thingroom_homeserver.rooms.send_event import send_state
@@ -54,7 +54,7 @@ async def put_one(request: Request, services: Services) -> dict[str, Any]:
     path, body, sender = request.path, request.body, sender_of(request.requester)
     state_key = path.get("stateKey", "")
     if path["eventType"] == MEMBER:
-        sent = await change_membership(services.rooms, sender, path["roomId"], _change(state_key, request))
+        sent = await services.federation.memberships.change(sender, path["roomId"], _change(state_key, request))
     else:
         sent = await send_state(services.rooms, sender, path["roomId"], path["eventType"], state_key, body)
     event_id = accepted(sent).event_id

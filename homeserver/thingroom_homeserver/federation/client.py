@@ -207,6 +207,7 @@ def _refusal(response: aiohttp.ClientResponse, data: bytes) -> Failed:
         errcode if isinstance(errcode, str) else None,
         text if isinstance(text, str) else f"The server answered with status {response.status}",
         retry_after_ms,
+        value if isinstance(value, dict) else None,
     )
 
 

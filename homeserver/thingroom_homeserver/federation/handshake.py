@@ -27,9 +27,10 @@ Membership = Literal["join", "leave", "knock"]
 MEMBER = "m.room.member"
 MAX_SERVERS = 12
 """So many are asked for one request of a client."""
+INCOMPATIBLE = "M_INCOMPATIBLE_ROOM_VERSION"
 _COPIED = ("auth_events", "prev_events", "depth")
 _RANKED: tuple[tuple[str, Why], ...] = (
-    ("M_INCOMPATIBLE_ROOM_VERSION", Why.INCOMPATIBLE_ROOM_VERSION),
+    (INCOMPATIBLE, Why.INCOMPATIBLE_ROOM_VERSION),
     ("M_FORBIDDEN", Why.FORBIDDEN),
     ("M_INVITE_BLOCKED", Why.INVITE_BLOCKED),
     ("M_UNABLE_TO_GRANT_JOIN", Why.UNABLE_TO_GRANT_JOIN),
@@ -58,7 +59,8 @@ async def ask_template(
         return answer
     version, event = answer.get("room_version", "1"), answer.get("event")
     if not isinstance(version, str) or version not in ROOM_RULES:
-        return Failed("bad_answer", errcode="M_INCOMPATIBLE_ROOM_VERSION", text=f"The room has version {version!r}")
+        error = {"errcode": INCOMPATIBLE, "room_version": version}
+        return Failed("bad_answer", errcode=INCOMPATIBLE, text=f"The room has version {version!r}", error=error)
     if not isinstance(event, dict):
         return Failed("bad_answer", text="The template is not an event")
     return Template(server, version, event)
@@ -124,6 +126,8 @@ def refusal(failures: Sequence[tuple[str, Failed]], nobody: str) -> Refused:
     for errcode, why in _RANKED:
         for server, failed in failures:
             if failed.errcode == errcode:
-                return Refused(why, f"{server}: {failed.text}")
+                version = (failed.error or {}).get("room_version") if errcode == INCOMPATIBLE else None
+                details = {"room_version": version} if isinstance(version, str) else None
+                return Refused(why, f"{server}: {failed.text}", details)
     reasons = "; ".join(f"{server}: {failed.text}" for server, failed in failures)
     return Refused(Why.UNREACHABLE, f"No server could help: {reasons}")

@@ -5,8 +5,9 @@ May import nothing. Made by client.py; everything in this package looks at it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Why = Literal["unreachable", "timeout", "refused", "bad_answer", "backing_off"]
 
@@ -17,6 +18,7 @@ class Failed:
     cannot be read, or is too large; or it was not asked because it has been down (`retry_after_ms`).
 
     `text` is one sentence for a log or for the client who waits. `retry_after_ms` is set also where the peer says so.
+    `error` is the error object of a server that said no, unchecked.
     """
 
     why: Why
@@ -24,3 +26,4 @@ class Failed:
     errcode: str | None = None
     text: str = ""
     retry_after_ms: int | None = None
+    error: Mapping[str, Any] | None = None

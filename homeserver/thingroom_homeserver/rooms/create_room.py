@@ -73,7 +73,7 @@ class Created:
 
 
 async def create_room(rooms: Rooms, sender: Sender, wish: RoomWish) -> Created | Refused:
-    """Make the room and join its creator."""
+    """Make the room, join its creator and invite; users of other servers are left to the caller to invite."""
     version = wish.room_version or rooms.default_room_version
     rules = ROOM_RULES.get(version)
     if rules is None:
@@ -96,7 +96,7 @@ async def create_room(rooms: Rooms, sender: Sender, wish: RoomWish) -> Created |
         for state in _implied_state(wish, rules, sender.user_id, alias):
             draft = Draft(state.type, state.content, state.state_key)
             must(append_event(rooms, transaction, room, sender, draft))
-        for user_id in dict.fromkeys(wish.invite):
+        for user_id in filter(rooms.is_local, dict.fromkeys(wish.invite)):
             must(apply_change(rooms, transaction, room, sender, Change(user_id, "invite", is_direct=wish.is_direct)))
         return Created(room.room_id)
 
