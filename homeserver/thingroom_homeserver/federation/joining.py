@@ -24,7 +24,7 @@ from thingroom_homeserver.rooms.import_room import import_joined_room, prepare_i
 from thingroom_homeserver.rooms.membership import Change, member_content
 from thingroom_homeserver.rooms.out_of_band import adopt_version
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent
-from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Duplicate, Missing, Rejected
+from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Duplicate, Missing, Rejected, SoftFailed
 from thingroom_homeserver.rooms.residence import is_resident
 from thingroom_homeserver.storage.out_of_band import drop_out_of_band
 
@@ -108,17 +108,26 @@ class Joining:
         room_id, version = member.room_id, member.room_version
         await rooms.database.write(lambda transaction: adopt_version(rooms, transaction, room_id, version))
         await self._events.keep(room_id, version, joined.events.values())
-        await prepare_import(rooms, room_id, joined.state)
+        prepared = await prepare_import(rooms, room_id, joined.state)
 
         def write(transaction: Transaction) -> Sent | Failed | Missing:
             imported = import_joined_room(
-                rooms, transaction, room_version=version, membership_event=member, state=joined.state
+                rooms,
+                transaction,
+                room_version=version,
+                membership_event=member,
+                state=joined.state,
+                prepared=prepared,
             )
-            if isinstance(imported, Rejected):
-                return Failed("bad_answer", text=f"the join is not allowed by the state that came: {imported.reason}")
-            if isinstance(imported, Missing):
-                return imported
-            return self._finished(transaction, imported)
+            match imported:
+                case Accepted() | Duplicate():
+                    return self._finished(transaction, imported)
+                case Missing():
+                    return imported
+                case Rejected(reason) | SoftFailed(_, reason):
+                    return Failed("bad_answer", text=f"the join is not allowed by the state that came: {reason}")
+                case _:
+                    return Failed("bad_answer", text="the state that came is of no use")
 
         outcome = await rooms.database.write(write)
         if isinstance(outcome, Missing):

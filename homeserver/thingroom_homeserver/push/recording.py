@@ -102,6 +102,8 @@ class _Situation:
         return self._audience.member_count
 
     def may_notify(self, key: str) -> bool:
+        if not self._room.state:
+            return False  # an invite to a room of other servers, whose power levels are not known here
         levels = self._rooms.cache.power_levels(self._transaction, self._room)
         return levels.user_level(self._event.sender) >= levels.notification_level(key)
 

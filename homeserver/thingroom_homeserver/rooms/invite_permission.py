@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import orjson
 
+from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.relations import ignored_users
 from thingroom_homeserver.storage.account_data import read_data
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.memberships import MembershipChange
 
 INVITE_PERMISSION = "m.invite_permission_config"
 NO_ROOM = ""
@@ -22,6 +24,10 @@ def blocks_invites(connection: Reader, user_id: str) -> bool:
     return isinstance(content, dict) and content.get("default_action") == "block"
 
 
-def hides_invite(connection: Reader, user_id: str, inviter: str) -> bool:
-    """Whether the user is not to see an invite by `inviter` that is there."""
-    return blocks_invites(connection, user_id) or inviter in ignored_users(connection, user_id)
+def hides_change(rooms: Rooms, connection: Reader, change: MembershipChange) -> bool:
+    """Whether the user is not to see that they were invited: they block invites, or ignore who invites."""
+    if blocks_invites(connection, change.user_id):
+        return True
+    ignored = ignored_users(connection, change.user_id)
+    stored = rooms.events.get(connection, change.event_id) if ignored else None
+    return stored is not None and stored.event.sender in ignored

@@ -54,7 +54,7 @@ def set_out_of_band(
         rooms.events.insert(transaction, stored)
     elif known.position is None:
         stored = replace(known, position=position)
-        rooms.events.replace(transaction, stored)
+        rooms.events.promote(transaction, stored)
     else:
         stored = known
     previous = None if member is None else member.membership

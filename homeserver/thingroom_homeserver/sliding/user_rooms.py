@@ -20,6 +20,7 @@ from typing import Any
 
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.invite_permission import hides_change
 from thingroom_homeserver.rooms.ports import AccountData
 from thingroom_homeserver.sliding.request import Filters
 from thingroom_homeserver.storage.connection import Reader
@@ -241,6 +242,8 @@ class UserRooms:
         if change.membership == "join":
             return Listed("join", last_event_position(connection, room_id, upto))
         if change.membership in ("invite", "knock"):
+            if change.membership == "invite" and hides_change(self._rooms, connection, change):
+                return None
             return Listed(change.membership, change.position)
         member = membership_of(connection, room_id, self._user_id)
         stored = self._rooms.events.get(connection, change.event_id)

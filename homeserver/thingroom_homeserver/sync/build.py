@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from thingroom_homeserver.rooms.event_filter import EventFilter
+from thingroom_homeserver.rooms.invite_permission import hides_change
 from thingroom_homeserver.rooms.present import JsonObject, Viewer
 from thingroom_homeserver.rooms.tokens import SyncToken
 from thingroom_homeserver.storage.connection import Reader
@@ -262,7 +263,9 @@ class _Builder:
         if last.membership == "join" or not self._request.sync_filter.rooms.allows_room(room_id):
             return
         if last.membership in ("invite", "knock"):
-            stripped = self._read(lambda c: stripped_section(self._rooms, c, room_id, last.event_id))
+            if last.membership == "invite" and self._read(lambda c: hides_change(self._rooms, c, last)):
+                return
+            stripped = self._read(lambda c: stripped_section(self._rooms, c, last))
             if last.membership == "invite":
                 sections.invite[room_id] = {"invite_state": {"events": stripped}}
             else:
