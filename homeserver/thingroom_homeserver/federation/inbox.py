@@ -24,9 +24,10 @@ from thingroom_homeserver.federation.verify_event import Bad, verify_events
 from thingroom_homeserver.federation.waiting import Waiting
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.out_of_band import set_out_of_band
-from thingroom_homeserver.rooms.receipt_outcomes import Received, Rejected, UnknownRoom
+from thingroom_homeserver.rooms.receipt_outcomes import Duplicate, Received, Rejected, UnknownRoom
 from thingroom_homeserver.rooms.residence import is_resident, server_may_take_part
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.out_of_band import out_of_band_of, version_out_of_band
 from thingroom_homeserver.storage.received_transactions import answer_of_transaction, note_received_transaction
 from thingroom_homeserver.storage.rooms import room_version
@@ -61,6 +62,7 @@ class Inbox:
         self._answering: dict[str, dict[str, asyncio.Task[bytes]]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._noting: set[asyncio.Task[None]] = set()
+        self._noted_soon: dict[tuple[str, str], bytes] = {}
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,7 +105,9 @@ class Inbox:
         self, origin: str, transaction_id: str, pdus: Sequence[JsonObject], edus: Sequence[object]
     ) -> bytes:
         async with self._turns.setdefault(origin, asyncio.Lock()):
-            earlier = self._rooms.database.read(lambda c: answer_of_transaction(c, origin, transaction_id))
+            earlier = self._noted_soon.get((origin, transaction_id)) or self._rooms.database.read(
+                lambda connection: answer_of_transaction(connection, origin, transaction_id)
+            )
             if earlier is not None:
                 return earlier
             by_room: dict[str, list[JsonObject]] = {}
@@ -124,10 +128,14 @@ class Inbox:
         """Keep the answer with the next commit. If that is never made, a repetition finds all its events known."""
 
         async def write() -> None:
-            await self._rooms.database.write(
-                lambda transaction: note_received_transaction(transaction, origin, transaction_id, answer)
-            )
+            try:
+                await self._rooms.database.write(
+                    lambda transaction: note_received_transaction(transaction, origin, transaction_id, answer)
+                )
+            finally:
+                del self._noted_soon[origin, transaction_id]
 
+        self._noted_soon[origin, transaction_id] = answer
         task = asyncio.create_task(write(), name="note transaction")
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
@@ -214,7 +222,7 @@ def _result(outcome: Received | Dropped | None) -> PduResult:
     match outcome:
         case None:
             return {"error": "This server failed to deal with the event"}
-        case Rejected(reason):
+        case Rejected(reason) | Duplicate(StoredEvent(rejected=str(reason))):
             return {"error": reason}
         case Dropped():
             return {"error": "Too many events of your server wait for their ancestors"}
