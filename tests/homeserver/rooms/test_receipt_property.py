@@ -1,0 +1,65 @@
+"""Random rooms of several servers, delivered in random orders: held against the naive model and between receivers."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.homeserver.graph_support import Receiver, World, after_join, model_of_receiver, open_receiver, steps
+
+from thingroom_homeserver.admin.check import problems_of
+from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS
+from thingroom_homeserver.rooms.read_state import state_at
+from thingroom_homeserver.rooms.state_at import state_ids_before
+
+versions = st.sampled_from(sorted(KNOWN_ROOM_VERSIONS, key=int))
+
+
+def _check(receiver: Receiver) -> None:
+    """All that the receiver holds is what the model holds which heard of the same events in the same order."""
+    world, rooms = receiver.world, receiver.house.rooms
+    model = model_of_receiver(world)
+    for event in receiver.arrived:
+        assert receiver.verdict(event.event_id) == model.receive(event), event
+    assert receiver.extremities() == model.extremities()
+    assert receiver.state() == model.current
+    for event in receiver.arrived:
+        assert receiver.state_after(event.event_id) == model.after[event.event_id]
+        before = rooms.database.read(lambda c, event=event: state_ids_before(rooms, c, event.event_id))
+        assert before == model.state_before(event.prev_event_ids)
+        stored = rooms.database.read(lambda c, event=event: rooms.events.get(c, event.event_id))
+        assert stored is not None
+        if stored.position is not None:
+            then = rooms.database.read(lambda c, at=stored.position: state_at(c, world.room_id, at))
+            assert then == model.history[event.event_id]
+    assert problems_of(rooms.database.path) == []
+
+
+async def _deliver(script: list[tuple[Any, ...]], version: str, orders: list[int]) -> None:
+    world = World(version, seed=len(script))
+    for step in script:
+        world.play(step)
+    events = after_join(world)
+    afters = []
+    for order in orders:
+        shuffled = list(events)
+        if order:
+            Random(order).shuffle(shuffled)
+        with tempfile.TemporaryDirectory() as directory:
+            async with open_receiver(Path(directory) / "homeserver.db", world) as receiver:
+                await receiver.receive_all(shuffled)
+                _check(receiver)
+                rejected = {each for each in receiver.outcomes if receiver.verdict(each) == "rejected"}
+                afters.append((rejected, {event.event_id: receiver.state_after(event.event_id) for event in events}))
+    assert all(each == afters[0] for each in afters), "the order of arrival changed more than what is soft-failed"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(steps, versions, st.integers(1, 1000))
+def test_any_order_gives_what_the_model_gives(script: list[Any], version: str, order: int) -> None:
+    asyncio.run(_deliver(script, version, [0, order]))
