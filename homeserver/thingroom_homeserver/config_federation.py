@@ -22,7 +22,7 @@ class FederationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ca_file: Annotated[
         str,
         Meta(
-            description="Certificates (PEM) of authorities that are trusted besides the system's, for a private network.\n"
+            description="Authorities (PEM) that are trusted besides the system's, for private networks.\n"
             "Certificates of other servers are always verified."
         ),
     ] = ""

@@ -25,15 +25,22 @@ HOSTS_FILE = Path("/etc/hosts")
 class DnsNames:
     """The name servers of /etc/resolv.conf, or of a `resolver` that is handed in."""
 
-    def __init__(self, resolver: dns.asyncresolver.Resolver | None = None, hosts_file: Path = HOSTS_FILE) -> None:
+    def __init__(
+        self,
+        resolver: dns.asyncresolver.Resolver | None = None,
+        hosts_file: Path = HOSTS_FILE,
+        *,
+        seconds: float = LOOKUP_SECONDS,
+    ) -> None:
         self._resolver = resolver or _system_resolver()
         self._resolver.cache = dns.resolver.LRUCache(MAX_CACHED)
         self._hosts = _read_hosts(hosts_file)
+        self._seconds = seconds
 
     async def services(self, name: str) -> Sequence[Service]:
         """The SRV records of `name`; none also where they cannot be looked up."""
         try:
-            answer = await self._resolver.resolve(name + ".", "SRV", lifetime=LOOKUP_SECONDS)
+            answer = await self._resolver.resolve(name + ".", "SRV", lifetime=self._seconds)
         except (dns.exception.DNSException, OSError, UnicodeError):
             return ()
         return [
@@ -53,7 +60,7 @@ class DnsNames:
 
     async def _records(self, host: str, kind: str) -> list[str]:
         try:
-            answer = await self._resolver.resolve(host.rstrip(".") + ".", kind, lifetime=LOOKUP_SECONDS)
+            answer = await self._resolver.resolve(host.rstrip(".") + ".", kind, lifetime=self._seconds)
         except (dns.exception.DNSException, OSError, UnicodeError):
             return []
         return [record.address for record in answer]
