@@ -142,6 +142,8 @@ def invite_draft(rooms: Rooms, transaction: Transaction, room: Room, sender: Sen
     """The invite of a user of another server, which is to see it before it is stored."""
     if not is_valid_user_id(change.user_id):
         return Refused(Why.INVALID_PARAM, f"{change.user_id!r} is not a user id")
+    if rooms.cache.create_event(transaction, room).content.get("m.federate") is False:
+        return Refused(Why.FORBIDDEN, "Users of other servers cannot be in a room that is not federated")
     current = rooms.cache.state_event(transaction, room, MEMBER, change.user_id)
     return Draft(MEMBER, _content(rooms, transaction, sender, change, current), change.user_id)
 
