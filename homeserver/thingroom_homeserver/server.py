@@ -68,6 +68,7 @@ from thingroom_homeserver.encryption.device_lists import DeviceLists
 from thingroom_homeserver.encryption.key_backup import KeyBackups
 from thingroom_homeserver.encryption.to_device import ToDevice
 from thingroom_homeserver.federation.discovery import Names
+from thingroom_homeserver.federation.local_parts import LocalParts
 from thingroom_homeserver.federation.service import opened_federation
 from thingroom_homeserver.federation_api import endpoints as federation_endpoints
 from thingroom_homeserver.http.authentication import Authentication
@@ -236,9 +237,20 @@ async def running_services(
         )
         device_keys = DeviceKeys(database, device_lists)
         to_device = ToDevice(database, rooms.notifier, clock)
+        cross_signing = CrossSigning(database, device_lists)
+        local = LocalParts(
+            receipts=receipts,
+            typing=typing,
+            presence=presence,
+            to_device=to_device,
+            device_lists=device_lists,
+            cross_signing=cross_signing,
+        )
         try:
             federation = await stack.enter_async_context(
-                opened_federation(config, database, clock, rooms, rate_limiter, signing_key, old_keys, names=names)
+                opened_federation(
+                    config, database, clock, rooms, local, rate_limiter, signing_key, old_keys, names=names
+                )
             )
         except (OSError, ssl.SSLError) as error:
             raise StartError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
@@ -285,7 +297,7 @@ async def running_services(
             previews=media.previews,
             legacy_media=media.legacy,
             device_lists=device_lists,
-            cross_signing=CrossSigning(database, device_lists),
+            cross_signing=cross_signing,
             to_device=to_device,
             key_backups=KeyBackups(database),
             push=push,

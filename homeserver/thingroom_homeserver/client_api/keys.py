@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.checks import granted
+from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
 MAX_USERS_A_QUERY = 1000
+MAX_SERVERS_A_QUERY = 500
+DEFAULT_TIMEOUT_SECONDS = 10.0
+MAX_TIMEOUT_SECONDS = 60.0
 
 
 async def upload_keys(request: Request, services: Services) -> dict[str, Any]:
@@ -40,13 +44,21 @@ async def query_keys(request: Request, services: Services) -> dict[str, Any]:
         for devices in wanted.values()
     ):
         raise MatrixError(400, "M_INVALID_PARAM", "device_keys must map user ids to lists of device ids")
-    viewer = request.requester.user_id
-    cross_signing = services.cross_signing.query(wanted, viewer)
-    return {
-        "device_keys": services.device_keys.query(wanted, viewer),
+    viewer, seconds = request.requester.user_id, _seconds(request)
+    local, remote = _apart(wanted, services)
+    cross_signing = services.cross_signing.query(local, viewer)
+    answer: dict[str, Any] = {
+        "device_keys": services.device_keys.query(local, viewer),
         "failures": {},
         **{f"{usage}_keys": by_user for usage, by_user in cross_signing.items()},
     }
+    if remote:
+        found = await services.federation.remote_keys.query(remote, viewer, seconds)
+        answer["device_keys"] |= found.devices
+        answer["failures"] = found.failures
+        for usage, by_user in found.signing_keys.items():
+            answer[f"{usage}_keys"] |= by_user
+    return answer
 
 
 async def claim_keys(request: Request, services: Services) -> dict[str, Any]:
@@ -56,7 +68,34 @@ async def claim_keys(request: Request, services: Services) -> dict[str, Any]:
         for devices in wanted.values()
     ):
         raise MatrixError(400, "M_INVALID_PARAM", "one_time_keys must map user ids to device ids to algorithms")
-    return {"one_time_keys": await services.device_keys.claim(wanted), "failures": {}}
+    local, remote = _apart(wanted, services)
+    seconds = _seconds(request)
+    found = await services.device_keys.claim(local)
+    failures: dict[str, Any] = {}
+    if remote:
+        theirs, failures = await services.federation.remote_keys.claim(remote, seconds)
+        found |= theirs
+    return {"one_time_keys": found, "failures": failures}
+
+
+def _apart(wanted: dict[str, Any], services: Services) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is asked about local users, and what about those of other servers. Raises MatrixError."""
+    local: dict[str, Any] = {}
+    remote: dict[str, Any] = {}
+    for user_id, value in wanted.items():
+        if services.accounts.is_local(user_id):
+            local[user_id] = value
+        elif is_valid_user_id(user_id):
+            remote[user_id] = value
+    if len({user_id.partition(":")[2] for user_id in remote}) > MAX_SERVERS_A_QUERY:
+        raise MatrixError(400, "M_TOO_LARGE", f"Users of more than {MAX_SERVERS_A_QUERY} servers")
+    return local, remote
+
+
+def _seconds(request: Request) -> float:
+    """How long other servers are given, by the body's `timeout` in milliseconds."""
+    timeout_ms = request.body_field("timeout", int, int(DEFAULT_TIMEOUT_SECONDS * 1000))
+    return float(min(max(timeout_ms / 1000, 0.1), MAX_TIMEOUT_SECONDS))
 
 
 ENDPOINTS = (

@@ -1,7 +1,7 @@
 """The federation's parts, made once and handed to handlers as `services.federation`.
 
-May import this package, the rooms, storage, http/outgoing.py and the configuration. server.py opens it; every part of
-the federation is a field here.
+May import this package, rooms, accounts, encryption, storage, http/outgoing.py and the configuration. server.py opens
+it; every part of the federation is a field here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from thingroom_common.database import Database
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, listeners_of
 from thingroom_homeserver.core.signing import SigningKey
+from thingroom_homeserver.encryption.remote_devices import RemoteDevices
 from thingroom_homeserver.federation.authentication import ServerAuthentication
 from thingroom_homeserver.federation.backfill import Backfill
 from thingroom_homeserver.federation.choosing import Choosing
@@ -22,13 +23,23 @@ from thingroom_homeserver.federation.client import FederationClient
 from thingroom_homeserver.federation.connections import open_session, tls_context
 from thingroom_homeserver.federation.discovery import Discovery, Names
 from thingroom_homeserver.federation.dns_names import DnsNames
+from thingroom_homeserver.federation.edus.devices import DeviceEdus
+from thingroom_homeserver.federation.edus.handlers import EduHandlers
+from thingroom_homeserver.federation.edus.outgoing import Outgoing
+from thingroom_homeserver.federation.edus.passing import PassingEdus
 from thingroom_homeserver.federation.event_fetching import EventFetching
 from thingroom_homeserver.federation.helping import Helping
 from thingroom_homeserver.federation.inbox import Inbox
+from thingroom_homeserver.federation.local_parts import LocalParts
 from thingroom_homeserver.federation.memberships import Memberships
 from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.federation.own_keys import OwnKeys
-from thingroom_homeserver.federation.reachability import AlwaysTry, Reachability
+from thingroom_homeserver.federation.reachability import Reachability
+from thingroom_homeserver.federation.remote_keys import RemoteKeys
+from thingroom_homeserver.federation.remote_profiles import RemoteProfiles
+from thingroom_homeserver.federation.sender.book import DestinationBook
+from thingroom_homeserver.federation.sender.kit import Kit
+from thingroom_homeserver.federation.sender.sender import Sender
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.state_fetching import StateFetching
 from thingroom_homeserver.federation.waiting import Waiting
@@ -56,6 +67,10 @@ class Federation:
     backfill: Backfill
     memberships: Memberships
     helping: Helping
+    sender: Sender
+    edus: EduHandlers
+    remote_keys: RemoteKeys
+    remote_profiles: RemoteProfiles
 
 
 def federates(config: HomeserverConfig) -> bool:
@@ -69,6 +84,7 @@ async def opened_federation(
     database: Database,
     clock: Clock,
     rooms: Rooms,
+    local: LocalParts,
     rate_limiter: RateLimiter,
     signing_key: SigningKey,
     old_keys: Sequence[OldKey] = (),
@@ -79,7 +95,12 @@ async def opened_federation(
     enabled = federates(config)
     names = names or DnsNames()
     own_keys = OwnKeys(config.server_name, signing_key, old_keys, clock)
-    reachability = AlwaysTry()
+    reachability = DestinationBook(
+        database,
+        clock,
+        initial_seconds=config.federation.backoff_initial_seconds,
+        max_seconds=config.federation.backoff_max_seconds,
+    )
     permitted = PermittedAddresses(config.outgoing_permitted_ranges)
     async with contextlib.AsyncExitStack() as stack:
         # Reading the system's authorities takes a while, and nobody needs them where nobody is asked.
@@ -103,14 +124,26 @@ async def opened_federation(
         backfill = Backfill(rooms, client, events, states, choosing)
         stack.push_async_callback(backfill.close)
         waiting = Waiting(rooms, Completing(rooms, client, events, states, choosing))
-        inbox = Inbox(rooms, keys, waiting, NoEdus())
+        remote_devices = RemoteDevices(database, local.device_lists)
+        remote_keys = RemoteKeys(database, client, remote_devices, local.cross_signing, config.server_name)
+        stack.push_async_callback(remote_keys.close)
+        remote_profiles = RemoteProfiles(database, rooms.events, client, clock)
+        stack.push_async_callback(remote_profiles.close)
+        edus = EduHandlers(PassingEdus(rooms, local), DeviceEdus(rooms, local, remote_devices, remote_keys))
+        inbox = Inbox(rooms, keys, waiting, edus)
         await stack.enter_async_context(inbox.running())
+        sender = Sender(Kit(rooms, database, clock, client, reachability, local.presence))
+        authentication = ServerAuthentication(config.server_name, keys, rate_limiter)
+        if enabled:
+            authentication.on_heard_from(sender.heard_from)
+            Outgoing(rooms, sender).attach(local)
+            await stack.enter_async_context(sender.running())
         yield Federation(
             enabled=enabled,
             own_keys=own_keys,
             client=client,
             keys=keys,
-            authentication=ServerAuthentication(config.server_name, keys, rate_limiter),
+            authentication=authentication,
             reachability=reachability,
             choosing=choosing,
             events=events,
@@ -119,11 +152,8 @@ async def opened_federation(
             backfill=backfill,
             memberships=Memberships(rooms, client, keys, events),
             helping=Helping(rooms, keys),
+            sender=sender,
+            edus=edus,
+            remote_keys=remote_keys,
+            remote_profiles=remote_profiles,
         )
-
-
-class NoEdus:
-    """Deals with no ephemeral message."""
-
-    async def handle(self, origin: str, edu: object) -> None:
-        pass

@@ -185,6 +185,15 @@ def local_joined_members(connection: Reader) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
+def newest_join(connection: Reader, user_id: str) -> str | None:
+    """The event id of the newest member event of the user in a room they are joined to."""
+    row = connection.execute(
+        "SELECT event_id FROM room_members WHERE user_id = ? AND membership = 'join' ORDER BY position DESC LIMIT 1",
+        (user_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def joined_remote_users(connection: Reader, room_id: str) -> list[str]:
     """The users of other servers who are in the room."""
     rows = connection.execute(

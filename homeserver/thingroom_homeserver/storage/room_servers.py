@@ -13,6 +13,7 @@ from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.destinations import add_destination
 from thingroom_homeserver.storage.device_list_outbox import queue_all_devices
+from thingroom_homeserver.storage.remote_devices import followed_users_in, forget_unshared
 
 OPEN = 2**62
 """The end of a span that goes on."""
@@ -31,13 +32,26 @@ def note_membership(
             _tell_devices(transaction, room_id, user_id, server_name)
     elif after != "join" and before == "join":
         _leave(transaction, room_id, server_name, position, is_local)
+        if not is_local:
+            forget_unshared(transaction, user_id, but=room_id)
     elif before in _ASKING and after != "join" and not is_local:
         # Who is invited or knocks without being in the room hears how that ends.
         _tell_one(transaction, room_id, server_name, position)
 
 
 def enter_at_once(transaction: Transaction, room_id: str, users: Mapping[str, int], position: int) -> None:
-    """Other servers, by name with how many joined users they have, are in a room that this server comes into."""
+    """Other servers, by name with how many joined users they have, are in a room that this server comes into.
+
+    Others that were in it when this server was there last are not any more.
+    """
+    rows = transaction.execute(
+        "SELECT server_name FROM room_server_spans WHERE room_id = ? AND until = ?", (room_id, OPEN)
+    ).fetchall()
+    for server_name in {row[0] for row in rows} - users.keys():
+        transaction.execute(
+            "UPDATE room_servers SET users = 1 WHERE room_id = ? AND server_name = ?", (room_id, server_name)
+        )
+        _leave(transaction, room_id, server_name, position, is_local=False)
     for server_name, count in users.items():
         _enter(transaction, room_id, server_name, position, is_local=False)
         transaction.execute(
@@ -130,7 +144,10 @@ def _leave(transaction: Transaction, room_id: str, server_name: str, position: i
     if row is None or row[0] > 0:
         return
     transaction.execute("DELETE FROM room_servers WHERE room_id = ? AND server_name = ?", (room_id, server_name))
-    if not is_local:
+    if is_local:
+        for user_id in followed_users_in(transaction, room_id):
+            forget_unshared(transaction, user_id, but=room_id)
+    else:
         # The event that ends it is the last one the server is sent.
         transaction.execute(
             "UPDATE room_server_spans SET until = ? WHERE server_name = ? AND room_id = ? AND until = ?",

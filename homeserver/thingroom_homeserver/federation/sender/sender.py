@@ -61,6 +61,10 @@ class Sender:
             await asyncio.gather(*(courier.close() for courier in list(self._couriers.values())))
             await self._kit.book.saved()
 
+    def monotonic(self) -> float:
+        """Seconds of the clock that the sender goes by."""
+        return self._kit.clock.monotonic()
+
     def wake(self, destination: str) -> None:
         """Something was queued for the server in the tables."""
         courier = self._courier(destination)
