@@ -1,0 +1,111 @@
+"""Events whose ancestors are not here: fetched, waited for, done without, given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.federation.federated_house import FederatedHouse, eventually, federated_house
+from tests.federation.lying_peer import V1, lying_peer
+from tests.federation.peers import Authority
+from tests.homeserver.running import escape
+
+
+@pytest.fixture
+async def house(tmp_path: Path, authority: Authority) -> AsyncIterator[FederatedHouse]:
+    async with federated_house(tmp_path, authority) as house:
+        yield house
+
+
+async def reads(house: FederatedHouse, *bodies: str | None) -> None:
+    """Wait until these are the messages of the room, in this order."""
+
+    async def arrived() -> bool:
+        return await house.bodies(len(bodies) + 10) == list(bodies)
+
+    try:
+        await eventually(arrived)
+    except TimeoutError:
+        assert await house.bodies(len(bodies) + 10) == list(bodies), house.other.asked
+
+
+async def test_missing_events_are_fetched(house: FederatedHouse) -> None:
+    events = [house.other.message(f"m{number}") for number in range(30)]
+    assert await house.other.sent(events[-1]) == {events[-1].event_id: None}
+    await reads(house, *(f"m{number}" for number in range(30)))
+    assert house.waiting == 0
+    assert any("get_missing_events" in path for path in house.other.asked)
+
+
+async def test_events_that_arrive_later_let_those_in_that_wait(house: FederatedHouse) -> None:
+    released = asyncio.Event()
+
+    async def never(request: web.Request, body: Any) -> Any:
+        await released.wait()
+        return {"events": []}
+
+    house.other.server.on("POST", rf"{V1}/get_missing_events/.+", never)
+    first, second, third = (house.other.message(f"m{number}") for number in range(3))
+    assert await house.other.sent(third) == {third.event_id: None}
+    assert await house.other.sent(second) == {second.event_id: None}
+    assert house.waiting == 2
+    assert await house.bodies() == []
+    assert await house.other.sent(first) == {first.event_id: None}
+    assert await house.bodies() == ["m0", "m1", "m2"], "at once, in the same write"
+    assert house.waiting == 0
+    released.set()
+
+
+async def test_what_waits_outlives_a_restart(house: FederatedHouse) -> None:
+    held = [True]
+
+    def hold(request: web.Request, body: Any) -> Any:
+        return web.json_response({}, status=503) if held[0] else house.other._on_missing(request, body)
+
+    house.other.server.on("POST", rf"{V1}/get_missing_events/.+", hold)
+    house.other.server.on("GET", rf"{V1}/(state_ids|event)/.+", hold)
+    first, second = house.other.message("first"), house.other.message("second")
+    assert await house.other.sent(second) == {second.event_id: None}
+    assert house.waiting == 1
+    await house.peer.stop()
+    held[0] = False
+    await house.peer.start()
+    house.peer.again(house.owner)
+    await house.other.sent(first)
+    await reads(house, "first", "second")
+    assert house.waiting == 0
+
+
+async def test_history_too_long_to_fetch_leaves_a_gap(house: FederatedHouse) -> None:
+    before = await house.send("before")
+    await house.other_knows(before)
+    house.other.make("m.room.member", {"membership": "join", "displayname": "M"}, house.other.user_id)
+    events = [house.other.message(f"m{number}") for number in range(500)]
+    house.other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+    assert await house.other.sent(events[-1]) == {events[-1].event_id: None}
+    await eventually(lambda: house.waiting == 0)
+    assert any("state_ids" in path for path in house.other.asked)
+    # The state is what the other says: the new name is known although the event that set it was never sent.
+    member = await house.owner.get(
+        f"v3/rooms/{escape(house.room_id)}/state/m.room.member/{escape(house.other.user_id)}"
+    )
+    assert member.ok()["displayname"] == "M"
+
+
+
+
+async def test_what_cannot_be_had_is_given_up(tmp_path: Path, authority: Authority) -> None:
+    async with federated_house(tmp_path, authority) as house:
+        house.other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+        house.other.server.on("GET", rf"{V1}/(state_ids|state|event)/.+", lambda *_: web.json_response({}, status=404))
+        orphan = house.other.message("orphan", prev=["$" + "A" * 43], on_top=False)
+        assert await house.other.sent(orphan) == {orphan.event_id: None}
+        assert house.waiting == 1
+        good = house.other.message("good")
+        await house.other.sent(good)
+        await reads(house, "good")
+        assert house.waiting == 1
