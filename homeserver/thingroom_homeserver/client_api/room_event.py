@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thingroom_homeserver.client_api.history import fill_around
 from thingroom_homeserver.client_api.room_errors import accepted, viewer_of
 from thingroom_homeserver.client_api.room_paging import DEFAULT_LIMIT, MAX_LIMIT, event_filter_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
@@ -29,6 +30,7 @@ async def get_context(request: Request, services: Services) -> dict[str, Any]:
     rooms, viewer, path = services.rooms, viewer_of(request.requester, services), request.path
     limit = request.query_int("limit", DEFAULT_LIMIT, highest=MAX_LIMIT) or 0
     event_filter = event_filter_of(request)
+    await fill_around(services, viewer.user_id, path["roomId"], path["eventId"], limit)
     return services.database.read(
         lambda c: accepted(read_context(rooms, c, viewer, path["roomId"], path["eventId"], limit, event_filter))
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from enum import Enum, auto
 
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.federation.choosing import Choosing
@@ -25,10 +26,18 @@ MAX_NAMED = 20
 MAX_STATES = 3
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 SECONDS = 10.0
-LONGEST_SECONDS = 30.0
+LONGEST_SECONDS = 20.0
 PAUSE_SECONDS = 20.0
-"""How long a gap is left alone for which nobody had anything."""
+"""How long a gap is left alone for which nobody had anything. Who cannot be reached is left alone by client.py."""
 MAX_PAUSES = 1000
+
+
+class Filled(Enum):
+    """What came of filling a gap: some events; nothing that anybody asked would or could give; nobody was reached."""
+
+    SOME = auto()
+    NOTHING = auto()
+    UNREACHABLE = auto()
 
 
 class Backfill:
@@ -47,7 +56,7 @@ class Backfill:
         self._events = events
         self._states = states
         self._choosing = choosing
-        self._filling: dict[int, asyncio.Task[bool]] = {}
+        self._filling: dict[int, asyncio.Task[Filled]] = {}
         self._pauses: dict[int, float] = {}
 
     async def close(self) -> None:
@@ -57,38 +66,44 @@ class Backfill:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def fill(self, gap: Gap, limit: int) -> bool:
-        """Fetch about `limit` events of the gap, the newest first. False if no server has any that can be used."""
+    async def fill(self, gap: Gap, limit: int) -> Filled:
+        """Fetch about `limit` events of the gap, the newest first."""
         loop = asyncio.get_running_loop()
         if self._pauses.get(gap.number, 0.0) > loop.time():
-            return False
+            return Filled.NOTHING
         task = self._filling.get(gap.number)
         if task is None:
             task = self._filling[gap.number] = asyncio.create_task(self._fill(gap, limit), name="backfill")
             task.add_done_callback(lambda _: self._filling.pop(gap.number, None))
-        filled = await asyncio.shield(task)
-        if not filled:
+        outcome = await asyncio.shield(task)
+        if outcome is Filled.NOTHING:
             if len(self._pauses) >= MAX_PAUSES:
                 self._pauses.clear()
             self._pauses[gap.number] = loop.time() + PAUSE_SECONDS
-        return filled
+        return outcome
 
-    async def _fill(self, gap: Gap, limit: int) -> bool:
+    async def _fill(self, gap: Gap, limit: int) -> Filled:
         version = self._rooms.database.read(lambda connection: room_version(connection, gap.room_id))
         if version is None:
-            return False
+            return Filled.NOTHING
         servers = self._choosing.servers_of(gap.room_id)
+        wanted = min(max(limit, MIN_EVENTS), MAX_EVENTS)
+        reached = not servers
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
                 for server in servers:
                     others = [server, *(other for other in servers if other != server)]
-                    if await self._fill_from(server, gap, version, min(max(limit, MIN_EVENTS), MAX_EVENTS), others):
-                        return True
+                    outcome = await self._fill_from(
+                        server, gap, version, min(max(limit, MIN_EVENTS), MAX_EVENTS), others
+                    )
+                    if outcome is Filled.SOME:
+                        return outcome
+                    reached = reached or outcome is Filled.NOTHING
         except TimeoutError:
             pass
-        return False
+        return Filled.NOTHING if reached else Filled.UNREACHABLE
 
-    async def _fill_from(self, server: str, gap: Gap, version: str, limit: int, servers: Sequence[str]) -> bool:
+    async def _fill_from(self, server: str, gap: Gap, version: str, limit: int, servers: Sequence[str]) -> Filled:
         answer = await self._client.request(
             server,
             "GET",
@@ -98,13 +113,14 @@ class Backfill:
             max_bytes=MAX_ANSWER_BYTES,
         )
         if isinstance(answer, Failed):
-            if answer.why != "refused":
-                self._choosing.did_badly(server)
-            return False
+            if answer.why == "refused":
+                return Filled.NOTHING
+            self._choosing.did_badly(server)
+            return Filled.UNREACHABLE
         checked = await self._events.checked(version, objects_in(answer.get("pdus"), MAX_EVENTS), historic=True)
         events = _leading_to(gap.missing, [event for event in checked if event.room_id == gap.room_id])
         if not events:
-            return False
+            return Filled.NOTHING
         ids = {event.event_id for event in events}
         await self._events.complete_auth(gap.room_id, version, events, servers, besides=ids)
         authorising = {name for event in events for name in event.auth_event_ids}
@@ -120,9 +136,9 @@ class Backfill:
         )
         if imported.count == 0 and imported.gap is not None:
             self._choosing.did_badly(server)
-            return False
+            return Filled.NOTHING
         self._choosing.did_well(server)
-        return True
+        return Filled.SOME
 
 
 def _leading_to(missing: Collection[str], events: Iterable[Event]) -> list[Event]:
