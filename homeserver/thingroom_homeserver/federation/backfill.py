@@ -93,9 +93,7 @@ class Backfill:
             async with asyncio.timeout(LONGEST_SECONDS):
                 for server in servers:
                     others = [server, *(other for other in servers if other != server)]
-                    outcome = await self._fill_from(
-                        server, gap, version, min(max(limit, MIN_EVENTS), MAX_EVENTS), others
-                    )
+                    outcome = await self._fill_from(server, gap, version, wanted, others)
                     if outcome is Filled.SOME:
                         return outcome
                     reached = reached or outcome is Filled.NOTHING
