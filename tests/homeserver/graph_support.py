@@ -1,7 +1,7 @@
 """Servers in memory that share one room, some of them lying; and receipt by the words of the specification, naively.
 
-Nothing here has groups, differences or caches: a state is a whole dictionary, extremities are found by walking the whole
-graph. `Receiver` is the real thing over a database.
+Nothing in the model has groups, differences or caches: a state is a whole dictionary, extremities are found by walking
+the whole graph. `Receiver` is the real thing over a database.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from thingroom_homeserver.core.identifiers import server_name_of
 from thingroom_homeserver.core.room_rules import ROOM_RULES, RoomRules
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.core.state_resolution import resolve
+from thingroom_homeserver.rooms.gaps import gaps_between, import_history, missing_states
 from thingroom_homeserver.rooms.import_room import import_joined_room
 from thingroom_homeserver.rooms.outliers import store_outliers
 from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Missing, Received, Rejected, SoftFailed
@@ -392,6 +393,24 @@ class Receiver:
             left = [event for event in waiting if isinstance(await self.receive(event), Missing)]
             assert len(left) < len(waiting), "nothing goes on"
             waiting = left
+
+    async def fill_history(self, count: int) -> None:
+        """Backfill up to `count` events of before the join, newest first."""
+        rooms, model = self.house.rooms, self.world.models["one.test"]
+
+        def write(transaction: Transaction) -> None:
+            events = {event.event_id: event for event in self.world.before_reader}
+            for gap in gaps_between(transaction, self.world.room_id, 0, 2**62):
+                if not events.keys().isdisjoint(gap.missing):
+                    newest = max(self.world.before_reader.index(events[each]) for each in gap.missing)
+                    some = self.world.before_reader[: newest + 1][-count:][::-1]
+                    told = {
+                        each: model.state_before(events[each].prev_event_ids)
+                        for each in missing_states(rooms, transaction, some)
+                    }
+                    import_history(rooms, transaction, self.world.room_id, gap, some, told)
+
+        await rooms.database.write(write)
 
     def verdict(self, event_id: str) -> str:
         outcome = self.outcomes[event_id]

@@ -27,7 +27,16 @@ from thingroom_homeserver.storage.gaps import Gap, find_gap, gaps_between
 from thingroom_homeserver.storage.state_facts import UnusableState
 from thingroom_homeserver.storage.state_groups import StateKey
 
-__all__ = ["Gap", "Imported", "find_gap", "gaps_between", "give_up_gap", "import_history", "missing_states"]
+__all__ = [
+    "Gap",
+    "Imported",
+    "find_gap",
+    "gaps_between",
+    "give_up_gap",
+    "import_history",
+    "missing_states",
+    "split_gap",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,34 @@ def import_history(
     return Imported(
         accepted, sum(stored.rejected is not None for stored, _ in judged), find_gap(transaction, gap.number)
     )
+
+
+def split_gap(
+    rooms: Rooms, transaction: Transaction, gap: Gap, event: Event, state_before: Mapping[StateKey, str]
+) -> Imported:
+    """Put one event of an unknown place into the middle of the gap, so that it and what is around it can be read.
+
+    What is missing above it is filled as before; below it there is a gap of its own. Else as `import_history`.
+    """
+    room, current = rooms.cache.get(transaction, gap.room_id), find_gap(transaction, gap.number)
+    if room is None or current is None or current.next - current.floor < 3:
+        return Imported(0, 0, current)
+    history = _History(rooms, transaction, room, {event.event_id: state_before})
+    for stored, known in history.judge([event]):
+        if stored.rejected is not None:
+            keep(rooms, transaction, stored, known)
+            return Imported(0, 1, current)
+        middle = (current.floor + current.next) // 2
+        placed = history.at(stored, middle)
+        keep(rooms, transaction, placed, known)
+        storage.raise_floor(transaction, gap.number, middle)
+        missing = _not_here(rooms, transaction, event.prev_event_ids)
+        if missing:
+            storage.insert_gap(transaction, gap.room_id, current.floor, middle - 1, missing)
+        index_history(rooms, transaction, placed)
+        storage.arrived(transaction, event.event_id)
+        return Imported(1, 0, find_gap(transaction, gap.number))
+    return Imported(0, 0, current)
 
 
 def missing_states(rooms: Rooms, connection: Reader, events: Sequence[Event]) -> list[str]:

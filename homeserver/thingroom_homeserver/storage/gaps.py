@@ -47,6 +47,11 @@ def set_next(transaction: Transaction, number: int, position: int) -> None:
     transaction.execute("UPDATE gaps SET next = ? WHERE number = ?", (position, number))
 
 
+def raise_floor(transaction: Transaction, number: int, position: int) -> None:
+    """What is at `position` and below is no more of this gap."""
+    transaction.execute("UPDATE gaps SET floor = ? WHERE number = ?", (position, number))
+
+
 def arrived(transaction: Transaction, event_id: str) -> None:
     """No gap waits for the event any more; a gap that waits for none is closed."""
     gone = transaction.execute("DELETE FROM gap_missing WHERE event_id = ? RETURNING gap", (event_id,)).fetchall()

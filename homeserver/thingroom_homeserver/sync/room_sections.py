@@ -18,7 +18,7 @@ from thingroom_homeserver.storage.memberships import MembershipChange, first_mem
 from thingroom_homeserver.storage.out_of_band import out_of_band_of
 from thingroom_homeserver.sync.request import SyncRequest
 from thingroom_homeserver.sync.state_delta import members_at, state_delta, whole_state
-from thingroom_homeserver.sync.timeline import Timeline, read_timeline
+from thingroom_homeserver.sync.timeline import Timeline, read_timeline, without_overruled
 
 HEROES = 5
 
@@ -112,7 +112,7 @@ def stripped_section(rooms: Rooms, connection: Reader, change: MembershipChange)
 
 def _timeline(rooms: Rooms, connection: Reader, request: SyncRequest, span: Span) -> Timeline:
     wanted = request.sync_filter
-    return read_timeline(
+    timeline = read_timeline(
         rooms,
         connection,
         request.user_id,
@@ -122,6 +122,8 @@ def _timeline(rooms: Rooms, connection: Reader, request: SyncRequest, span: Span
         limit=wanted.timeline_limit,
         event_filter=wanted.timeline,
     )
+    # With `state_after` the state does not come from the timeline.
+    return timeline if request.state_after else without_overruled(connection, span.room_id, timeline, span.upto)
 
 
 def _state(
