@@ -21,9 +21,9 @@ from tests.homeserver.running import Answer
 
 from thingroom_homeserver.core.auth_rules import auth_types
 from thingroom_homeserver.core.build_event import build_event
-from thingroom_homeserver.core.canonical_json import JsonObject
+from thingroom_homeserver.core.canonical_json import JsonObject, encode_canonical_json
 from thingroom_homeserver.core.event import Event, parse_untrusted_pdu
-from thingroom_homeserver.core.hashing import reference_hash
+from thingroom_homeserver.core.hashing import content_hash, reference_hash, signed_part
 from thingroom_homeserver.core.room_rules import ROOM_RULES
 
 V1 = "/_matrix/federation/v1"
@@ -172,6 +172,14 @@ class LyingPeer:
             event_id=None if rules.event_ids_are_hashes else f"${next(self._numbers)}x{time.time_ns()}:{self.name}",
             reference_hashes=hashes or {},
         )
+
+    def signed_again(self, pdu: JsonObject) -> JsonObject:
+        """A PDU that was changed by hand, with the hash and the signature that it needs."""
+        rules = ROOM_RULES[self.version]
+        bare = {key: value for key, value in pdu.items() if key not in ("hashes", "signatures", "unsigned")}
+        bare["hashes"] = {"sha256": content_hash(bare, rules)}
+        signature = self.server.key.sign(encode_canonical_json(signed_part(bare, rules), strict=False))
+        return {**bare, "signatures": {self.name: {self.server.key.key_id: signature}}}
 
     def _take(self, event: Event) -> None:
         """The event is the room's newest."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.federation.federated_house import FederatedHouse, eventually, federated_house
-from tests.federation.lying_peer import V1, lying_peer
+from tests.federation.lying_peer import V1
 from tests.federation.peers import Authority
 from tests.homeserver.running import escape
 
@@ -94,8 +94,6 @@ async def test_history_too_long_to_fetch_leaves_a_gap(house: FederatedHouse) -> 
         f"v3/rooms/{escape(house.room_id)}/state/m.room.member/{escape(house.other.user_id)}"
     )
     assert member.ok()["displayname"] == "M"
-
-
 
 
 async def test_what_cannot_be_had_is_given_up(tmp_path: Path, authority: Authority) -> None:
