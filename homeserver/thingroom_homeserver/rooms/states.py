@@ -7,7 +7,7 @@ May import core and storage. Source: room versions, "State resolution". Next: st
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from thingroom_common.database import Transaction
@@ -15,7 +15,7 @@ from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.core.room_rules import RoomRules
 from thingroom_homeserver.core.state_resolution import StateMap, resolve
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.event_auth import auth_chain
+from thingroom_homeserver.storage.event_auth import AuthGraph
 from thingroom_homeserver.storage.events import EventStore
 from thingroom_homeserver.storage.state_groups import (
     StateGroup,
@@ -45,6 +45,7 @@ class States:
     """The states of all rooms. Used on the event loop only."""
 
     def __init__(self, events: EventStore) -> None:
+        self.auth_graph = AuthGraph()
         self._events = events
         self._states: OrderedDict[int, StateAt] = OrderedDict()
         self._entries = 0
@@ -122,7 +123,8 @@ class States:
         states = [given[each] if each in given else self.of_group(transaction, each) for each in sorted(ids)]
         entries = self._prepared.pop(ids, None)
         if entries is None:
-            entries = resolve_states(self._events, transaction, rules, [state.entries for state in states])
+            told = [state.entries for state in states]
+            entries = resolve_states(self._events, transaction, rules, told, self.auth_graph)
         state = self._kept_resolution(transaction, room_id, states, entries)
         assert state.group is not None
         self._resolutions[ids] = state.group.id
@@ -176,9 +178,14 @@ class States:
 
 
 def resolve_states(
-    events: EventStore, connection: Reader, rules: RoomRules, states: list[Mapping[StateKey, str]]
+    events: EventStore,
+    connection: Reader,
+    rules: RoomRules,
+    states: Sequence[Mapping[StateKey, str]],
+    auth_graph: AuthGraph | None = None,
 ) -> dict[StateKey, str]:
     """State resolution over what is stored."""
+    graph = auth_graph or AuthGraph()
     rejected: set[str] = set()
 
     def fetch(event_id: str) -> Event | None:
@@ -193,7 +200,7 @@ def resolve_states(
         rules,
         states,
         fetch,
-        lambda event_ids: auth_chain(connection, event_ids),
+        lambda event_ids: graph.chain(connection, event_ids),
         is_rejected=lambda event_id: event_id in rejected,
     )
 

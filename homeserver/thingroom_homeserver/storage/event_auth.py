@@ -1,6 +1,7 @@
-"""What authorised each state event: the graph of auth_events, for auth chains.
+"""The graph of auth_events, walked for auth chains.
 
-Functions over a connection or a transaction. May import storage.connection. Next: rooms/state_at.py.
+What an event cites never changes, so it is kept in memory once it was read. May import storage.connection.
+Next: rooms/states.py.
 """
 
 from __future__ import annotations
@@ -9,35 +10,51 @@ from collections.abc import Iterable
 
 import orjson
 
-from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
 
-_CHAIN = """
-WITH RECURSIVE chain (id) AS (
-    SELECT a.auth_id FROM json_each(?) start CROSS JOIN event_auth a ON a.event_id = start.value
-    UNION SELECT a.auth_id FROM chain CROSS JOIN event_auth a ON a.event_id = chain.id
-)
-SELECT id FROM chain
+CACHED_EVENTS = 100_000
+_AT_ONCE = 1000
+# Room versions 1 and 2 name auth events in pairs with their hashes.
+_CITED = """
+SELECT e.event_id, CASE WHEN a.type = 'array' THEN a.value ->> 0 ELSE a.value END
+FROM json_each(?) wanted CROSS JOIN events e ON e.event_id = wanted.value
+LEFT JOIN json_each(CAST(e.json AS TEXT), '$.auth_events') a
 """
 
 
-def insert_auth(transaction: Transaction, event_id: str, auth_ids: Iterable[str]) -> None:
-    """Note the auth events of a state event."""
-    transaction.executemany(
-        "INSERT OR IGNORE INTO event_auth VALUES (?, ?)", [(event_id, auth_id) for auth_id in auth_ids]
-    )
+class AuthGraph:
+    """Which events each event cites as its auth events. Used on one thread at a time."""
 
+    def __init__(self) -> None:
+        self._cited: dict[str, tuple[str, ...]] = {}
+        self._names: dict[str, str] = {}
 
-def auth_chain(connection: Reader, event_ids: Iterable[str]) -> set[str]:
-    """Every event that can be reached from the state events `event_ids` by auth_events, stored or not."""
-    rows = connection.execute(_CHAIN, (orjson.dumps(list(event_ids)).decode(),))
-    return {row[0] for row in rows}
+    def chain(self, connection: Reader, event_ids: Iterable[str]) -> set[str]:
+        """Every event that can be reached from these by auth_events; they themselves only where they are reached.
 
+        Events that are not stored may be among them, and are not walked through.
+        """
+        reached: set[str] = set()
+        edge = set(event_ids)
+        while edge:
+            self._load(connection, edge)
+            cited = self._cited
+            found = {auth_id for event_id in edge for auth_id in cited.get(event_id, ())}
+            edge = found - reached
+            reached |= edge
+        return reached
 
-def without_auth(connection: Reader, event_ids: Iterable[str]) -> list[str]:
-    """Those of the events that have no auth events here: create events, what is no state, and what is not stored."""
-    rows = connection.execute(
-        "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM event_auth WHERE event_id = value)",
-        (orjson.dumps(list(event_ids)).decode(),),
-    )
-    return [row[0] for row in rows]
+    def _load(self, connection: Reader, event_ids: set[str]) -> None:
+        missing = [event_id for event_id in event_ids if event_id not in self._cited]
+        if len(self._cited) + len(missing) > CACHED_EVENTS:
+            self._cited.clear()
+            self._names.clear()
+            missing = list(event_ids)
+        for start in range(0, len(missing), _AT_ONCE):
+            wanted = orjson.dumps(missing[start : start + _AT_ONCE]).decode()
+            found: dict[str, list[str]] = {}
+            for event_id, auth_id in connection.execute(_CITED, (wanted,)):
+                cited = found.setdefault(event_id, [])
+                if auth_id is not None:
+                    cited.append(self._names.setdefault(auth_id, auth_id))
+            self._cited.update((event_id, tuple(cited)) for event_id, cited in found.items())

@@ -17,7 +17,6 @@ import orjson
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.event import Event, load_stored_pdu, redacted_event
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.event_auth import insert_auth
 from thingroom_homeserver.storage.rooms import room_version
 
 CACHED_EVENTS = 10_000
@@ -145,8 +144,6 @@ class EventStore:
         )
         if stored.state_group is not None:
             _insert_edges(transaction, event)
-        if event.state_key is not None:
-            insert_auth(transaction, event.event_id, event.auth_event_ids)
         self._remember_until_rollback(transaction, stored)
 
     def promote(self, transaction: Transaction, stored: StoredEvent) -> None:
@@ -186,7 +183,6 @@ class EventStore:
     def forget_room(self, transaction: Transaction, room_id: str) -> None:
         """Take out all events of a room of which nothing but outliers is known: what was said of it was false."""
         for row in transaction.execute("SELECT event_id FROM events WHERE room_id = ?", (room_id,)).fetchall():
-            transaction.execute("DELETE FROM event_auth WHERE event_id = ?", (row[0],))
             self._forget(row[0])
         transaction.execute("DELETE FROM events WHERE room_id = ?", (room_id,))
         self._versions.pop(room_id, None)

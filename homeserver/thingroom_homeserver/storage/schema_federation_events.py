@@ -1,8 +1,7 @@
-"""Tables for events of other servers: what authorises what, gaps in the history, redactions that came early.
+"""Tables for events of other servers: gaps in the history, redactions that came early, what became of an event.
 
-`event_auth` holds the auth events of state events only: nothing else is in an auth chain but at its start. A row of
-`gaps` is a run of positions that no event has yet (docs/decisions/0023-positions-and-gaps.md). In `state_group_deltas`
-an empty event id takes an entry away. May import thingroom_common only. Next: event_auth.py, gaps.py.
+A row of `gaps` is a run of positions that no event has yet (docs/decisions/0023-positions-and-gaps.md). In
+`state_group_deltas` an empty event id takes an entry away. May import thingroom_common only. Next: gaps.py.
 """
 
 from __future__ import annotations
@@ -15,15 +14,6 @@ FEDERATION_EVENTS = Migration(
 ALTER TABLE events ADD COLUMN soft_failed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN send_out INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN backfilled INTEGER NOT NULL DEFAULT 0;
-
-CREATE TABLE event_auth (
-    event_id TEXT NOT NULL,
-    auth_id TEXT NOT NULL,
-    PRIMARY KEY (event_id, auth_id)
-) WITHOUT ROWID;
-INSERT OR IGNORE INTO event_auth
-    SELECT e.event_id, CASE WHEN a.type = 'array' THEN a.value ->> 0 ELSE a.value END
-    FROM events e, json_each(CAST(e.json AS TEXT), '$.auth_events') a WHERE e.state_key IS NOT NULL;
 
 CREATE TABLE gaps (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
