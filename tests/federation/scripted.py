@@ -63,13 +63,13 @@ class ScriptedServer:
         }
         return sign_json(unsigned, self.server_name, self.key)
 
-    def authorization(self, method: str, uri: str, destination: str, body: JsonObject | None, **changes: str) -> str:
+    def authorization(self, method: str, uri: str, to: str, body: JsonObject | None, /, **changes: str) -> str:
         """An X-Matrix header. `changes` replace parameters after the signature is made."""
-        request = {"method": method, "uri": uri, "origin": self.server_name, "destination": destination}
+        request = {"method": method, "uri": uri, "origin": self.server_name, "destination": to}
         if body is not None:
             request["content"] = body  # type: ignore[assignment]
         signature = sign_json(request, self.server_name, self.key)["signatures"][self.server_name][self.key.key_id]
-        fields = {"origin": self.server_name, "destination": destination, "key": self.key.key_id, "sig": signature}
+        fields = {"origin": self.server_name, "destination": to, "key": self.key.key_id, "sig": signature}
         return "X-Matrix " + ",".join(f'{name}="{value}"' for name, value in (fields | changes).items())
 
     async def ask(
@@ -124,7 +124,8 @@ async def scripted_server(
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls or authority.server_context("localhost"))
         await site.start()
         key = SigningKey.from_seed("ed25519:scripted", os.urandom(32))
-        async with aiohttp.ClientSession() as client:
+        trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(authority.ca_file)))
+        async with aiohttp.ClientSession(connector=trusting) as client:
             port = runner.addresses[0][1]
             server = ScriptedServer(server_name or f"localhost:{port}", port, key, client)
             servers.append(server)
