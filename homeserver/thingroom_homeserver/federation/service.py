@@ -42,6 +42,7 @@ from thingroom_homeserver.federation.sender.kit import Kit
 from thingroom_homeserver.federation.sender.sender import Sender
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.state_fetching import StateFetching
+from thingroom_homeserver.federation.time_search import TimeSearch
 from thingroom_homeserver.federation.waiting import Waiting
 from thingroom_homeserver.federation.well_known import WellKnown
 from thingroom_homeserver.http.outgoing import PermittedAddresses
@@ -65,6 +66,7 @@ class Federation:
     states: StateFetching
     inbox: Inbox
     backfill: Backfill
+    time_search: TimeSearch
     memberships: Memberships
     helping: Helping
     sender: Sender
@@ -132,7 +134,18 @@ async def opened_federation(
         edus = EduHandlers(PassingEdus(rooms, local), DeviceEdus(rooms, local, remote_devices, remote_keys))
         inbox = Inbox(rooms, keys, waiting, edus)
         await stack.enter_async_context(inbox.running())
-        sender = Sender(Kit(rooms, database, clock, client, reachability, local.presence))
+        sender = Sender(
+            Kit(
+                rooms,
+                database,
+                clock,
+                client,
+                reachability,
+                local.presence,
+                refused_initial_seconds=config.federation.backoff_initial_seconds,
+                refused_max_seconds=config.federation.backoff_max_seconds,
+            )
+        )
         authentication = ServerAuthentication(config.server_name, keys, rate_limiter)
         if enabled:
             authentication.on_heard_from(sender.heard_from)
@@ -150,6 +163,7 @@ async def opened_federation(
             states=states,
             inbox=inbox,
             backfill=backfill,
+            time_search=TimeSearch(rooms, client, events, states, choosing),
             memberships=Memberships(rooms, client, keys, events),
             helping=Helping(rooms, keys),
             sender=sender,

@@ -46,8 +46,6 @@ from thingroom_homeserver.storage.room_servers import server_shares_with
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING_EVENTS = 500
-"""How many events wait in memory for a server that answers; beyond that they are read from the tables later."""
 MAX_WAITING_EDUS = 200
 MAX_PRESENCE = 500
 MAX_BYTES = 900_000
@@ -102,12 +100,17 @@ class Courier:
         """Whether there is nothing to do, and nothing in memory that would be lost with this object."""
         return self._task is None and not self._behind
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait in memory."""
+        return len(self._events) + len(self._missed)
+
     def add_event(self, event: QueuedEvent) -> None:
         """The next event for this server."""
         self._routed = event.position
         if not self._behind:
             self._events.append(event)
-            if len(self._events) > MAX_WAITING_EVENTS:
+            if len(self._events) > self._kit.max_waiting_events:
                 self._fall_behind()
         self.wake()
 

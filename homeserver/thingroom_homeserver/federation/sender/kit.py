@@ -55,8 +55,10 @@ class PresenceSource(Protocol):
 
 @dataclass(frozen=True)
 class Kit:
-    """The collaborators of a courier.
+    """The collaborators of a courier, and its limits.
 
+    gets_all_upto: a server that missed no more events than these gets them all. max_waiting_events: how many wait in
+    memory for a server that answers; beyond that they are read from the tables later.
     sending, retrying, catching_up: how many couriers may do that at once. Servers that fail have slots of their own, so
     that they take none from those that answer.
     """
@@ -70,6 +72,8 @@ class Kit:
     presence_interval_seconds: float = 5.0
     refused_initial_seconds: float = 1.0
     refused_max_seconds: float = 3600.0
+    gets_all_upto: int = 500
+    max_waiting_events: int = 500
     sending: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SENDING_AT_ONCE))
     retrying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RETRYING_AT_ONCE))
     catching_up: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CATCHING_UP_AT_ONCE))

@@ -15,8 +15,6 @@ from thingroom_homeserver.storage.destinations import QueuedEvent, last_missed_e
 from thingroom_homeserver.storage.room_servers import servers_at
 from thingroom_homeserver.storage.rooms import forward_extremities
 
-ALL_UPTO = 500
-"""If it missed no more events than these, it gets them all."""
 ROOMS_AT_ONCE = 100
 EXTREMITIES_A_ROOM = 10
 
@@ -25,9 +23,9 @@ async def missed(kit: Kit, server_name: str, after: int, upto: int) -> list[Queu
     """What to send next of what the server missed at after < position <= upto; empty when that is done."""
     async with kit.catching_up:
         everything = await kit.database.read_in_thread(
-            lambda connection: missed_events(connection, server_name, after, upto, ALL_UPTO + 1)
+            lambda connection: missed_events(connection, server_name, after, upto, kit.gets_all_upto + 1)
         )
-        if len(everything) <= ALL_UPTO:
+        if len(everything) <= kit.gets_all_upto:
             return everything
         newest = await kit.database.read_in_thread(
             lambda connection: last_missed_events(connection, server_name, after, upto, ROOMS_AT_ONCE)

@@ -61,6 +61,11 @@ class Sender:
             await asyncio.gather(*(courier.close() for courier in list(self._couriers.values())))
             await self._kit.book.saved()
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait in memory, counted once for each server."""
+        return sum(courier.waiting for courier in self._couriers.values())
+
     def monotonic(self) -> float:
         """Seconds of the clock that the sender goes by."""
         return self._kit.clock.monotonic()
