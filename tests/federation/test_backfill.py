@@ -139,3 +139,31 @@ async def test_context_over_a_gap(peers: list[Peer]) -> None:
     join = (await bob.get(f"v3/rooms/{escape(room_id)}/messages", dir="b", limit=1)).ok()["chunk"][0]
     context = (await bob.get(f"v3/rooms/{escape(room_id)}/context/{escape(join['event_id'])}", limit=4)).ok()
     assert bodies_of(context["events_before"]) == ["older", "old"]
+
+
+async def test_an_event_by_its_time_in_history_that_is_not_here(peers: list[Peer]) -> None:
+    one, two = peers
+    alice, bob = await one.register("alice"), await two.register("bob")
+    room_id = (await alice.post("v3/createRoom", {"preset": "public_chat"})).ok()["room_id"]
+    await send(alice, room_id, *(f"m{number}" for number in range(150)))
+    found = await page_back(alice, room_id, 100)
+    by_body = {event["content"].get("body"): event for event in found}
+    (await bob.post(f"v3/join/{escape(room_id)}", via=one.server_name)).ok()
+    wanted = by_body["m20"]
+    path = f"v1/rooms/{escape(room_id)}/timestamp_to_event"
+    for direction in ("f", "b"):
+        answer = (await bob.get(path, ts=wanted["origin_server_ts"], dir=direction)).ok()
+        assert answer["origin_server_ts"] == wanted["origin_server_ts"]
+    there = (await alice.get(path, ts=wanted["origin_server_ts"], dir="f")).ok()["event_id"]
+    answer = (await bob.get(path, ts=wanted["origin_server_ts"], dir="f")).ok()
+    assert answer["event_id"] == there
+    context = (await bob.get(f"v3/rooms/{escape(room_id)}/context/{escape(there)}", limit=10)).ok()
+    assert context["event"]["event_id"] == there
+    number = int(context["event"]["content"]["body"][1:])
+    assert bodies_of(context["events_before"]) == [f"m{each}" for each in range(number - 1, number - 6, -1)]
+    # Nothing is lost or twice of the rest.
+    events = await page_back(bob, room_id, 40)
+    assert [event["event_id"] for event in events] == [
+        event["event_id"] for event in await page_back(alice, room_id, 99)
+    ]
+    (await bob.get(path, ts=1, dir="b")).is_error(404, "M_NOT_FOUND")

@@ -21,6 +21,7 @@ OF_EVENTS = {
     "event_relations": "event_id IN gone OR parent_id IN gone",
     "state_group_deltas": "state_group IN (SELECT id FROM state_groups WHERE room_id = ?1)",
     "transaction_ids": "event_id IN gone",
+    "staged_edges": "event_id IN (SELECT event_id FROM staged_events WHERE room_id = ?1)",
 }
 """Tables that belong to a room without naming it."""
 

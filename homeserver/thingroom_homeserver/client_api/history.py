@@ -14,6 +14,8 @@ from thingroom_homeserver.rooms.event_filter import NO_FILTER
 from thingroom_homeserver.rooms.gaps import Gap, gaps_between
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.read_events import BEFORE_ALL, Page, PageWish, read_page
+from thingroom_homeserver.rooms.read_state import access_of
+from thingroom_homeserver.storage.events import event_ids_near_time
 from thingroom_homeserver.storage.memberships import NO_END
 
 if TYPE_CHECKING:
@@ -63,6 +65,34 @@ async def fill_around(services: Services, user_id: str, room_id: str, event_id: 
     if position is not None and limit > 0:
         for wish in (PageWish(room_id, position, None, True, limit), PageWish(room_id, position, None, False, limit)):
             await filled_page(services, user_id, wish, NO_FILTER)
+
+
+async def find_elsewhere(services: Services, user_id: str, room_id: str, timestamp: int, forwards: bool) -> None:
+    """Have other servers asked for the event nearest to a time, if it may lie in a gap of what is here."""
+    rooms = services.rooms
+
+    def read(connection: Reader) -> tuple[Gap, int | None] | None:
+        if isinstance(access_of(rooms, connection, user_id, room_id), Refused):
+            return None
+        ids = event_ids_near_time(connection, room_id, timestamp, forwards, 1)
+        nearest = rooms.events.get(connection, ids[0]) if ids else None
+        if nearest is None or nearest.position is None:
+            gaps = gaps_between(connection, room_id, BEFORE_ALL, NO_END)
+            return (gaps[0], None) if gaps else None
+        # What lies on the other side of a gap beside the event may be nearer to the time.
+        above, upto = (BEFORE_ALL, nearest.position - 1) if forwards else (nearest.position, NO_END)
+        beside = rooms.events.timeline(connection, room_id, above=above, upto=upto, limit=1, backwards=forwards)
+        edge = beside[0].position if beside else None
+        if forwards:
+            above = BEFORE_ALL if edge is None else edge
+        else:
+            upto = NO_END if edge is None else edge
+        gaps = gaps_between(connection, room_id, above, upto)
+        return (gaps[0], nearest.event.origin_server_ts) if gaps else None
+
+    found = services.database.read(read)
+    if found is not None and services.federation.enabled:
+        await services.federation.time_search.find(found[0], timestamp, forwards, found[1])
 
 
 def _page(

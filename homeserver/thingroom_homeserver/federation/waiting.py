@@ -17,6 +17,7 @@ from thingroom_common.database import Transaction
 from thingroom_homeserver.core.event import load_stored_pdu
 from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.residence import is_resident
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.room_servers import is_server_in_room
 from thingroom_homeserver.storage.rooms import room_version
@@ -171,7 +172,10 @@ class Waiting:
         due = self._rooms.database.read(lambda c: due_events(c, room_id, origin, now_ms, EVENTS_OF_ATTEMPT))
         version = self._rooms.database.read(lambda connection: room_version(connection, room_id))
         done: set[str] = set()
-        if version is not None and due:
+        if version is None or not self._rooms.database.read(lambda connection: is_resident(connection, room_id)):
+            await self._rooms.database.write(lambda transaction: _drop(transaction, due))
+            return
+        if due:
             events = [load_stored_pdu(staged.json, staged.event_id, version) for staged in due]
             try:
                 async with asyncio.timeout(ATTEMPT_SECONDS):
@@ -192,6 +196,12 @@ class Waiting:
                 unstage_event(transaction, staged.event_id)
             else:
                 postpone_event(transaction, staged.event_id, now_ms + pause_ms)
+
+
+def _drop(transaction: Transaction, staged: Sequence[StagedEvent]) -> None:
+    """This server is in the room no longer: what happens there is no business of its."""
+    for each in staged:
+        unstage_event(transaction, each.event_id)
 
 
 class _Worker:
