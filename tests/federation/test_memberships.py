@@ -1,4 +1,4 @@
-"""Users of one of our servers in rooms of another: invited, joining, knocking, leaving, kicked, banned; every version."""
+"""Users of one of our servers in rooms of another: invited, joining, knocking, leaving, removed; in every version."""
 
 from __future__ import annotations
 
