@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -27,6 +28,7 @@ from thingroom_homeserver.storage.current_state import MEMBER, fill_from_group
 from thingroom_homeserver.storage.memberships import (
     MembershipChange,
     add_remote_members,
+    enter_with_servers,
     has_joined_member,
     membership_of,
     set_membership,
@@ -34,9 +36,17 @@ from thingroom_homeserver.storage.memberships import (
 from thingroom_homeserver.storage.positions import next_position
 from thingroom_homeserver.storage.rooms import room_row, set_extremities, set_room_creator, set_room_state_group
 from thingroom_homeserver.storage.state_facts import UnusableState, check_told_state
-from thingroom_homeserver.storage.state_groups import StateGroup, StateKey, add_entries, begin_snapshot, load_group
+from thingroom_homeserver.storage.state_groups import StateGroup, StateKey, add_entries, begin_snapshot
 
 ENTRIES_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedState:
+    """A state that was checked and written ahead. `entries`: without what was rejected here."""
+
+    group: StateGroup
+    entries: Mapping[StateKey, str]
 
 
 def import_joined_room(
@@ -46,7 +56,7 @@ def import_joined_room(
     room_version: str,
     membership_event: Event,
     state: Mapping[StateKey, str],
-    prepared: int | None = None,
+    prepared: PreparedState | None = None,
 ) -> Received:
     """Begin the room (again) with the local user's membership event on top of `state`, the state before it.
 
@@ -57,7 +67,7 @@ def import_joined_room(
     event, room_id = membership_event, membership_event.room_id
     if has_joined_member(transaction, room_id, local=True):
         return receive_event(rooms, transaction, event, state_before=state)
-    facts = check_told_state(transaction, room_id, state)
+    facts = check_told_state(transaction, room_id, state) if prepared is None else prepared.entries
     if isinstance(facts, UnusableState):
         return Missing((), facts.missing) if facts.missing else Rejected("what was told is no state of the room")
     fault = _fault(rooms, transaction, event, facts, room_version)
@@ -65,11 +75,10 @@ def import_joined_room(
         return fault
     room = rooms.cache.get(transaction, room_id)
     known = rooms.events.get(transaction, event.event_id)
-    group = None if prepared is None else _usable(transaction, prepared, facts)
     if room is None:
-        room = _begin(rooms, transaction, room_version, event, facts, group)
+        room = _begin(rooms, transaction, room_version, event, facts, prepared)
     else:
-        _begin_again(rooms, transaction, room, facts, group)
+        _begin_again(rooms, transaction, room, facts, prepared)
     previous = rooms.events.get_many(transaction, event.prev_event_ids)
     here = {event_id for event_id, stored in previous.items() if stored.state_group is not None}
     missing = [event_id for event_id in event.prev_event_ids if event_id not in here]
@@ -79,18 +88,37 @@ def import_joined_room(
     return Accepted(stored)
 
 
-async def prepare_import(rooms: Rooms, room_id: str, state: Mapping[StateKey, str]) -> int:
-    """Write what is large about `state` ahead, in small steps, so that `import_joined_room` of it is short.
+async def prepare_import(rooms: Rooms, room_id: str, state: Mapping[StateKey, str]) -> PreparedState | None:
+    """Check and write what is large about `state` ahead, in small steps, so that `import_joined_room` of it is short.
 
-    Worth its while from some hundred entries on. What it writes is unseen until then, and harmless if it never comes.
-    The answer is for `import_joined_room`, with the same `state`.
+    Worth its while from some hundred entries on. The events of the state must be stored and the room noted. None: it
+    cannot be used; `import_joined_room` says why. What was written is harmless if the import never comes: nobody
+    here is in the room.
     """
-    group = await rooms.database.write(lambda transaction: begin_snapshot(transaction, room_id))
-    entries = iter(sorted(state.items()))
-    while some := dict(islice(entries, ENTRIES_AT_ONCE)):
-        await rooms.database.write(partial(add_entries, group=group, entries=some))
+
+    def begin(transaction: Transaction) -> tuple[StateGroup, bool]:
+        row = room_row(transaction, room_id)
+        return begin_snapshot(transaction, room_id), row is None or row.state_group is None
+
+    group, is_new = await rooms.database.write(begin)
+    entries: dict[StateKey, str] = {}
+    rest = iter(sorted(state.items()))
+
+    def write(transaction: Transaction, some: dict[StateKey, str]) -> bool:
+        facts = check_told_state(transaction, room_id, some)
+        if isinstance(facts, UnusableState):
+            return False
+        add_entries(transaction, group, facts)
+        if is_new:
+            add_remote_members(transaction, room_id, _members_of(facts), rooms.server_name)
+        entries.update(facts)
+        return True
+
+    while some := dict(islice(rest, ENTRIES_AT_ONCE)):
+        if not await rooms.database.write(partial(write, some=some)):
+            return None
         await asyncio.sleep(0)
-    return group.id
+    return PreparedState(group, entries)
 
 
 def _fault(
@@ -122,34 +150,31 @@ def _fault(
     return Rejected(verdict.reason) if isinstance(verdict, Forbidden) else None
 
 
-def _usable(transaction: Transaction, prepared: int, state: Mapping[StateKey, str]) -> StateGroup | None:
-    """The group that was prepared, if it is all of the state; not so where some of it was rejected meanwhile."""
-    row = transaction.execute("SELECT COUNT(*) FROM state_group_deltas WHERE state_group = ?", (prepared,)).fetchone()
-    return load_group(transaction, prepared) if row[0] == len(state) else None
-
-
 def _begin(
     rooms: Rooms,
     transaction: Transaction,
     room_version: str,
     event: Event,
     state: Mapping[StateKey, str],
-    group: StateGroup | None,
+    prepared: PreparedState | None,
 ) -> Room:
-    """The room as it was before the event, of which nobody here is in it."""
+    """The room as it was before the event, when nobody here was in it."""
     room_id = event.room_id
     create = rooms.events.get(transaction, state[CREATE])
     assert create is not None
     set_room_creator(transaction, room_id, create.event.sender)
-    if group is None:
+    if prepared is None:
         group = begin_snapshot(transaction, room_id)
         add_entries(transaction, group, state)
+        add_remote_members(transaction, room_id, _members_of(state), rooms.server_name)
+    else:
+        group = prepared.group
     set_room_state_group(transaction, room_id, group.id)
     fill_from_group(transaction, room_id, group.id)
     room = Room(room_id, ROOM_RULES[room_version], dict(state), group, {})
     rooms.cache.add(transaction, room)
     position = next_position(transaction)
-    add_remote_members(transaction, room_id, position, rooms.server_name)
+    enter_with_servers(transaction, room_id, position)
     local = [key[1] for key in state if key[0] == MEMBER and rooms.is_local(key[1])]
     changes = [
         change for user_id in local if (change := _note_local(rooms, transaction, room, position, user_id)) is not None
@@ -176,13 +201,23 @@ def _note_local(rooms: Rooms, transaction: Transaction, room: Room, position: in
 
 
 def _begin_again(
-    rooms: Rooms, transaction: Transaction, room: Room, state: Mapping[StateKey, str], group: StateGroup | None
+    rooms: Rooms,
+    transaction: Transaction,
+    room: Room,
+    state: Mapping[StateKey, str],
+    prepared: PreparedState | None,
 ) -> None:
     """Put the new state in place of the one that this server knew when its last user left."""
-    now = current_state_of(room)
-    after = rooms.states.from_entries(transaction, room.room_id, state, now) if group is None else StateAt(group, state)
+    if prepared is None:
+        after = rooms.states.from_entries(transaction, room.room_id, state, current_state_of(room))
+    else:
+        after = StateAt(prepared.group, prepared.entries)
     position = next_position(transaction)
     changes = set_current(rooms, transaction, room, position, after)
     set_extremities(transaction, room.room_id, list(room.extremities), ())
     room.extremities.clear()
     tell_after_commit(rooms, transaction, room.room_id, position, changes)
+
+
+def _members_of(state: Mapping[StateKey, str]) -> dict[str, str]:
+    return {key[1]: event_id for key, event_id in state.items() if key[0] == MEMBER}

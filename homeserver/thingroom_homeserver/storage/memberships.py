@@ -8,8 +8,10 @@ May import thingroom_common and storage.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
@@ -75,17 +77,27 @@ def remove_membership(transaction: Transaction, change: MembershipChange, *, is_
     )
 
 
-def add_remote_members(transaction: Transaction, room_id: str, position: int, own_name: str) -> None:
-    """Take the members of other servers from the current state of a room that begins with it, all at once.
+def add_remote_members(transaction: Transaction, room_id: str, members: Mapping[str, str], own_name: str) -> None:
+    """Take those of `members` (event id by user id) who are of other servers as they are when this one comes in.
 
     They are in the order of their events' depth. No change is noted: who comes into a room finds them there.
     """
     transaction.execute(
-        "INSERT OR REPLACE INTO room_members SELECT s.room_id, s.state_key, "
-        "COALESCE(CAST(e.json AS TEXT) ->> '$.content.membership', 'leave'), s.event_id, ?2, MIN(e.depth, ?2), 0, 0 "
-        "FROM current_state s JOIN events e ON e.event_id = s.event_id "
-        "WHERE s.room_id = ?1 AND s.type = 'm.room.member' AND substr(s.state_key, instr(s.state_key, ':') + 1) != ?3",
-        (room_id, position, own_name),
+        "INSERT OR REPLACE INTO room_members SELECT ?1, m.key, "
+        "COALESCE(CAST(e.json AS TEXT) ->> '$.content.membership', 'leave'), e.event_id, 0, e.depth, 0, 0 "
+        "FROM json_each(?2) m CROSS JOIN events e ON e.event_id = m.value "
+        "WHERE substr(m.key, instr(m.key, ':') + 1) != ?3",
+        (room_id, orjson.dumps(members).decode(), own_name),
+    )
+
+
+def enter_with_servers(transaction: Transaction, room_id: str, position: int) -> None:
+    """The servers of the remote members are in the room from `position` on: those of its current state alone."""
+    # An import that was given up may have left others.
+    transaction.execute(
+        "DELETE FROM room_members WHERE room_id = ?1 AND is_local = 0 AND user_id NOT IN "
+        "(SELECT state_key FROM current_state WHERE room_id = ?1 AND type = 'm.room.member')",
+        (room_id,),
     )
     rows = transaction.execute(
         "SELECT substr(user_id, instr(user_id, ':') + 1) AS server, COUNT(*) FROM room_members "
