@@ -252,8 +252,8 @@ async def running_services(
                     config, database, clock, rooms, local, rate_limiter, signing_key, old_keys, names=names
                 )
             )
-        except (OSError, ssl.SSLError) as error:
-            raise StartError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
+        except ConfigError as error:
+            raise StartError(str(error)) from None
         media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia()))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         appservice_client = AppServiceClient(http)

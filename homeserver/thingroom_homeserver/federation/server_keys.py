@@ -32,7 +32,10 @@ MAX_CACHED_SERVERS = 20_000
 MAX_SIGNATURES = 10
 """Of one server on one object: more of them are not looked at."""
 MAX_DOCUMENTS = 20
-"""In one answer of a key server."""
+"""Of one server in one answer of a key server."""
+SERVERS_AT_ONCE = 100
+FEW_SERVERS = 10
+SERVERS_IN_A_QUESTION = 50
 _RATES = MappingProxyType({"fetch": Rate(1 / 20, 5)})
 """How often one server is asked for its keys, however many unknown ones are named."""
 
@@ -82,13 +85,36 @@ class ServerKeys:
         return key
 
     async def prefetch(self, wanted: Iterable[WantedKey]) -> None:
-        """Ask for whatever of `wanted` is not known, every server once and all of them at the same time."""
+        """Ask for whatever of `wanted` is not known: every server once, and many at the same time.
+
+        Where they are many, trusted key servers are asked first: most of a large room's servers may be gone.
+        """
+        missing = self._missing(wanted)
+        if len(missing) > FEW_SERVERS:
+            for trusted in self._trusted:
+                names = [name for name in missing if name != trusted]
+                for start in range(0, len(names), SERVERS_IN_A_QUESTION):
+                    part = {name: missing[name] for name in names[start : start + SERVERS_IN_A_QUESTION]}
+                    await self._ask_other(trusted, part)
+                left = (WantedKey(name, *key) for name, keys in missing.items() for key in keys.items())
+                missing = self._missing(left)
+        turns = asyncio.Semaphore(SERVERS_AT_ONCE)
+
+        async def refresh(server_name: str, keys: Mapping[str, int]) -> None:
+            async with turns:
+                await self._refresh(server_name, keys)
+
+        await asyncio.gather(*(refresh(server_name, keys) for server_name, keys in missing.items()))
+
+    def _missing(self, wanted: Iterable[WantedKey]) -> dict[str, dict[str, int]]:
+        """What of `wanted` is not known: by server the key ids, and until when (ms) each should be valid; 0 for any."""
         missing: dict[str, dict[str, int]] = {}
         for each in wanted:
-            if self.known_key(each) is None:
+            known = WantedKey(each.server_name, each.key_id, each.valid_at_ms or None)
+            if each.server_name != self._own_keys.server_name and self.known_key(known) is None:
                 of_server = missing.setdefault(each.server_name, {})
                 of_server[each.key_id] = max(of_server.get(each.key_id, 0), each.valid_at_ms or 0)
-        await asyncio.gather(*(self._refresh(server_name, keys) for server_name, keys in missing.items()))
+        return missing
 
     def known_key(self, wanted: WantedKey) -> bytes | None:
         """The key, if it is known already and was valid then."""
@@ -210,30 +236,39 @@ class ServerKeys:
                 await self._store(document, document.keys)
                 return True
         for trusted in self._trusted:
-            if trusted != server_name and await self._ask_other(trusted, server_name, wanted):
+            if trusted != server_name and await self._ask_other(trusted, {server_name: wanted}):
                 return True
         return False
 
-    async def _ask_other(self, trusted: str, server_name: str, wanted: Mapping[str, int]) -> bool:
-        """Learn what a trusted key server knows. It gives a fresh document where it can reach the server."""
-        criteria = {key_id: {"minimum_valid_until_ts": ms or self._clock.now_ms()} for key_id, ms in wanted.items()}
+    async def _ask_other(self, trusted: str, wanted: Mapping[str, Mapping[str, int]]) -> bool:
+        """Learn what a trusted key server knows of the servers in `wanted`. False where that is nothing."""
+        now_ms = self._clock.now_ms()
+        criteria = {
+            server_name: {key_id: {"minimum_valid_until_ts": ms or now_ms} for key_id, ms in keys.items()}
+            for server_name, keys in wanted.items()
+        }
         answer = await self._client.request(
             trusted,
             "POST",
             "/_matrix/key/v2/query",
-            body={"server_keys": {server_name: criteria}},
+            body={"server_keys": criteria},
             timeout_seconds=FETCH_SECONDS,
-            max_bytes=4 * MAX_DOCUMENT_BYTES,
+            max_bytes=(3 + len(wanted)) * MAX_DOCUMENT_BYTES,
         )
         found = answer.get("server_keys") if not isinstance(answer, Failed) else None
         documents = []
-        for value in found[:MAX_DOCUMENTS] if isinstance(found, list) else ():
-            if isinstance(value, dict) and await self.verify_request_json(value, trusted):
-                document = parse_key_document(value, server_name, self._clock.now_ms())
-                if document is not None:
-                    documents.append(document)
+        for value in found[: MAX_DOCUMENTS * len(wanted)] if isinstance(found, list) else ():
+            server_name = value.get("server_name") if isinstance(value, dict) else None
+            if not (isinstance(server_name, str) and server_name in wanted):
+                continue
+            if not await self.verify_request_json(value, trusted):
+                continue
+            document = parse_key_document(value, server_name, now_ms)
+            if document is not None:
+                documents.append(document)
         for document in sorted(documents, key=lambda document: document.valid_until_ts):
-            known = self._keys_of(server_name)  # what is known may be newer than what the other server remembers
+            # What is known may be newer than what the other server remembers.
+            known = self._keys_of(document.server_name)
             newer = [
                 key
                 for key in document.keys

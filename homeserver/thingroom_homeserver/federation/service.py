@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, listeners_of
@@ -93,7 +94,7 @@ async def opened_federation(
     *,
     names: Names | None = None,
 ) -> AsyncIterator[Federation]:
-    """The parts, as long as the block runs. Raises OSError, ssl.SSLError where ca_file cannot be read."""
+    """The parts, as long as the block runs. Raises ConfigError where ca_file cannot be read."""
     enabled = federates(config)
     names = names or DnsNames()
     own_keys = OwnKeys(config.server_name, signing_key, old_keys, clock)
@@ -106,7 +107,10 @@ async def opened_federation(
     permitted = PermittedAddresses(config.outgoing_permitted_ranges)
     async with contextlib.AsyncExitStack() as stack:
         # Reading the system's authorities takes a while, and nobody needs them where nobody is asked.
-        tls = tls_context(config.federation.ca_file) if enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            tls = tls_context(config.federation.ca_file) if enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
         http = await stack.enter_async_context(open_session(names, permitted, tls))
         well_known = WellKnown(http, clock)
         stack.push_async_callback(well_known.close)
