@@ -31,10 +31,11 @@ class FederatedHouse:
         found = [event["content"].get("body") for event in answer.ok()["chunk"] if event["type"] == "m.room.message"]
         return found[::-1]
 
-    async def send(self, body: str) -> str:
+    async def send(self, body: str, room_id: str | None = None) -> str:
         """A message of the owner's."""
         content = {"msgtype": "m.text", "body": body}
-        answer = await self.owner.put(f"v3/rooms/{escape(self.room_id)}/send/m.room.message/{body}", content)
+        uri = f"v3/rooms/{escape(room_id or self.room_id)}/send/m.room.message/{escape(body)}"
+        answer = await self.owner.put(uri, content)
         event_id: str = answer.ok()["event_id"]
         return event_id
 
