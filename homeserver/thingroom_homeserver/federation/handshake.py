@@ -25,6 +25,7 @@ from thingroom_homeserver.rooms.outcomes import Refused, Why
 Membership = Literal["join", "leave", "knock"]
 
 MEMBER = "m.room.member"
+TEMPLATE_SECONDS = 15.0
 MAX_SERVERS = 12
 """So many are asked for one request of a client."""
 INCOMPATIBLE = "M_INCOMPATIBLE_ROOM_VERSION"
@@ -54,7 +55,14 @@ async def ask_template(
 ) -> Template | Failed:
     """GET make_join, make_leave or make_knock."""
     query = [] if membership == "leave" else [("ver", version) for version in sorted(KNOWN_ROOM_VERSIONS, key=int)]
-    answer = await client.request(server, "GET", path("v1", f"make_{membership}", room_id, user_id), query=query)
+    answer = await client.request(
+        server,
+        "GET",
+        path("v1", f"make_{membership}", room_id, user_id),
+        query=query,
+        timeout_seconds=TEMPLATE_SECONDS,
+        ignore_backoff=True,
+    )
     if isinstance(answer, Failed):
         return answer
     version, event = answer.get("room_version", "1"), answer.get("event")

@@ -18,17 +18,18 @@ import orjson
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.federation.arriving import Arriving
 from thingroom_homeserver.federation.intake import Arrival, Dropped, take_in
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.verify_event import Bad, verify_events
 from thingroom_homeserver.federation.waiting import Waiting
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.out_of_band import set_out_of_band
+from thingroom_homeserver.rooms.out_of_band import withdraw_out_of_band
 from thingroom_homeserver.rooms.receipt_outcomes import Duplicate, Received, Rejected, UnknownRoom
 from thingroom_homeserver.rooms.residence import is_resident, server_may_take_part
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.events import StoredEvent
-from thingroom_homeserver.storage.out_of_band import out_of_band_of, version_out_of_band
+from thingroom_homeserver.storage.out_of_band import version_out_of_band
 from thingroom_homeserver.storage.received_transactions import answer_of_transaction, note_received_transaction
 from thingroom_homeserver.storage.rooms import room_version
 
@@ -38,6 +39,8 @@ PduResult = dict[str, str]
 """{} for an event that is taken in or waits on disk; {"error": why} for one that was dropped or rejected."""
 
 MAX_TRANSACTIONS_WAITING = 5
+MAX_SECONDS_FOR_ARRIVAL = 30.0
+"""News of a room that is being joined waits so long for the join, with whatever else its server sends."""
 ABSENT = "This server is not in the room"
 
 
@@ -54,8 +57,9 @@ class TooBusy(Exception):
 class Inbox:
     """Everything that arrives with `/send`, and single events that other requests bring."""
 
-    def __init__(self, rooms: Rooms, keys: ServerKeys, waiting: Waiting, edus: Edus) -> None:
+    def __init__(self, rooms: Rooms, keys: ServerKeys, waiting: Waiting, edus: Edus, arriving: Arriving) -> None:
         self._rooms = rooms
+        self._arriving = arriving
         self._keys = keys
         self._waiting = waiting
         self._edus = edus
@@ -146,6 +150,9 @@ class Inbox:
         By event id; what is too malformed to have one, or of a room that is not known, is left out.
         """
         version, fault = self._rooms.database.read(lambda connection: self._standing(connection, room_id, origin))
+        if version is None or fault == ABSENT:
+            await self._arriving.settled(room_id, MAX_SECONDS_FOR_ARRIVAL)
+            version, fault = self._rooms.database.read(lambda connection: self._standing(connection, room_id, origin))
         if version is None:
             return {}
         results: dict[str, PduResult] = {}
@@ -184,13 +191,7 @@ class Inbox:
         """
 
         def write(transaction: Transaction) -> bool:
-            if event.state_key is None or not self._rooms.is_local(event.state_key):
-                return False
-            waiting = out_of_band_of(transaction, event.room_id, event.state_key)
-            if waiting is None or waiting.event_id not in event.auth_event_ids:
-                return False
-            set_out_of_band(self._rooms, transaction, event)
-            return True
+            return withdraw_out_of_band(self._rooms, transaction, event)
 
         ended = event.type == "m.room.member" and event.content.get("membership") in ("leave", "ban")
         return ended and await self._rooms.database.write(write)

@@ -54,7 +54,7 @@ class Knocking:
         if isinstance(event, str):
             return Failed("bad_answer", text=event)
         answer = await self._client.request(
-            server, "PUT", path("v1", "send_knock", room_id, event.event_id), body=event.pdu
+            server, "PUT", path("v1", "send_knock", room_id, event.event_id), body=event.pdu, ignore_backoff=True
         )
         if isinstance(answer, Failed):
             return answer

@@ -7,12 +7,11 @@ Next: joining.py, leaving.py, knocking.py, inviting.py, third_party.py.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from weakref import WeakValueDictionary
 
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.identifiers import is_valid_room_id, is_valid_user_id
+from thingroom_homeserver.federation.arriving import Arriving
 from thingroom_homeserver.federation.client import FederationClient
 from thingroom_homeserver.federation.event_fetching import EventFetching
 from thingroom_homeserver.federation.handshake import servers_to_ask
@@ -41,13 +40,15 @@ _ASK_OTHERS = frozenset({Why.UNABLE_TO_GRANT_JOIN, Why.UNABLE_TO_AUTHORISE_JOIN}
 class Memberships:
     """Changes of membership by local users, in rooms wherever they are."""
 
-    def __init__(self, rooms: Rooms, client: FederationClient, keys: ServerKeys, events: EventFetching) -> None:
+    def __init__(
+        self, rooms: Rooms, client: FederationClient, keys: ServerKeys, events: EventFetching, arriving: Arriving
+    ) -> None:
         self._rooms = rooms
+        self._arriving = arriving
         self._joining = Joining(rooms, client, keys, events)
         self._leaving = Leaving(rooms, client)
         self._knocking = Knocking(rooms, client, keys)
         self._inviting = Inviting(rooms, client, keys)
-        self._entering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.third_party = ThirdParty(rooms, client, self._inviting)
         self.invited = Invited(rooms, keys)
         self.aliases = RemoteAliases(client)
@@ -82,8 +83,7 @@ class Memberships:
 
     async def _enter(self, sender: Sender, room_id: str, change: Change, via: Sequence[str]) -> Sent | Refused:
         """Join or knock. One at a time in a room: the second finds what the first has brought."""
-        lock = self._entering.setdefault(room_id, asyncio.Lock())
-        async with lock:
+        async with self._arriving.entering(room_id):
             outcome: Sent | Refused | None = None
             if self._rooms.database.read(lambda c: _is_known(c, room_id) and knows_best(c, room_id)):
                 outcome = await change_membership(self._rooms, sender, room_id, change)

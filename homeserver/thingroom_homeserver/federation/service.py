@@ -17,6 +17,7 @@ from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, listeners_of
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.encryption.remote_devices import RemoteDevices
+from thingroom_homeserver.federation.arriving import Arriving
 from thingroom_homeserver.federation.authentication import ServerAuthentication
 from thingroom_homeserver.federation.backfill import Backfill
 from thingroom_homeserver.federation.choosing import Choosing
@@ -136,7 +137,8 @@ async def opened_federation(
         remote_profiles = RemoteProfiles(database, rooms.events, client, clock)
         stack.push_async_callback(remote_profiles.close)
         edus = EduHandlers(PassingEdus(rooms, local), DeviceEdus(rooms, local, remote_devices, remote_keys))
-        inbox = Inbox(rooms, keys, waiting, edus)
+        arriving = Arriving()
+        inbox = Inbox(rooms, keys, waiting, edus, arriving)
         await stack.enter_async_context(inbox.running())
         sender = Sender(
             Kit(
@@ -168,7 +170,7 @@ async def opened_federation(
             inbox=inbox,
             backfill=backfill,
             time_search=TimeSearch(rooms, client, events, states, choosing),
-            memberships=Memberships(rooms, client, keys, events),
+            memberships=Memberships(rooms, client, keys, events, arriving),
             helping=Helping(rooms, keys),
             sender=sender,
             edus=edus,
