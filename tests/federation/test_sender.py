@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.federation.federated_house import eventually
+from tests.federation.remote_member import remote_member
 from tests.homeserver.room_support import House, open_house
 from tests.homeserver.running import ManualClock
 
@@ -22,7 +23,7 @@ from thingroom_homeserver.federation.sender.kit import Kit
 from thingroom_homeserver.federation.sender.sender import Sender
 from thingroom_homeserver.storage.destinations import queue_to_device
 from thingroom_homeserver.storage.device_list_outbox import queue_changes
-from thingroom_homeserver.storage.memberships import MembershipChange, membership_of, set_membership
+from thingroom_homeserver.storage.memberships import membership_of
 from thingroom_homeserver.storage.positions import next_position
 from thingroom_homeserver.storage.receipts import set_receipt
 from thingroom_homeserver.storage.room_servers import (
@@ -122,18 +123,7 @@ async def office(path: Path, client: ScriptedClient, clock: Any = None, **kit: A
 
 
 async def member(house: House, room_id: str, user_id: str, membership: str = "join") -> None:
-    """The membership of a user of another server, as if their event had arrived."""
-
-    def write(transaction: Transaction) -> int:
-        before = membership_of(transaction, room_id, user_id)
-        position = next_position(transaction)
-        previous = None if before is None else before.membership
-        change = MembershipChange(room_id, user_id, position, f"$m{position}", membership, previous)
-        set_membership(transaction, change, is_local=house.rooms.is_local(user_id))
-        return position
-
-    position = await house.rooms.database.write(write)
-    house.rooms.notifier.publish_room(room_id, position)
+    await remote_member(house.rooms, room_id, user_id, membership)
 
 
 async def room_with(house: House, *users: str) -> str:

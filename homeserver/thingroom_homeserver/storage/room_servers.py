@@ -72,12 +72,6 @@ def is_server_in_room(connection: Reader, room_id: str, server_name: str) -> boo
     return row is not None
 
 
-def rooms_of_server(connection: Reader, server_name: str) -> list[str]:
-    """The rooms that the server is in now."""
-    rows = connection.execute("SELECT room_id FROM room_servers WHERE server_name = ?", (server_name,))
-    return [row[0] for row in rows]
-
-
 def servers_at(connection: Reader, room_id: str, position: int) -> list[str]:
     """The other servers that the event at `position` is for: those in the room before it."""
     rows = connection.execute(
@@ -115,12 +109,6 @@ def servers_entered(connection: Reader, after: int, limit: int) -> list[tuple[in
         (after, limit),
     )
     return [(row[0], row[1], row[2]) for row in rows]
-
-
-def end_spans(transaction: Transaction, room_id: str) -> None:
-    """The room is gone from here: nothing of it is sent any more."""
-    transaction.execute("DELETE FROM room_servers WHERE room_id = ?", (room_id,))
-    transaction.execute("DELETE FROM room_server_spans WHERE room_id = ?", (room_id,))
 
 
 def _enter(transaction: Transaction, room_id: str, server_name: str, position: int, is_local: bool) -> None:
