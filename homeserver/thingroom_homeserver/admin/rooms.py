@@ -18,6 +18,7 @@ from thingroom_homeserver.storage.schema import MIGRATIONS
 PRESENT = ("join", "invite", "knock")
 OF_EVENTS = {
     "event_edges": "event_id IN gone OR prev_event_id IN gone",
+    "gap_missing": "gap IN (SELECT number FROM gaps WHERE room_id = ?1)",
     "event_relations": "event_id IN gone OR parent_id IN gone",
     "state_group_deltas": "state_group IN (SELECT id FROM state_groups WHERE room_id = ?1)",
     "transaction_ids": "event_id IN gone",

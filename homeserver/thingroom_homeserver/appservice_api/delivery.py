@@ -12,18 +12,18 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import orjson
-
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.accounts.appservices import AppService
 from thingroom_homeserver.appservice_api.http_client import Answered, AppServiceClient
 from thingroom_homeserver.appservice_api.interest import Interest, MemberChange
 from thingroom_homeserver.clock import Clock
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.core.client_event import to_client_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.storage import appservices as storage
 from thingroom_homeserver.storage.appservices import SavedStream
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.current_state import members_changed_at
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.memberships import local_joined_members
 from thingroom_homeserver.storage.positions import current_position
@@ -144,9 +144,8 @@ class Delivery:
         for stored in events:
             if batch.is_full:
                 break
-            wanted, change = interest.step(stored.event)
-            if change is not None:
-                batch.changes.append(change)
+            wanted, changes = interest.step(stored.event, self._members_changed(connection, stored))
+            batch.changes += changes
             if wanted:
                 encoded = self._encoded(connection, stored)
                 batch.events.append(encoded)
@@ -155,11 +154,23 @@ class Delivery:
             batch.position = stored.position
         return len(events)
 
+    def _members_changed(self, connection: Reader, stored: StoredEvent) -> list[tuple[str, bool]]:
+        """(user id, whether joined now) of those whose current membership the event changed."""
+        assert stored.position is not None
+        changed = members_changed_at(connection, stored.event.room_id, stored.position)
+        if not changed:
+            return []
+        events = self._rooms.events.get_many(connection, [event_id for event_id in changed.values() if event_id])
+        return [
+            (user_id, event_id is not None and events[event_id].event.content.get("membership") == "join")
+            for user_id, event_id in changed.items()
+        ]
+
     def _encoded(self, connection: Reader, stored: StoredEvent) -> bytes:
         replaced = None
         if stored.replaces_state is not None:
             replaced = self._rooms.events.get(connection, stored.replaces_state)
-        return orjson.dumps(
+        return encode_json(
             to_client_event(
                 stored.event,
                 age=max(0, self._clock.now_ms() - stored.event.origin_server_ts),

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-import orjson
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.http.json_body import parse_json_object
 from thingroom_homeserver.http.requester import Requester
@@ -188,4 +188,4 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     if headers:
         all_headers = _JSON_HEADERS.copy()
         all_headers.update(headers)
-    return web.Response(body=orjson.dumps(value), status=status, headers=all_headers)
+    return web.Response(body=encode_json(value), status=status, headers=all_headers)

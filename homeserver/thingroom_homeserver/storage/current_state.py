@@ -97,6 +97,15 @@ def changes_between(connection: Reader, room_id: str, after: int, upto: int) -> 
     return changes
 
 
+def members_changed_at(connection: Reader, room_id: str, position: int) -> dict[str, str | None]:
+    """By user, the member event that became current with the change at `position`; None: the entry was taken away."""
+    rows = connection.execute(
+        "SELECT state_key, event_id FROM state_changes WHERE room_id = ? AND position = ? AND type = ?",
+        (room_id, position, MEMBER),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def rewind(state: dict[StateKey, str], changes: Mapping[StateKey, StateChange]) -> dict[StateKey, str]:
     """`state` as it was before `changes`."""
     result = dict(state)

@@ -6,15 +6,13 @@ but not yet committed: an undone write takes its own events out again. May impor
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import orjson
-
 from thingroom_common.database import Transaction
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.core.event import Event, load_stored_pdu, redacted_event
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.rooms import room_version
@@ -136,7 +134,7 @@ class EventStore:
                 stored.replaces_state,
                 stored.session,
                 stored.transaction_id,
-                _encoded(event),
+                encode_json(event.pdu),
                 stored.soft_failed,
                 stored.send_out,
                 stored.backfilled,
@@ -157,7 +155,7 @@ class EventStore:
                 stored.rejected,
                 stored.state_group,
                 stored.replaces_state,
-                _encoded(event),
+                encode_json(event.pdu),
                 stored.soft_failed,
                 stored.send_out,
                 stored.backfilled,
@@ -175,7 +173,7 @@ class EventStore:
         redacted = replace(stored, event=redacted_event(stored.event), redacted_by=redaction_id)
         transaction.execute(
             "UPDATE events SET json = ?, redacted_by = ? WHERE event_id = ?",
-            (_encoded(redacted.event), redaction_id, stored.event_id),
+            (encode_json(redacted.event.pdu), redaction_id, stored.event_id),
         )
         self._change(transaction, redacted)
         return redacted
@@ -236,13 +234,6 @@ class EventStore:
         self._remember_until_rollback(transaction, stored)
         # A reader may have loaded the old row again meanwhile.
         transaction.after_commit(lambda: self._remember(stored))
-
-
-def _encoded(event: Event) -> bytes:
-    try:
-        return orjson.dumps(event.pdu)
-    except TypeError:  # integers of more than 64 bits, in room versions 1 to 5
-        return json.dumps(event.pdu, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _insert_edges(transaction: Transaction, event: Event) -> None:

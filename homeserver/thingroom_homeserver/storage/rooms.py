@@ -42,6 +42,12 @@ def room_row(connection: Reader, room_id: str) -> RoomRow | None:
     return None if row is None else RoomRow(room_id, row[0], row[1], bool(row[2]), row[3])
 
 
+def is_known(connection: Reader, room_id: str) -> bool:
+    """Whether this server has, or once had, the state of the room."""
+    row = connection.execute("SELECT 1 FROM rooms WHERE room_id = ? AND state_group IS NOT NULL", (room_id,)).fetchone()
+    return row is not None
+
+
 def room_version(connection: Reader, room_id: str) -> str | None:
     row = connection.execute("SELECT version FROM rooms WHERE room_id = ?", (room_id,)).fetchone()
     return None if row is None else row[0]
