@@ -17,6 +17,7 @@ from tests.federation.peers import Authority
 from tests.homeserver.running import escape
 
 from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.core.signing import SigningKey
 
 NOBODY_HAS = "$" + "A" * 43
 
@@ -287,3 +288,43 @@ async def test_a_flood_of_orphans_is_bounded(house: FederatedHouse) -> None:
     assert house.waiting == 60
     assert refused == 140
     await still_works(house)
+
+
+async def test_a_server_that_is_slow_to_tell_its_key(house: FederatedHouse, authority: Authority) -> None:
+    """Another server passes on its event. That waits for the key; the rest of the transaction does not for long."""
+    told = asyncio.Event()
+
+    async def key_document(request: web.Request, body: Any) -> Any:
+        await told.wait()
+        return house.other.server.key_document()
+
+    house.other.server.on("GET", "/_matrix/key/v2/server", key_document)
+    house.other.server.key = SigningKey.from_seed("ed25519:second", b"2" * 32)
+    async with lying_peer(authority, house.peer, house.room_id, "second") as relay:
+        slow, quick = house.other.message("slow"), relay.message("quick")
+        started = time.monotonic()
+        assert (await relay.send(slow, quick)).ok() == {"pdus": {quick.event_id: {}}}
+        assert time.monotonic() - started < 6
+        assert await house.bodies() == ["quick"]
+        told.set()
+        await eventually(lambda: is_part_of_room(house, slow))
+
+
+async def test_more_transactions_at_once_than_are_waited_for(house: FederatedHouse, authority: Authority) -> None:
+    told = asyncio.Event()
+
+    async def key_document(request: web.Request, body: Any) -> Any:
+        await told.wait()
+        return house.other.server.key_document()
+
+    house.other.server.on("GET", "/_matrix/key/v2/server", key_document)
+    house.other.server.key = SigningKey.from_seed("ed25519:second", b"2" * 32)
+    async with lying_peer(authority, house.peer, house.room_id, "second") as relay:
+        slow = house.other.message("slow")
+        sent = [asyncio.create_task(relay.send(slow, transaction_id=f"t{number}")) for number in range(6)]
+        done, waiting = await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        assert len(done) == 1
+        done.pop().result().is_error(429, "M_LIMIT_EXCEEDED")
+        told.set()
+        for answer in await asyncio.gather(*waiting):
+            assert answer.ok() == {"pdus": {slow.event_id: {}}}

@@ -41,6 +41,11 @@ PduResult = dict[str, str]
 MAX_TRANSACTIONS_WAITING = 5
 MAX_SECONDS_FOR_ARRIVAL = 30.0
 """News of a room that is being joined waits so long for the join, with whatever else its server sends."""
+KEYS_SECONDS = 3.0
+"""How long a transaction waits for servers to tell the keys that its events are signed with."""
+KNOWN_KEYS_SECONDS = 0.2
+MAX_LATE = 100
+"""How many events of all servers may be waited for whose keys take longer."""
 ABSENT = "This server is not in the room"
 
 
@@ -66,6 +71,7 @@ class Inbox:
         self._answering: dict[str, dict[str, asyncio.Task[bytes]]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._noting: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()
         self._noted_soon: dict[tuple[str, str], bytes] = {}
 
     @contextlib.asynccontextmanager
@@ -75,7 +81,7 @@ class Inbox:
             try:
                 yield
             finally:
-                tasks = [task for of_server in self._answering.values() for task in of_server.values()]
+                tasks = [*self._late, *(task for tasks in self._answering.values() for task in tasks.values())]
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, *self._noting, return_exceptions=True)
@@ -155,9 +161,14 @@ class Inbox:
             version, fault = self._rooms.database.read(lambda connection: self._standing(connection, room_id, origin))
         if version is None:
             return {}
+        return await self._receive_checked(origin, room_id, fault, await self._checked(origin, room_id, pdus, version))
+
+    async def _receive_checked(
+        self, origin: str, room_id: str, fault: str | None, checked: Sequence[Event | Bad]
+    ) -> dict[str, PduResult]:
         results: dict[str, PduResult] = {}
         events: list[Event] = []
-        for each in await verify_events(self._keys, pdus, version):
+        for each in checked:
             if fault == ABSENT and isinstance(each, Event) and await self._ends_invite(each):
                 results[each.event_id] = {}
                 continue
@@ -183,6 +194,35 @@ class Inbox:
         if not server_may_take_part(self._rooms, connection, room_id, origin):
             return version, "The room's access list denies your server"
         return version, None
+
+    async def _checked(self, origin: str, room_id: str, pdus: Sequence[JsonObject], version: str) -> list[Event | Bad]:
+        """Steps 1 to 3. Events whose servers are slow to tell their keys are left behind, and received when they have.
+
+        Until then they are nowhere but in memory, so they count as refused.
+        """
+        all_at_once = asyncio.create_task(verify_events(self._keys, pdus, version))
+        try:
+            return await asyncio.wait_for(all_at_once, KEYS_SECONDS)
+        except TimeoutError:
+            pass
+        one_by_one = [asyncio.create_task(verify_events(self._keys, [pdu], version)) for pdu in pdus]
+        await asyncio.wait(one_by_one, timeout=KNOWN_KEYS_SECONDS)
+        checked: list[Event | Bad] = []
+        for task in one_by_one:
+            if task.done():
+                checked += task.result()
+            elif len(self._late) < MAX_LATE:
+                late = asyncio.create_task(self._receive_late(origin, room_id, task), name="receive a late event")
+                self._late.add(late)
+                late.add_done_callback(self._late.discard)
+            else:
+                task.cancel()
+        return checked
+
+    async def _receive_late(self, origin: str, room_id: str, task: asyncio.Task[list[Event | Bad]]) -> None:
+        checked = await task
+        _, fault = self._rooms.database.read(lambda connection: self._standing(connection, room_id, origin))
+        await self._receive_checked(origin, room_id, fault, checked)
 
     async def _ends_invite(self, event: Event) -> bool:
         """Of a room that this server is not in, only one thing is news: how a local user's invite or knock ended.
