@@ -13,7 +13,9 @@ from typing import TypeAlias
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.event import Event, event_of_pdu
+from thingroom_homeserver.core.hashing import event_id_of
 from thingroom_homeserver.core.identifiers import server_name_of
+from thingroom_homeserver.core.signing import sign_event
 from thingroom_homeserver.federation.client import FederationClient, path
 from thingroom_homeserver.federation.handshake import refusal
 from thingroom_homeserver.federation.intake import receive
@@ -75,6 +77,7 @@ class Inviting:
             event = build_local_event(self._rooms, transaction, room, sender, draft)
             if isinstance(event, Refused):
                 return event
+            event = self._with_origin(event)
             return _Invite(event, glimpse_of(self._rooms, transaction, room_id, event.sender))
 
         invite = await self._rooms.database.write(build)
@@ -84,6 +87,13 @@ class Inviting:
         if isinstance(signed, Refused):
             return signed
         return await self._rooms.database.write(lambda transaction: self._take(transaction, signed))
+
+    def _with_origin(self, event: Event) -> Event:
+        """The event with the key `origin`, which the specification still has in invites that servers exchange."""
+        pdu = {name: value for name, value in event.pdu.items() if name not in ("hashes", "signatures")}
+        pdu["origin"] = self._rooms.server_name
+        signed = sign_event(pdu, self._rooms.server_name, self._rooms.signing_key, event.rules)
+        return event_of_pdu(signed, event_id_of(signed, event.rules), event.rules)
 
     async def _countersigned(self, invite: _Invite) -> Event | Refused:
         """The event with the signature of the invited user's server too."""

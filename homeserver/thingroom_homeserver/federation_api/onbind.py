@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from thingroom_homeserver.core.identifiers import is_valid_room_id, is_valid_user_id
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request
 from thingroom_homeserver.http.errors import MatrixError
-from thingroom_homeserver.rooms.outcomes import Refused
+from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.residence import is_resident
 
 if TYPE_CHECKING:
@@ -50,14 +50,23 @@ def _fits(invite: object, user_id: str) -> bool:
 
 
 async def _take_up(services: Services, user_id: str, invite: dict[str, Any]) -> None:
-    third_party = services.federation.memberships.third_party
+    """Have the inviter's server make the invite; one that is in the room itself can stand in for it."""
+    third_party, rooms = services.federation.memberships.third_party, services.rooms
     room_id, sender, signed = invite["room_id"], invite["sender"], invite["signed"]
-    if services.database.read(lambda connection: is_resident(connection, room_id)):
-        outcome: object = await third_party.take_up(room_id, sender, user_id, signed)
-    else:
+    outcome: object = None
+    if not rooms.is_local(sender):
         outcome = await third_party.have_taken_up(room_id, sender, user_id, signed)
+        if not isinstance(outcome, Refused) or outcome.why is not Why.UNREACHABLE:
+            _note(outcome, invite)
+            return
+    if services.database.read(lambda connection: is_resident(connection, room_id)):
+        outcome = await third_party.take_up(room_id, sender, user_id, signed)
+    _note(outcome, invite)
+
+
+def _note(outcome: object, invite: dict[str, Any]) -> None:
     if isinstance(outcome, Refused):
-        logger.info("the third-party invite of %s to %s by %s fails: %s", user_id, room_id, sender, outcome.text)
+        logger.info("the third-party invite to %s by %s fails: %s", invite["room_id"], invite["sender"], outcome.text)
 
 
 ENDPOINTS = (Endpoint("PUT", ("/_matrix/federation/v1/3pid/onbind",), onbind, auth=Auth.NONE, limit="onbind"),)
