@@ -49,7 +49,10 @@ def store_outliers(
 
 
 def in_auth_order(events: Iterable[Event]) -> list[Event]:
-    """The events, each after those of its auth events that are among them. What is in a cycle is left out."""
+    """The events, each after those of its auth events that are among them, the create event first.
+
+    What is in a cycle is left out.
+    """
     by_id = {event.event_id: event for event in events}
     waits_for: dict[str, int] = {}
     unlocks: dict[str, list[str]] = {}
@@ -59,6 +62,8 @@ def in_auth_order(events: Iterable[Event]) -> list[Event]:
         for auth_id in cited:
             unlocks.setdefault(auth_id, []).append(event.event_id)
     free = [event_id for event_id, count in waits_for.items() if count == 0]
+    # Since room version 12 nobody cites the create event, yet everything is judged by it: it comes first.
+    free.sort(key=lambda event_id: by_id[event_id].type == "m.room.create")
     ordered = []
     while free:
         event_id = free.pop()
