@@ -14,32 +14,46 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
+import orjson
 import tomli_w
 import trustme
 from aiohttp import web
 from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, make_config
+from tests.specification import Violation, specification
 from tests.synapse_peer.server import Synapse, SynapseSettings, running_synapse, start_synapse
 
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, Listener
 from thingroom_homeserver.config_federation import FederationConfig
 from thingroom_homeserver.federation.discovery import Names
-from thingroom_homeserver.http.endpoint import Endpoint
+from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request
 from thingroom_homeserver.server import ENDPOINTS, FEDERATION_ENDPOINTS, SERVICES, build_app
+from thingroom_homeserver.services import Services
 
 START_SECONDS = 30.0
+OUR_NAMES: set[str] = set()
+"""Of the servers in this process: what they ask for is held against the specification."""
 LOOPBACK = ("127.0.0.0/8", "::1")
 ALL_ENDPOINTS: tuple[Endpoint, ...] = (
     *ENDPOINTS,
     *(endpoint for endpoint in FEDERATION_ENDPOINTS if endpoint not in ENDPOINTS),
 )
+
+
+ALLOWED_FAULTS = ("at $.event: 'origin' is a required property",)
+"""The documents of invites have a field that the PDUs of no room version have any more."""
+
+
+def _is_known(method: str, path: str) -> bool:
+    found = specification()
+    return found is not None and found.operation(method, path) is not None
 
 
 class Authority:
@@ -121,10 +135,14 @@ class Peer(RunningHomeserver):
         self.federation_port = self._port.number
         self.server_name: str = changes.pop("server_name", f"localhost:{self.federation_port}")
         self._tls = authority.server_context("localhost", "127.0.0.1", "::1", *changes.pop("certificate_names", ()))
-        self._clock, self._names, self._endpoints = clock, names, tuple(endpoints)
+        self._clock, self._names = clock, names
+        self._endpoints = tuple(map(self._checked, endpoints))
         listener = Listener(address=f"127.0.0.1:{self.federation_port}", serves=("client", "federation"))
         self.config = peer_config(directory, authority, self.server_name, (listener,), changes)
         self._runner: web.AppRunner | None = None
+        self.http = None  # type: ignore[assignment]
+        self.violations: list[str] = []
+        OUR_NAMES.add(self.server_name)
         self._next_user = 0
 
     async def start(self) -> None:
@@ -138,10 +156,40 @@ class Peer(RunningHomeserver):
         self.services = app[SERVICES]
         self.http = aiohttp.ClientSession()
 
+    def _checked(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint, held against the specification: what it answers to anybody, what our servers ask of it.
+
+        Contents of events are not looked at: tests send odd ones.
+        """
+        held_against = specification()
+        if held_against is None or not endpoint.paths[0].startswith(("/_matrix/federation/", "/_matrix/key/")):
+            return endpoint
+
+        async def handler(request: Request, services: Services) -> Any:
+            path = request.http.raw_path.partition("?")[0]
+            result = await endpoint.handler(request, services)
+            try:
+                if endpoint.auth is Auth.SERVER and request.origin in OUR_NAMES and _is_known(request.method, path):
+                    body = request.body if request.raw_body else None
+                    held_against.check_request(request.method, path, body, events=False)
+                status, kind, data = 200, "application/json", result
+                if isinstance(result, web.Response):
+                    status, kind, data = result.status, result.content_type, result.body
+                if kind == "application/json":
+                    data = orjson.loads(data if isinstance(data, bytes) else orjson.dumps(data))
+                    held_against.check(request.method, path, status, kind, data, events=False)
+            except Violation as violation:
+                if not str(violation).endswith(ALLOWED_FAULTS):
+                    self.violations.append(str(violation))
+            return result
+
+        return replace(endpoint, handler=handler)
+
     async def stop(self) -> None:
         """Safe to call twice. Its clients have to be made again after the next start: the address for them changes."""
         if self._runner is not None:
-            await self.http.close()
+            if self.http is not None:
+                await self.http.close()
             await self._runner.cleanup()
             self._runner = None
 
@@ -168,6 +216,7 @@ async def running_peer(directory: Path, authority: Authority, **options: Any) ->
         yield peer
     finally:
         await peer.close()
+    assert not peer.violations, peer.violations
 
 
 @contextlib.asynccontextmanager

@@ -21,7 +21,9 @@ from thingroom_homeserver.core.signing import SigningKey, encode_base64, sign_js
 from thingroom_homeserver.federation.client import path
 from thingroom_homeserver.federation.key_document import BELIEVED_MS, parse_key_document
 from thingroom_homeserver.federation.outcomes import Failed
+from thingroom_homeserver.federation.server_keys import WantedKey
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request
+from thingroom_homeserver.server import StartError
 
 VERSION = path("v1", "version")
 ECHO = path("v1", "test_echo")
@@ -371,6 +373,41 @@ async def test_a_key_server_that_lies_is_not_believed(tmp_path: Path, authority:
             (await other.ask(one.base_url, one.server_name, "GET", ECHO)).is_error(401, "M_UNAUTHORIZED")
             criteria = asked[0]["server_keys"][other.server_name][other.key.key_id]
             assert abs(criteria["minimum_valid_until_ts"] - one.services.clock.now_ms()) < 60_000
+
+
+async def test_for_many_servers_a_trusted_one_is_asked_first_and_in_few_questions(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async with scripted_server(authority) as alive, scripted_server(authority) as notary:
+        gone = [
+            ScriptedServer(f"localhost:{n}", n, SigningKey.from_seed("ed25519:g", os.urandom(32)), notary._client)
+            for n in range(1, 121)
+        ]
+        questions: list[set[str]] = []
+
+        def answer(request: web.Request, body: Any) -> Any:
+            questions.append(set(body["server_keys"]))
+            known = [server for server in gone if server.server_name in body["server_keys"]]
+            return {"server_keys": [sign_json(s.key_document(), notary.server_name, notary.key) for s in known]}
+
+        notary.on("POST", "/_matrix/key/v2/query", answer)
+        async with peer(tmp_path, authority, federation={"trusted_key_servers": (notary.server_name,)}) as one:
+            keys = one.services.federation.keys
+            wanted = [WantedKey(each.server_name, each.key.key_id, None) for each in (*gone, alive)]
+            await keys.prefetch(wanted)
+            assert [keys.known_key(each) for each in wanted] == [each.key.public_key for each in (*gone, alive)]
+            assert len(questions) == 3 and len(alive.requests) == 1
+            await keys.prefetch(wanted)
+            assert len(questions) == 3
+
+
+async def test_an_authority_that_cannot_be_read_ends_in_a_sentence(tmp_path: Path, authority: Authority) -> None:
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("nonsense")
+    for file in (nonsense, tmp_path / "missing.pem"):
+        with pytest.raises(StartError, match=r"federation.ca_file .* cannot be used"):
+            async with peer(tmp_path, authority, federation={"ca_file": str(file)}):
+                pass
 
 
 def rotate(folder: Path, data: Path) -> Any:
