@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.federation.federated_house import FederatedHouse, eventually, federated_house
-from tests.federation.lying_peer import V1
+from tests.federation.lying_peer import V1, lying_peer
 from tests.federation.peers import Authority
 from tests.homeserver.running import escape
+
+from thingroom_homeserver.federation.waiting import Patience
 
 
 @pytest.fixture
@@ -107,3 +109,80 @@ async def test_what_cannot_be_had_is_given_up(tmp_path: Path, authority: Authori
         await house.other.sent(good)
         await reads(house, "good")
         assert house.waiting == 1
+
+
+async def test_after_so_many_attempts_it_is_dropped(house: FederatedHouse) -> None:
+    house.peer.services.federation.inbox._waiting._patience = Patience(first_seconds=0.02, factor=1, attempts=3)
+    nothing = web.json_response
+    house.other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+    house.other.server.on("GET", rf"{V1}/(state_ids|state|event)/.+", lambda *_: nothing({}, status=404))
+    orphan = house.other.message("orphan", prev=["$" + "A" * 43], on_top=False)
+    await house.other.sent(orphan)
+    await eventually(lambda: house.waiting == 0)
+    edges = "SELECT COUNT(*) FROM staged_edges"
+    assert house.peer.services.database.read(lambda c: c.execute(edges).fetchone()[0]) == 0
+    # Later events bring it back, once its ancestors are to be had.
+    assert await house.bodies() == []
+
+
+async def test_another_server_of_the_room_has_it(house: FederatedHouse, authority: Authority) -> None:
+    """The sender answers nothing; a third server knows the events that it has sent."""
+
+    def refuse(request: web.Request, body: Any) -> web.Response:
+        return web.json_response({"errcode": "M_FORBIDDEN", "error": "no"}, status=403)
+
+    house.other.server.on("POST", rf"{V1}/get_missing_events/.+", refuse)
+    house.other.server.on("GET", rf"{V1}/(state_ids|state|event|event_auth)/.+", refuse)
+    async with lying_peer(authority, house.peer, house.room_id, "third") as third:
+        join = third.tips[0]
+        await house.other_knows(join)
+        events = [house.other.message(f"m{number}") for number in range(5)]
+        for event in events:
+            third.events[event.event_id] = event
+        await house.other.sent(events[-1])
+        await reads(house, *(f"m{number}" for number in range(5)))
+        assert any("get_missing_events" in path for path in third.asked)
+
+
+async def test_a_room_with_a_gap_whose_servers_are_gone(house: FederatedHouse) -> None:
+    """What lies below the gap is read all the same; and what is in it, once somebody is there to ask."""
+    await house.send("old 1")
+    old = await house.send("old 2")
+    await house.other_knows(old)
+    events = [house.other.message(f"m{number}") for number in range(10)]
+    gone = [True]
+
+    def perhaps(request: web.Request, body: Any) -> Any:
+        return web.json_response({}, status=503) if gone[0] else house.other._on_backfill(request, body)
+
+    house.other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+    house.other.server.on("GET", rf"{V1}/backfill/.+", perhaps)
+    await house.other.sent(events[-1])
+    await eventually(lambda: house.waiting == 0)
+    pages = await pages_back(house)
+    assert pages[0] == ["m9"]
+    assert [body for page in pages for body in page] == ["m9", "old 2", "old 1"]
+    gone[0] = False
+
+    async def filled() -> bool:
+        found = [body for page in await pages_back(house) for body in page]
+        return found == [*(f"m{number}" for number in reversed(range(10))), "old 2", "old 1"]
+
+    await eventually(filled)
+    # The other way round too.
+    page = (await house.owner.get(f"v3/rooms/{escape(house.room_id)}/messages", dir="f", limit=100)).ok()
+    bodies = [event["content"]["body"] for event in page["chunk"] if event["type"] == "m.room.message"]
+    assert bodies == ["old 1", "old 2", *(f"m{number}" for number in range(10))]
+
+
+async def pages_back(house: FederatedHouse) -> list[list[str]]:
+    """The messages of each page, from the newest to the beginning."""
+    pages: list[list[str]] = []
+    query: dict[str, Any] = {}
+    for _ in range(20):
+        answer = (await house.owner.get(f"v3/rooms/{escape(house.room_id)}/messages", dir="b", limit=30, **query)).ok()
+        pages.append([event["content"]["body"] for event in answer["chunk"] if event["type"] == "m.room.message"])
+        if "end" not in answer:
+            return pages
+        query = {"from": answer["end"]}
+    raise AssertionError("no end")

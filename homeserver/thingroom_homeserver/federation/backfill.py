@@ -111,7 +111,7 @@ class Backfill:
             max_bytes=MAX_ANSWER_BYTES,
         )
         if isinstance(answer, Failed):
-            if answer.why == "refused":
+            if answer.why == "refused" and (answer.status or 0) < 500 and answer.status != 429:
                 return Filled.NOTHING
             self._choosing.did_badly(server)
             return Filled.UNREACHABLE
