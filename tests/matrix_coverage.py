@@ -55,6 +55,7 @@ REASONS = {
     "peeking_events": "deprecated; clients use /sync",
     "policy_server": "policy servers belong to federation",
     "content_repository": "media over federation is not built",
+    "query": "no kinds but directory and profile, which have endpoints of their own",
     "public_rooms": "room directories over federation are not built",
     "room_policy": "this server is no policy server",
     "push_notifier": "HTTP pushers are not built",
