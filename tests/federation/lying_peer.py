@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import aiohttp
 from aiohttp import web
-from tests.federation.peers import Authority, Peer
+from tests.federation.peers import Authority, Peer, ProcessPeer
 from tests.federation.scripted import ScriptedServer, scripted_server
 from tests.homeserver.running import Answer
 
@@ -38,9 +40,10 @@ def escaped(segment: str) -> str:
 class LyingPeer:
     """One user on a scripted server, in one room of `peer`."""
 
-    def __init__(self, server: ScriptedServer, peer: Peer, localpart: str = "mallory") -> None:
+    def __init__(self, server: ScriptedServer, peer: Peer | ProcessPeer, localpart: str = "mallory") -> None:
         self.server = server
         self.peer = peer
+        self.base_url = f"https://localhost:{peer.federation_port}"
         self.name = server.server_name
         self.user_id = f"@{localpart}:{server.server_name}"
         self.room_id = ""
@@ -58,7 +61,7 @@ class LyingPeer:
         """A well-signed request to the peer."""
         if query:
             uri += "?" + urlencode(query, doseq=True)
-        return await self.server.ask(self.peer.base_url, self.peer.server_name, method, uri, body)
+        return await self.server.ask(self.base_url, self.peer.server_name, method, uri, body)
 
     async def join(self, room_id: str) -> Event:
         """Join the room through the peer."""
@@ -300,14 +303,18 @@ def _missing() -> web.Response:
 
 @contextlib.asynccontextmanager
 async def lying_peer(
-    authority: Authority, peer: Peer, room_id: str | None = None, localpart: str = "mallory"
+    authority: Authority, peer: Peer | ProcessPeer, room_id: str | None = None, localpart: str = "mallory"
 ) -> AsyncIterator[LyingPeer]:
     """Such a peer, in the room if one is named. What it is asked besides is answered with 404.
 
     Its name is an address, so that a server ACL can tell it from ours, which are called localhost.
     """
-    async with scripted_server(authority, tls=authority.server_context("127.0.0.1"), strict=False) as server:
-        server.server_name = f"127.0.0.1:{server.port}"
+    trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(authority.ca_file)))
+    async with (
+        aiohttp.ClientSession(connector=trusting) as client,
+        scripted_server(authority, tls=authority.server_context("127.0.0.1"), strict=False) as server,
+    ):
+        server.server_name, server.client = f"127.0.0.1:{server.port}", client
         liar = LyingPeer(server, peer, localpart)
         if room_id is not None:
             await liar.join(room_id)

@@ -41,7 +41,7 @@ class ScriptedServer:
         self.surprises: list[str] = []
         self.valid_until_ts = int(time.time() * 1000) + DAY_MS
         self.old_keys: JsonObject = {}
-        self._client = client
+        self.client = client
         self._answers: list[tuple[str, re.Pattern[str], Any]] = []
         self.on("GET", r"/_matrix/key/v2/server", lambda request, body: self.key_document())
 
@@ -87,7 +87,7 @@ class ScriptedServer:
         data = None if body is None else encode_canonical_json(body, strict=False)
         headers = {"Authorization": header, "Content-Type": "application/json"}
         url = yarl.URL(base_url + uri, encoded=True)
-        async with self._client.request(method, url, data=data, headers=headers) as response:
+        async with self.client.request(method, url, data=data, headers=headers) as response:
             text = await response.read()
             return Answer(response.status, json.loads(text) if text else None, response.headers)
 
