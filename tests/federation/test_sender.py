@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -424,7 +425,7 @@ async def test_messages_to_devices_wait_on_disk_in_order(tmp_path: Path):
 
         def write(transaction: Transaction) -> None:
             for number in range(120):
-                queue_to_device(transaction, "two.test", f'{{"n": {number}}}')
+                queue_to_device(transaction, "two.test", f'{{"n": {number}}}', int(time.time() * 1000))
 
         await at.house.rooms.database.write(write)
         at.sender.wake("two.test")

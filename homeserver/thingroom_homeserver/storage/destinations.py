@@ -112,35 +112,63 @@ def last_event_to_send(connection: Reader) -> int:
     return row[0] or 0
 
 
-_MISSED = (
-    "FROM room_server_spans AS span JOIN events ON events.room_id = span.room_id AND send_out = 1 "
-    "AND position > MAX(since, ?2) AND position <= MIN(until, ?3) "
-    "WHERE span.server_name = ?1 AND until > ?2 AND substr(sender, instr(sender, ':') + 1) != ?1"
+_SPANS_MISSED = "FROM room_server_spans AS span WHERE span.server_name = ?1 AND until > ?2 AND since < ?3"
+_OF_SPAN = (
+    "FROM events WHERE events.room_id = span.room_id AND send_out = 1 "
+    "AND position > MAX(since, ?2) AND position <= MIN(until, ?3)"
 )
 
 
-def missed_events(connection: Reader, server_name: str, after: int, upto: int, limit: int) -> list[QueuedEvent]:
-    """The first `limit` events at after < position <= upto that are for the server, in order."""
-    rows = connection.execute(
-        f"SELECT position, event_id, events.room_id, sender {_MISSED} ORDER BY position LIMIT ?4",
+def missed_count(connection: Reader, server_name: str, after: int, upto: int, limit: int) -> int:
+    """How many events at after < position <= upto are for the server; of each room at most `limit` are counted."""
+    row = connection.execute(
+        f"SELECT SUM((SELECT COUNT(*) FROM (SELECT 1 {_OF_SPAN} LIMIT ?4))) {_SPANS_MISSED}",  # noqa: S608 - constants
         (server_name, after, upto, limit),
+    ).fetchone()
+    return row[0] or 0
+
+
+def missed_events(connection: Reader, server_name: str, after: int, upto: int) -> list[QueuedEvent]:
+    """The events at after < position <= upto that are for the server, in order."""
+    rows = connection.execute(
+        "SELECT position, event_id, events.room_id, sender FROM room_server_spans AS span "
+        "JOIN events ON events.room_id = span.room_id AND send_out = 1 "
+        "AND position > MAX(since, ?2) AND position <= MIN(until, ?3) "
+        "WHERE span.server_name = ?1 AND until > ?2 AND substr(sender, instr(sender, ':') + 1) != ?1 ORDER BY position",
+        (server_name, after, upto),
     )
     return [QueuedEvent(*row) for row in rows]
 
 
-def last_missed_events(connection: Reader, server_name: str, after: int, upto: int, limit: int) -> list[QueuedEvent]:
-    """Of each room that has any the last of them; the rooms in the order of these, the first `limit` of them."""
+def rooms_missed(connection: Reader, server_name: str, after: int, upto: int, limit: int) -> list[tuple[int, str]]:
+    """(position of the newest event that the server missed, room), the first `limit` rooms in the order of these."""
     rows = connection.execute(
-        f"SELECT MAX(position) AS position, event_id, events.room_id, sender {_MISSED} "
-        "GROUP BY events.room_id ORDER BY 1 LIMIT ?4",
+        f"SELECT MAX((SELECT MAX(position) {_OF_SPAN})) AS newest, room_id {_SPANS_MISSED} "
+        "GROUP BY room_id HAVING newest IS NOT NULL ORDER BY newest LIMIT ?4",
         (server_name, after, upto, limit),
     )
-    return [QueuedEvent(*row) for row in rows]
+    return [(row[0], row[1]) for row in rows]
 
 
-def queue_to_device(transaction: Transaction, destination: str, content: str) -> None:
+def event_at(connection: Reader, position: int) -> QueuedEvent:
+    """The event at that place of the stream, which must be there."""
+    row = connection.execute(
+        "SELECT position, event_id, room_id, sender FROM events WHERE position = ?", (position,)
+    ).fetchone()
+    return QueuedEvent(*row)
+
+
+def queue_to_device(transaction: Transaction, destination: str, content: str, now_ms: int) -> None:
     """`content`: that of an m.direct_to_device EDU, as JSON text."""
-    transaction.execute("INSERT INTO to_device_outbox (destination, content) VALUES (?, ?)", (destination, content))
+    transaction.execute(
+        "INSERT INTO to_device_outbox (destination, content, queued_ts) VALUES (?, ?, ?)",
+        (destination, content, now_ms),
+    )
+
+
+def drop_old_to_device(transaction: Transaction, before_ms: int) -> None:
+    """Give up the messages that were queued before that time."""
+    transaction.execute("DELETE FROM to_device_outbox WHERE queued_ts < ?", (before_ms,))
 
 
 def to_device_waiting(connection: Reader, destination: str) -> int:

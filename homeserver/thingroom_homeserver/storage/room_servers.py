@@ -119,6 +119,11 @@ def _enter(transaction: Transaction, room_id: str, server_name: str, position: i
     ).fetchone()[0]
     if users == 1 and not is_local:
         transaction.execute(
+            "DELETE FROM room_server_spans WHERE server_name = ?1 AND room_id = ?2 "
+            "AND until <= (SELECT events_upto FROM destinations WHERE server_name = ?1)",
+            (server_name, room_id),
+        )
+        transaction.execute(
             "INSERT OR REPLACE INTO room_server_spans VALUES (?, ?, ?, ?)", (server_name, room_id, position, OPEN)
         )
         add_destination(transaction, server_name, position)

@@ -52,8 +52,10 @@ CREATE INDEX room_members_here ON room_members (room_id) WHERE is_local = 1 AND 
 CREATE TABLE to_device_outbox (
     number INTEGER PRIMARY KEY,
     destination TEXT NOT NULL,
-    content TEXT NOT NULL
+    content TEXT NOT NULL,
+    queued_ts INTEGER NOT NULL
 );
+CREATE INDEX to_device_outbox_by_time ON to_device_outbox (queued_ts);
 CREATE INDEX to_device_outbox_of_destination ON to_device_outbox (destination, number);
 
 CREATE TABLE device_list_streams (

@@ -14,6 +14,7 @@ import orjson
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import CanonicalJsonError, encode_canonical_json
+from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.federation.local_parts import LocalParts
 from thingroom_homeserver.federation.sender.sender import Sender
 from thingroom_homeserver.rooms.context import Rooms
@@ -67,14 +68,14 @@ class Outgoing:
         """Queue messages for users of other servers, each server its own."""
         by_server: dict[str, dict[str, Mapping[str, JsonObject]]] = {}
         for user_id, by_device in messages.items():
-            if not self._rooms.is_local(user_id) and user_id.startswith("@") and by_device:
+            if not self._rooms.is_local(user_id) and is_valid_user_id(user_id) and by_device:
                 by_server.setdefault(user_id.partition(":")[2], {})[user_id] = by_device
         for server, of_server in by_server.items():
             if to_device_waiting(transaction, server) >= MAX_QUEUED:
                 continue
             for part in _parts(of_server):
                 content = {"sender": sender, "type": kind, "message_id": token_urlsafe(18), "messages": part}
-                queue_to_device(transaction, server, orjson.dumps(content).decode())
+                queue_to_device(transaction, server, orjson.dumps(content).decode(), self._rooms.clock.now_ms())
         if by_server:
             transaction.after_commit(lambda: self._sender.wake_all(by_server))
 

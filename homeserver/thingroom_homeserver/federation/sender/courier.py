@@ -82,6 +82,7 @@ class Courier:
         self._behind = behind or pending is not None
         self._routed = routed
         self._missed: deque[QueuedEvent] = deque()
+        self._missed_step = 0
         self._missed_upto: int | None = None
         self._edus: dict[object, _Passing] = {}
         self._presence: dict[str, None] = {}
@@ -108,7 +109,9 @@ class Courier:
     def add_event(self, event: QueuedEvent) -> None:
         """The next event for this server."""
         self._routed = event.position
-        if not self._behind:
+        if self._kit.book.is_failing(self.server_name):
+            self._fall_behind()
+        elif not self._behind:
             self._events.append(event)
             if len(self._events) > self._kit.max_waiting_events:
                 self._fall_behind()
@@ -165,7 +168,7 @@ class Courier:
             return
         if (error := task.exception()) is not None:
             logger.error("sending to %s broke off", self.server_name, exc_info=error)
-            self._behind = True
+            self._start_over()
         elif self._news.is_set():
             self.wake()  # it came while the task was ending
 
@@ -245,7 +248,7 @@ class Courier:
             self._max_events = max(1, len(parcel.event_ids) // 2)
             self._max_edus = max(1, len(parcel.edus) // 2)
             self._parcel = None
-            self._behind = True
+            self._start_over()
         elif answer.retry_after_ms is not None:
             seconds = max(seconds, min(answer.retry_after_ms / 1000, kit.refused_max_seconds))
         if self._refusals > REFUSALS_IN_MEMORY:
@@ -260,11 +263,16 @@ class Courier:
 
     def _drop_what_passes(self) -> None:
         """The server is away: what can be read from the tables again leaves the memory; what cannot had its time."""
-        self._fall_behind()
-        self._missed.clear()
+        self._start_over()
         self._edus.clear()
         self._presence.clear()
         self._presence_missed = True
+
+    def _start_over(self) -> None:
+        """Read from the tables again what comes after the last acknowledged event."""
+        self._fall_behind()
+        self._missed.clear()
+        self._missed_step = 0
 
     def _fall_behind(self) -> None:
         self._events.clear()
@@ -306,11 +314,12 @@ class Courier:
             if self._missed:
                 return
             if self._missed_upto is not None:
-                found = await missed(self._kit, self.server_name, self._cursors.events, self._missed_upto)
-                if found:
-                    self._missed.extend(found)
-                    return
-                self._cursors = replace(self._cursors, events=max(self._cursors.events, self._missed_upto))
+                self._cursors = replace(self._cursors, events=max(self._cursors.events, self._missed_step))
+                if self._cursors.events < self._missed_upto:
+                    found = await missed(self._kit, self.server_name, self._cursors.events, self._missed_upto)
+                    self._missed.extend(found.events)
+                    self._missed_step = found.upto
+                    continue
                 self._missed_upto = None
             if not self._behind:
                 return

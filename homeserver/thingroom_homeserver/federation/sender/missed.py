@@ -1,17 +1,25 @@
 """What a server missed while it was away: all of it if that is little, else the newest of each room.
 
 May import rooms, storage and this package. The rooms are gone through in the order of their newest event, so the place
-where this stopped is one position, as everywhere. Next: courier.py.
+where this stopped is one position, as everywhere. It costs what the server has of rooms, not what happened in them.
+Next: courier.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from thingroom_homeserver.federation.sender.kit import Kit
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.destinations import QueuedEvent, last_missed_events, missed_events
+from thingroom_homeserver.storage.destinations import (
+    QueuedEvent,
+    event_at,
+    missed_count,
+    missed_events,
+    rooms_missed,
+)
 from thingroom_homeserver.storage.room_servers import servers_at
 from thingroom_homeserver.storage.rooms import forward_extremities
 
@@ -19,37 +27,39 @@ ROOMS_AT_ONCE = 100
 EXTREMITIES_A_ROOM = 10
 
 
-async def missed(kit: Kit, server_name: str, after: int, upto: int) -> list[QueuedEvent]:
-    """What to send next of what the server missed at after < position <= upto; empty when that is done."""
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What to send next, and the position up to which nothing is missing then."""
+
+    events: list[QueuedEvent]
+    upto: int
+
+
+async def missed(kit: Kit, server_name: str, after: int, upto: int) -> Missed:
+    """What to send next of what the server missed at after < position <= upto."""
     async with kit.catching_up:
-        everything = await kit.database.read_in_thread(
-            lambda connection: missed_events(connection, server_name, after, upto, kit.gets_all_upto + 1)
-        )
-        if len(everything) <= kit.gets_all_upto:
-            return everything
-        newest = await kit.database.read_in_thread(
-            lambda connection: last_missed_events(connection, server_name, after, upto, ROOMS_AT_ONCE)
-        )
-    return kit.database.read(partial(_with_extremities, kit, server_name, newest))
+        return await kit.database.read_in_thread(partial(_missed, kit, server_name, after, upto))
 
 
-def _with_extremities(
-    kit: Kit, server_name: str, newest: Iterable[QueuedEvent], connection: Reader
-) -> list[QueuedEvent]:
-    """The newest events, each replaced by the ends of its room where others followed it: the server asks from there."""
+def _missed(kit: Kit, server_name: str, after: int, upto: int, connection: Reader) -> Missed:
+    limit = kit.gets_all_upto
+    if missed_count(connection, server_name, after, upto, limit + 1) <= limit:
+        return Missed(missed_events(connection, server_name, after, upto), upto)
+    rooms = rooms_missed(connection, server_name, after, upto, ROOMS_AT_ONCE)
+    events = [event for position, room_id in rooms for event in _ends(connection, server_name, room_id, position)]
+    return Missed(events, rooms[-1][0] if len(rooms) == ROOMS_AT_ONCE else upto)
+
+
+def _ends(connection: Reader, server_name: str, room_id: str, newest: int) -> Iterator[QueuedEvent]:
+    """The event at `newest`, or, where others followed it, the ends of the room: the server asks on from there."""
+    event = event_at(connection, newest)
+    ends = forward_extremities(connection, room_id)
     found = []
-    for event in newest:
-        ends = forward_extremities(connection, event.room_id)
-        if event.event_id in ends:
-            found.append(event)
-            continue
-        stored = kit.rooms.events.get_many(connection, ends[:EXTREMITIES_A_ROOM])
-        later = [
-            QueuedEvent(event.position, end.event_id, event.room_id, end.event.sender)
-            for end in stored.values()
-            if end.position is not None
-            and end.event.sender.partition(":")[2] != server_name
-            and server_name in servers_at(connection, event.room_id, end.position)
-        ]
-        found += later or [event]
-    return found
+    if event.event_id not in ends:
+        for event_id in ends[:EXTREMITIES_A_ROOM]:
+            row = connection.execute("SELECT position, sender FROM events WHERE event_id = ?", (event_id,)).fetchone()
+            if row["position"] is not None and server_name in servers_at(connection, room_id, row["position"]):
+                found.append(QueuedEvent(newest, event_id, room_id, row["sender"]))
+    for each in found or [event]:
+        if each.sender.partition(":")[2] != server_name:
+            yield each

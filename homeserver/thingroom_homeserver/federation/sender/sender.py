@@ -20,6 +20,7 @@ from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.destinations import (
     QueuedEvent,
     destinations_with_work,
+    drop_old_to_device,
     events_after,
     receipts_after,
 )
@@ -32,6 +33,9 @@ ENTRIES_A_TURN = 50
 MAX_COURIERS = 5000
 """Idle couriers beyond that number are forgotten."""
 PASSING_SECONDS = 20.0
+KEEP_TO_DEVICE_MS = 30 * 24 * 3600 * 1000
+"""How long a message to a device waits for a server that does not come back."""
+TIDY_SECONDS = 6 * 3600.0
 
 
 class Sender:
@@ -43,6 +47,7 @@ class Sender:
         self._news = asyncio.Event()
         self._events_upto = self._receipts_upto = self._entries_upto = kit.database.read(current_position)
         self._looked_back = False
+        self._present: set[str] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -51,6 +56,7 @@ class Sender:
         tasks = [
             asyncio.create_task(self._route(), name="route events to servers"),
             asyncio.create_task(self._look_back(), name="resume sending to servers"),
+            asyncio.create_task(self._tidy(), name="give up old messages to devices"),
         ]
         try:
             yield
@@ -99,8 +105,9 @@ class Sender:
         self.send_edu(self._kit.database.read(read), edu, key)
 
     def presence_changed(self, user_id: str) -> None:
-        """Tell the servers that share a room with the local user."""
-        self._tell_presence(self._kit.database.read(lambda c: servers_sharing_with(c, user_id)), [user_id])
+        """Tell the servers that share a room with the local user, before long."""
+        self._present.add(user_id)
+        self._news.set()
 
     def heard_from(self, server_name: str) -> None:
         """The server made a request, so it is up."""
@@ -119,6 +126,8 @@ class Sender:
                 while more:
                     await asyncio.sleep(0)
                     more = self._kit.database.read(step)
+            if self._present:
+                await self._route_presence()
 
     def _route_events(self, connection: Reader) -> bool:
         """Hand out the next events. True if there may be more."""
@@ -163,6 +172,14 @@ class Sender:
             )
         return len(entries) == ENTRIES_A_TURN
 
+    async def _route_presence(self) -> None:
+        """Users may be in many rooms with many servers, and presence is in no hurry: that is looked up in a thread."""
+        users, self._present = self._present, set()
+        database = self._kit.database
+        by_user = await database.read_in_thread(lambda c: {user: servers_sharing_with(c, user) for user in users})
+        for user_id, servers in by_user.items():
+            self._tell_presence(servers, [user_id])
+
     def _tell_presence(self, servers: Iterable[str], user_ids: Collection[str]) -> None:
         for server in servers if user_ids else ():
             courier = self._courier(server)
@@ -176,6 +193,12 @@ class Sender:
         for name in names:
             self.wake(name)
         self._looked_back = True
+
+    async def _tidy(self) -> None:
+        while True:
+            before_ms = self._kit.clock.now_ms() - KEEP_TO_DEVICE_MS
+            await self._kit.database.write(partial(drop_old_to_device, before_ms=before_ms))
+            await asyncio.sleep(TIDY_SECONDS)
 
     def _courier(self, server_name: str) -> Courier | None:
         """The server's courier; None for this server itself and for names that no server can have."""
