@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.federation.peers import Peer, running_peers
+from tests.federation.shared_room import until
 from tests.homeserver.running import MatrixClient, escape
 
 VERSIONS = [str(number) for number in range(1, 13)]
 WITH_KNOCK = VERSIONS[6:]
 WITH_RESTRICTED = VERSIONS[7:]
-PATIENCE = 10.0
 
 
 @pytest.fixture
 async def peers(tmp_path: Path) -> AsyncIterator[list[Peer]]:
     async with running_peers(tmp_path, 2) as both:
         yield both
-
-
-async def until(check: Callable[[], Awaitable[Any]]) -> Any:
-    """What `check` gives once that is true."""
-    async with asyncio.timeout(PATIENCE):
-        while not (found := await check()):
-            await asyncio.sleep(0.02)
-        return found
 
 
 async def create(client: MatrixClient, version: str = "12", preset: str = "public_chat", **body: Any) -> str:

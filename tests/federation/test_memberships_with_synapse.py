@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from tests.federation.peers import Authority, running_peer, running_synapse_peer, synapse_client
+from tests.federation.shared_room import until
 from tests.homeserver.running import MatrixClient, escape
 
 VERSIONS = ("10", "11", "12")
-PATIENCE = 20.0
 _COUNTER = itertools.count()
 
 
@@ -46,14 +45,6 @@ async def sides(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sides
         alice.sends_odd_events = True  # Synapse puts null where there is no avatar
         bob = await synapse_client(http, synapse, "bob")
         yield Sides(ours.server_name, synapse.settings.server_name, alice, bob)
-
-
-async def until(check: Callable[[], Awaitable[Any]]) -> Any:
-    """What `check` gives once that is true."""
-    async with asyncio.timeout(PATIENCE):
-        while not (found := await check()):
-            await asyncio.sleep(0.05)
-        return found
 
 
 async def create(client: MatrixClient, version: str, **body: Any) -> str:
