@@ -355,6 +355,10 @@ steps = st.lists(
 )
 
 
+class Stumbled(Exception):
+    """A write failed in its last moment."""
+
+
 @dataclass
 class Receiver:
     """A real server that READER is on, joined to the world's room."""
@@ -386,13 +390,29 @@ class Receiver:
             self.outcomes[event.event_id] = outcome
         return outcome
 
-    async def receive_all(self, events: Iterable[Event]) -> None:
-        """In this order; what misses something waits until that is here."""
+    async def receive_all(self, events: Iterable[Event], stumbling: Random | None = None) -> None:
+        """In this order; what misses something waits until that is here. Some writes come to nothing if `stumbling`."""
         waiting = list(events)
         while waiting:
-            left = [event for event in waiting if isinstance(await self.receive(event), Missing)]
+            left = []
+            for number, event in enumerate(waiting):
+                if stumbling is not None and stumbling.random() < 0.3:
+                    await self.stumble(waiting[number : number + 3])
+                if isinstance(await self.receive(event), Missing):
+                    left.append(event)
             assert len(left) < len(waiting), "nothing goes on"
             waiting = left
+
+    async def stumble(self, events: Sequence[Event]) -> None:
+        """Receive them in a write that is undone."""
+
+        def write(transaction: Transaction) -> None:
+            for event in events:
+                receive_event(self.house.rooms, transaction, event)
+            raise Stumbled
+
+        with contextlib.suppress(Stumbled):
+            await self.house.rooms.database.write(write)
 
     async def fill_history(self, count: int) -> None:
         """Backfill up to `count` events of before the join, newest first."""

@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.homeserver.graph_support import Receiver, World, after_join, model_of_receiver, open_receiver, steps
+from tests.homeserver.room_support import open_house
 
 from thingroom_homeserver.admin.check import problems_of
 from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS
@@ -63,3 +64,31 @@ async def _deliver(script: list[tuple[Any, ...]], version: str, orders: list[int
 @given(steps, versions, st.integers(1, 1000))
 def test_any_order_gives_what_the_model_gives(script: list[Any], version: str, order: int) -> None:
     asyncio.run(_deliver(script, version, [0, order]))
+
+
+async def _deliver_with_mishaps(script: list[tuple[Any, ...]], version: str, order: int) -> None:
+    world = World(version, seed=len(script))
+    for step in script:
+        world.play(step)
+    events = after_join(world)
+    chance = Random(order)
+    chance.shuffle(events)
+    arrived: list[Any] = []
+    outcomes: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "homeserver.db"
+        async with open_receiver(path, world) as receiver:
+            for event in events[: len(events) // 2]:
+                await receiver.receive(event)
+                await receiver.stumble(chance.sample(events, min(3, len(events))))
+            arrived, outcomes = receiver.arrived, receiver.outcomes
+        async with open_house(path) as house:
+            receiver = Receiver(house, world, arrived, outcomes)
+            await receiver.receive_all([event for event in events if event.event_id not in outcomes], chance)
+            _check(receiver)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(steps, versions, st.integers(0, 1000))
+def test_undone_writes_and_restarts_change_nothing(script: list[Any], version: str, order: int) -> None:
+    asyncio.run(_deliver_with_mishaps(script, version, order))
