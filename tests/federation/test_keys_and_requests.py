@@ -227,7 +227,7 @@ async def test_old_keys_check_what_they_have_signed(tmp_path: Path, authority: A
         assert await keys.public_key(name, "ed25519:old", None) == old.public_key
         assert await keys.request_key(name, "ed25519:old") is None
         assert await keys.public_key(name, "ed25519:odd", 1) is None
-        by_old = ScriptedServer(name, other.port, old, other._client)
+        by_old = ScriptedServer(name, other.port, old, other.client)
         answer = await by_old.ask(one.base_url, one.server_name, "GET", ECHO)
         answer.is_error(401, "M_UNAUTHORIZED")
 
@@ -356,7 +356,7 @@ async def test_a_trusted_server_vouches_for_one_that_cannot_be_asked(tmp_path: P
 async def test_a_key_server_that_lies_is_not_believed(tmp_path: Path, authority: Authority) -> None:
     async with scripted_server(authority) as other, scripted_server(authority) as notary:
         forger = SigningKey.from_seed(other.key.key_id, os.urandom(32))
-        by_other = ScriptedServer(other.server_name, 0, forger, notary._client).key_document()
+        by_other = ScriptedServer(other.server_name, 0, forger, notary.client).key_document()
         asked: list[Any] = []
 
         def answer(request: web.Request, body: Any) -> Any:
@@ -380,7 +380,7 @@ async def test_for_many_servers_a_trusted_one_is_asked_first_and_in_few_question
 ) -> None:
     async with scripted_server(authority) as alive, scripted_server(authority) as notary:
         gone = [
-            ScriptedServer(f"localhost:{n}", n, SigningKey.from_seed("ed25519:g", os.urandom(32)), notary._client)
+            ScriptedServer(f"localhost:{n}", n, SigningKey.from_seed("ed25519:g", os.urandom(32)), notary.client)
             for n in range(1, 121)
         ]
         questions: list[set[str]] = []
