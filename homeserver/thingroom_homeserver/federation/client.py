@@ -8,7 +8,9 @@ Authentication".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -35,6 +37,9 @@ RETRY_PAUSES = (0.2, 1.0)
 NOT_FEDERATING = "This server does not federate: none of its listeners serves other homeservers"
 
 Query = Iterable[tuple[str, str]]
+T = TypeVar("T")
+Read = Callable[[aiohttp.ClientResponse], Awaitable[T | Failed]]
+"""What makes an answer of a response, or says why not. It may raise aiohttp.ClientError where that breaks off."""
 
 
 def path(version: str, *segments: str) -> str:
@@ -85,14 +90,9 @@ class FederationClient:
         `ignore_backoff`: ask even if it has been down a moment ago. The list `[200, {…}]`, which old versions of
         endpoints answer, counts as its object. The time includes finding the server.
         """
-        if not self._enabled:
-            return Failed("unreachable", text=NOT_FEDERATING)
-        if destination == self._own_keys.server_name:
-            return Failed("unreachable", text="A server does not ask itself")
-        if not (ignore_backoff or self._reachability.may_try(destination)):
-            return Failed("backing_off", text=f"{destination} did not answer lately")
-        query_text = urlencode(list(query), quote_via=quote, safe="")
-        uri = f"{path}?{query_text}" if query_text else path
+        if (why_not := self._why_not(destination, ignore_backoff)) is not None:
+            return why_not
+        uri = _uri(path, query)
         try:
             content = None if body is None else encode_canonical_json(body, strict=False)
         except CanonicalJsonError as error:
@@ -101,9 +101,46 @@ class FederationClient:
         if signed:
             headers["Authorization"] = self._authorization(method, uri, destination, content)
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        answer = await self._within(seconds, destination, method, uri, headers, content, max_bytes, retry)
+        read: Read[JsonObject] = partial(_answer_of, max_bytes=max_bytes)
+        answer = await self._within(seconds, destination, method, uri, headers, content, read, retry)
         self._note(destination, answer)
         return answer
+
+    async def download(
+        self,
+        destination: str,
+        path: str,
+        read: Read[T],
+        *,
+        query: Query = (),
+        timeout_seconds: float,
+        signed: bool = True,
+    ) -> T | Failed:
+        """Ask for something that is no JSON: `read` gets the response with its headers, whatever its status is.
+
+        It is not called where nobody answers. `timeout_seconds` is for all of it. A status of 500 or more is no failure
+        of the server here: that a file is not there yet is told so.
+        """
+        if (why_not := self._why_not(destination)) is not None:
+            return why_not
+        uri = _uri(path, query)
+        headers = {"Authorization": self._authorization("GET", uri, destination, None)} if signed else {}
+        answer = await self._within(timeout_seconds, destination, "GET", uri, headers, None, read, retry=False)
+        if not isinstance(answer, Failed) or (answer.status or 500) < 500:
+            self._reachability.succeeded(destination)
+        elif answer.why == "unreachable":
+            self._reachability.failed(destination)
+        return answer
+
+    def _why_not(self, destination: str, ignore_backoff: bool = False) -> Failed | None:
+        """Why the server is not asked at all."""
+        if not self._enabled:
+            return Failed("unreachable", text=NOT_FEDERATING)
+        if destination == self._own_keys.server_name:
+            return Failed("unreachable", text="A server does not ask itself")
+        if not (ignore_backoff or self._reachability.may_try(destination)):
+            return Failed("backing_off", text=f"{destination} did not answer lately")
+        return None
 
     def _authorization(self, method: str, uri: str, destination: str, content: bytes | None) -> str:
         key, origin = self._own_keys.current, self._own_keys.server_name
@@ -127,28 +164,28 @@ class FederationClient:
         uri: str,
         headers: dict[str, str],
         content: bytes | None,
-        max_bytes: int,
+        read: Read[T],
         retry: bool,
-    ) -> JsonObject | Failed:
+    ) -> T | Failed:
         pauses: Sequence[float] = RETRY_PAUSES if retry else ()
         try:
             async with asyncio.timeout(seconds):
                 route = await self._discovery.route_to(destination)
                 if route is None:
                     return Failed("unreachable", text=f"{destination} is not a server that can be asked")
-                answer = await self._by(route, method, uri, headers, content, max_bytes)
+                answer = await self._by(route, method, uri, headers, content, read)
                 for pause in pauses:
                     if not _is_worth_retrying(answer):
                         break
                     await asyncio.sleep(pause)
-                    answer = await self._by(route, method, uri, headers, content, max_bytes)
+                    answer = await self._by(route, method, uri, headers, content, read)
                 return answer
         except TimeoutError:
             return Failed("timeout", text=f"{destination} took longer than {seconds:g} s")
 
     async def _by(
-        self, route: Route, method: str, uri: str, headers: dict[str, str], content: bytes | None, max_bytes: int
-    ) -> JsonObject | Failed:
+        self, route: Route, method: str, uri: str, headers: dict[str, str], content: bytes | None, read: Read[T]
+    ) -> T | Failed:
         """Ask at the first target of the route that a connection can be made to."""
         failed = Failed("unreachable", text="The server has no address")
         for target in route.targets:
@@ -163,7 +200,7 @@ class FederationClient:
                     server_hostname=route.tls_name,
                     allow_redirects=False,
                 ) as response:
-                    return await _answer_of(response, max_bytes)
+                    return await read(response)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as error:
                 failed = Failed("unreachable", text=f"{target.host}:{target.port} cannot be reached: {error}")
             except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -173,15 +210,19 @@ class FederationClient:
         return failed
 
 
-def _is_worth_retrying(answer: JsonObject | Failed) -> bool:
+def _uri(path: str, query: Query) -> str:
+    query_text = urlencode(list(query), quote_via=quote, safe="")
+    return f"{path}?{query_text}" if query_text else path
+
+
+def _is_worth_retrying(answer: object) -> bool:
     return isinstance(answer, Failed) and (answer.why == "unreachable" or answer.status in (502, 503, 504))
 
 
 async def _answer_of(response: aiohttp.ClientResponse, max_bytes: int) -> JsonObject | Failed:
     """What the response says. Raises aiohttp.ClientError where it breaks off."""
     if response.status != 200:
-        data = await read_at_most(response, MAX_ERROR_BYTES)
-        return _refusal(response, data or b"")
+        return await refusal_of(response)
     data = await read_at_most(response, max_bytes)
     if data is None:
         return Failed("bad_answer", 200, text=f"The answer is larger than {max_bytes} bytes, or compressed")
@@ -193,8 +234,9 @@ async def _answer_of(response: aiohttp.ClientResponse, max_bytes: int) -> JsonOb
     return value
 
 
-def _refusal(response: aiohttp.ClientResponse, data: bytes) -> Failed:
-    value = _decoded(data, MAX_ERROR_BYTES)
+async def refusal_of(response: aiohttp.ClientResponse) -> Failed:
+    """What a response says whose status is not 200. Raises aiohttp.ClientError where it breaks off."""
+    value = _decoded(await read_at_most(response, MAX_ERROR_BYTES) or b"", MAX_ERROR_BYTES)
     errcode = text = retry_after_ms = None
     if isinstance(value, dict):
         errcode, text, retry_after_ms = value.get("errcode"), value.get("error"), value.get("retry_after_ms")
