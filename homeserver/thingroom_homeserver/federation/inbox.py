@@ -17,7 +17,7 @@ import orjson
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
-from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.core.event import Event, parse_untrusted_pdu
 from thingroom_homeserver.federation.arriving import Arriving
 from thingroom_homeserver.federation.intake import Arrival, Dropped, take_in
 from thingroom_homeserver.federation.server_keys import ServerKeys
@@ -161,24 +161,28 @@ class Inbox:
             version, fault = self._rooms.database.read(lambda connection: self._standing(connection, room_id, origin))
         if version is None:
             return {}
-        return await self._receive_checked(origin, room_id, fault, await self._checked(origin, room_id, pdus, version))
+        if fault is not None:
+            return await self._refused(pdus, version, fault)
+        return await self._receive_checked(origin, room_id, await self._checked(origin, room_id, pdus, version))
 
-    async def _receive_checked(
-        self, origin: str, room_id: str, fault: str | None, checked: Sequence[Event | Bad]
-    ) -> dict[str, PduResult]:
+    async def _refused(self, pdus: Sequence[JsonObject], version: str, fault: str) -> dict[str, PduResult]:
+        """Nothing of the room is taken, so nothing is checked either, but what may tell how an invite ended."""
+        results: dict[str, PduResult] = {}
+        for pdu in pdus:
+            event = parse_untrusted_pdu({name: value for name, value in pdu.items() if name != "unsigned"}, version)
+            if isinstance(event, Event):
+                ended = fault == ABSENT and self._may_end_invite(event) and await self._ends_invite(pdu, version)
+                results[event.event_id] = {} if ended else {"error": fault}
+        return results
+
+    async def _receive_checked(self, origin: str, room_id: str, checked: Sequence[Event | Bad]) -> dict[str, PduResult]:
         results: dict[str, PduResult] = {}
         events: list[Event] = []
         for each in checked:
-            if fault == ABSENT and isinstance(each, Event) and await self._ends_invite(each):
-                results[each.event_id] = {}
-                continue
-            if isinstance(each, Bad):
-                if each.event_id is not None:
-                    results[each.event_id] = {"error": each.reason}
-            elif fault is not None:
-                results[each.event_id] = {"error": fault}
-            else:
+            if isinstance(each, Event):
                 events.append(each)
+            elif each.event_id is not None:
+                results[each.event_id] = {"error": each.reason}
         if events:
             outcomes = await self.take(origin, room_id, events)
             results |= {event_id: _result(outcome) for event_id, outcome in outcomes.items()}
@@ -222,19 +226,22 @@ class Inbox:
     async def _receive_late(self, origin: str, room_id: str, task: asyncio.Task[list[Event | Bad]]) -> None:
         checked = await task
         _, fault = self._rooms.database.read(lambda connection: self._standing(connection, room_id, origin))
-        await self._receive_checked(origin, room_id, fault, checked)
+        if fault is None:
+            await self._receive_checked(origin, room_id, checked)
 
-    async def _ends_invite(self, event: Event) -> bool:
+    def _may_end_invite(self, event: Event) -> bool:
+        ends = event.type == "m.room.member" and event.content.get("membership") in ("leave", "ban")
+        return ends and event.state_key is not None and self._rooms.is_local(event.state_key)
+
+    async def _ends_invite(self, pdu: JsonObject, version: str) -> bool:
         """Of a room that this server is not in, only one thing is news: how a local user's invite or knock ended.
 
         Nobody here can authorise that. But it must name the very invite or knock, which only those in the room know.
         """
-
-        def write(transaction: Transaction) -> bool:
-            return withdraw_out_of_band(self._rooms, transaction, event)
-
-        ended = event.type == "m.room.member" and event.content.get("membership") in ("leave", "ban")
-        return ended and await self._rooms.database.write(write)
+        (event,) = await verify_events(self._keys, [pdu], version)
+        if isinstance(event, Bad):
+            return False
+        return await self._rooms.database.write(partial(withdraw_out_of_band, self._rooms, event=event))
 
     async def take(self, origin: str, room_id: str, events: Sequence[Event]) -> dict[str, Received | Dropped | None]:
         """Take in events of one room that have passed the checks 1 to 3. None: a fault of this server's.
