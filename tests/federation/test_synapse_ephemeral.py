@@ -6,13 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import nio
-from tests.federation.peers import Authority, Peer, running_peer, running_synapse_peer, synapse_client
-from tests.federation.shared_room import Syncing, say, shared_room, until
+from tests.federation.peers import (
+    Authority,
+    Peer,
+    running_peer,
+    running_synapse_peer,
+    synapse_client,
+    synapse_place,
+)
+from tests.federation.shared_room import Syncing, history, say, shared_room, until
 from tests.flows.test_matrix_nio_encryption import ENCRYPTION, Device, good, verify
 from tests.flows.test_matrix_nio_encryption import say as say_in_secret
 from tests.homeserver.encryption.key_support import Identity, Key, publish_device, query
@@ -63,6 +71,35 @@ async def test_what_passes_between_us_and_synapse(tmp_path: Path, authority: Aut
         await _profiles(sam, alice)
         await _device_lists(alice, theirs)
         await _device_lists(sam, ours)
+
+
+async def test_synapse_has_everything_after_it_was_away(tmp_path: Path, authority: Authority):
+    """Little is missed: it is all sent. Much is missed: the newest is sent, and Synapse asks for the rest."""
+    place = synapse_place(tmp_path / "synapse", authority)
+    async with running_peer(tmp_path / "ours", authority) as peer, aiohttp.ClientSession() as http:
+        alice = await peer.register("alice")
+        alice.sends_odd_events = True
+        synapse = await place.start()
+        try:
+            sam = await synapse_client(http, synapse, "sam")
+            room_id = await shared_room(alice, peer.server_name, sam, version="11")
+            said: list[str] = []
+            for count in (60, 600):
+                await synapse.stop()
+                for _ in range(count):
+                    said.append(f"number-{len(said)}")
+                    await say(alice, room_id, said[-1])
+                synapse = await place.start()
+                sam.base_url = synapse.base_url
+                await until(partial(_reads, sam, room_id, said), seconds=30)
+        finally:
+            await synapse.stop()
+
+
+async def _reads(client: MatrixClient, room_id: str, said: list[str]) -> bool:
+    """Whether the client reads these messages, all of them and in that order."""
+    events = await history(client, room_id)
+    return [event["content"].get("body") for event in events if event["type"] == "m.room.message"] == said
 
 
 async def _typing(writer: MatrixClient, seen: Syncing, room_id: str) -> None:

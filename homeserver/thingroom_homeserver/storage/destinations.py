@@ -106,12 +106,6 @@ def events_after(connection: Reader, position: int, limit: int) -> list[QueuedEv
     return [QueuedEvent(*row) for row in rows]
 
 
-def last_event_to_send(connection: Reader) -> int:
-    """The position of the last event of all that go to other servers; 0 if there is none."""
-    row = connection.execute("SELECT MAX(position) FROM events WHERE send_out = 1").fetchone()
-    return row[0] or 0
-
-
 _SPANS_MISSED = "FROM room_server_spans AS span WHERE span.server_name = ?1 AND until > ?2 AND since < ?3"
 _OF_SPAN = (
     "FROM events WHERE events.room_id = span.room_id AND send_out = 1 "

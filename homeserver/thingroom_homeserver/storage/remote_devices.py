@@ -39,11 +39,6 @@ def mark_stale(transaction: Transaction, user_id: str) -> None:
     transaction.execute("UPDATE remote_device_lists SET is_stale = 1 WHERE user_id = ?", (user_id,))
 
 
-def stale_lists(connection: Reader, limit: int) -> list[str]:
-    rows = connection.execute("SELECT user_id FROM remote_device_lists WHERE is_stale = 1 LIMIT ?", (limit,))
-    return [row[0] for row in rows]
-
-
 def forget_unshared(transaction: Transaction, user_id: str, but: str) -> None:
     """Follow the user's devices no more if no room but `but` is shared with local users."""
     transaction.execute(
