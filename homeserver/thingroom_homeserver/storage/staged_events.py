@@ -5,7 +5,7 @@ May import thingroom_common only. Written by federation/intake.py inside the wri
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from thingroom_common.database import Transaction
@@ -120,12 +120,3 @@ def staged_load(connection: Reader, room_id: str, origin: str) -> StagedLoad | N
         (room_id, origin),
     ).fetchone()
     return StagedLoad(*row) if row[2] else None
-
-
-def staged_ids(connection: Reader, event_ids: Iterable[str]) -> set[str]:
-    """Those of the events that wait."""
-    found = set()
-    for event_id in event_ids:
-        if connection.execute("SELECT 1 FROM staged_events WHERE event_id = ?", (event_id,)).fetchone():
-            found.add(event_id)
-    return found
