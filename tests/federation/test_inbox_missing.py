@@ -186,3 +186,42 @@ async def pages_back(house: FederatedHouse) -> list[list[str]]:
             return pages
         query = {"from": answer["end"]}
     raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("version", ["1", "12"])
+async def test_a_large_state_is_fetched_at_once(tmp_path: Path, authority: Authority, version: str) -> None:
+    """Two hundred users came while this server was away, and nobody can show the events one by one."""
+    async with federated_house(tmp_path, authority, room={"room_version": version}) as house:
+        users = [f"@user{number}:{house.other.name}" for number in range(200)]
+        for user in users:
+            house.other.make("m.room.member", {"membership": "join"}, user, sender=user)
+        last = house.other.message("after all of them")
+        house.other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+        house.other.asked.clear()
+        assert await house.other.sent(last) == {last.event_id: None}
+        await reads(house, "after all of them")
+        members = (await house.owner.get(f"v3/rooms/{escape(house.room_id)}/joined_members")).ok()["joined"]
+        assert set(members) == {house.owner.user_id, house.other.user_id, *users}
+        assert sum("/event/" in path for path in house.other.asked) < 10
+
+
+async def test_a_state_of_which_some_events_cannot_be_had(house: FederatedHouse) -> None:
+    """In old rooms some events can be checked by nobody any more: the rest of the state will do."""
+    users = [f"@user{number}:{house.other.name}" for number in range(50)]
+    for user in users:
+        house.other.make("m.room.member", {"membership": "join"}, user, sender=user)
+    lost = house.other.state["m.room.member", users[7]]
+    last = house.other.message("after all of them")
+    known = house.other.events.pop(lost)
+    house.other.state_before[last.event_id].pop(("m.room.member", users[7]))
+    ids, chain = house.other.state_and_chain(last.event_id) or ([], [])
+    told = {
+        "pdu_ids": [known.event_id, *(event.event_id for event in ids)],
+        "auth_chain_ids": [event.event_id for event in chain],
+    }
+    house.other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+    house.other.server.on("GET", rf"{V1}/state_ids/.+", told)
+    await house.other.sent(last)
+    await reads(house, "after all of them")
+    members = (await house.owner.get(f"v3/rooms/{escape(house.room_id)}/joined_members")).ok()["joined"]
+    assert set(members) == {house.owner.user_id, house.other.user_id, *users} - {users[7]}
