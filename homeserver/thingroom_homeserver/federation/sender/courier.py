@@ -16,9 +16,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
-import orjson
-
 from thingroom_common.database import Transaction
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.federation.client import path
 from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.sender.edus import Taken, take_device_lists, take_receipts, take_to_device
@@ -378,7 +377,7 @@ class Courier:
             stored = self._kit.rooms.events.get(connection, event.event_id)
             if stored is not None and self._kit.may_take_part(connection, event.room_id, self.server_name):
                 taken.append(event.event_id)
-                size += len(orjson.dumps(stored.event.pdu))
+                size += len(encode_json(stored.event.pdu))
         return taken, upto, size
 
     def _take_presence(self, connection: Reader, taken: Taken) -> int:
