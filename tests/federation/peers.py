@@ -32,6 +32,7 @@ from tests.synapse_peer.server import Synapse, SynapseSettings, running_synapse,
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, Listener
 from thingroom_homeserver.config_federation import FederationConfig
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.federation.discovery import Names
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request
 from thingroom_homeserver.server import ENDPOINTS, FEDERATION_ENDPOINTS, SERVICES, build_app
@@ -176,7 +177,7 @@ class Peer(RunningHomeserver):
                 if isinstance(result, web.Response):
                     status, kind, data = result.status, result.content_type, result.body
                 if kind == "application/json":
-                    data = orjson.loads(data if isinstance(data, bytes) else orjson.dumps(data))
+                    data = orjson.loads(data if isinstance(data, bytes) else encode_json(data))
                     held_against.check(request.method, path, status, kind, data, events=False)
             except Violation as violation:
                 if not str(violation).endswith(ALLOWED_FAULTS):

@@ -47,7 +47,7 @@ async def test_two_servers_know_each_other(tmp_path: Path) -> None:
         ask = one.services.federation.client.request
         answer = await ask(two.server_name, "GET", VERSION)
         assert isinstance(answer, dict) and answer["server"]["name"] == "Thingroom"
-        body = {"numbers": [1.5, 2**60], "text": "ü"}
+        body = {"numbers": [1.5, 2**60, 2**70], "text": "ü"}
         answer = await ask(two.server_name, "PUT", ECHO, query=[("a", "ü&")], body=body)
         assert answer == {"origin": one.server_name, "body": body}
         answer = await ask(two.server_name, "GET", ECHO)

@@ -72,6 +72,7 @@ class Request:
         self.address = address
         self.token_in_query = token_in_query
         self.raw_body = b""
+        self.any_integers = False
         self._query_string = query_string
         self._requester: Requester | None = None
         self._origin: str | None = None
@@ -117,7 +118,7 @@ class Request:
     @cached_property
     def body(self) -> dict[str, Any]:
         """The JSON object that was sent. Raises MatrixError: M_NOT_JSON, M_BAD_JSON."""
-        return parse_json_object(self.raw_body)
+        return parse_json_object(self.raw_body, any_integers=self.any_integers)
 
     @property
     def optional_body(self) -> dict[str, Any]:

@@ -119,6 +119,7 @@ class Frame:
         """Answer another homeserver. The signature covers the body, so that is read first."""
         authentication = self._services.federation.authentication
         claimed = authentication.credentials_of(request)
+        request.any_integers = True
         request.raw_body = await _read_at_most(request.http, MAX_SERVER_BODY_BYTES)
         origin = await authentication.origin_of(request, claimed)
         request.set_origin(origin)
