@@ -158,3 +158,19 @@ async def test_a_banned_user_cannot_go_back_in_time(house: FederatedHouse) -> No
     stored = house.peer.services.database.read(lambda c: house.peer.services.rooms.events.get(c, after))
     assert stored is not None
     assert evading.event_id not in stored.event.prev_event_ids
+
+
+@pytest.mark.parametrize("number", [1.5, 2**53, 2**63, 2**70])
+async def test_numbers_that_only_old_rooms_allow(tmp_path: Path, authority: Authority, number: float) -> None:
+    async with federated_house(tmp_path, authority, room={"room_version": "5"}) as house:
+        plain = house.other.message("numbers", on_top=False)
+        pdu = house.other.signed_again({**plain.pdu, "content": {"msgtype": "m.text", "body": "n", "number": number}})
+        event = house.other.learn(pdu)
+        assert await house.other.sent(event) == {event.event_id: None}
+        orphan = house.other.signed_again({**pdu, "prev_events": ["$" + "A" * 43]})
+        assert (await house.other.send(orphan)).ok() == {"pdus": {house.other.learn(orphan).event_id: {}}}
+        answer = await house.other.ask("GET", f"{V1}/event/{event.event_id}")
+        assert answer.ok()["pdus"][0]["content"]["number"] == number
+        house.owner.sends_odd_events = True
+        shown = (await house.owner.get(f"v3/rooms/{house.room_id}/event/{event.event_id}")).ok()
+        assert shown["content"]["body"] == "n"

@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import orjson
-
 from thingroom_common.database import Transaction
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.core.event import Event, load_stored_pdu
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.receipt_outcomes import Missing, Received, UnknownRoom
@@ -48,7 +47,7 @@ def take_in(
         if isinstance(outcome, Missing):
             missing = (*outcome.prev_event_ids, *outcome.auth_event_ids)
             if left > 0:
-                json = orjson.dumps(event.pdu)
+                json = encode_json(event.pdu)
                 left -= stage_event(
                     transaction, event.event_id, event.room_id, arrival.origin, arrival.now_ms, json, missing
                 )

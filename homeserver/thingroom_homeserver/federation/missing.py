@@ -214,7 +214,7 @@ class Completing:
         """By event of the pool, those of its prev events that are neither in the pool nor here in full."""
         outside = {name for event in pool.events.values() for name in event.prev_event_ids if name not in pool.events}
         stored = self._rooms.database.read(lambda connection: self._rooms.events.get_many(connection, outside))
-        absent = {name for name in outside if name not in stored or stored[name].is_outlier}
+        absent = {name for name in outside if name not in stored or stored[name].state_group is None}
         return {
             name: missing
             for name, event in pool.events.items()

@@ -87,7 +87,7 @@ class TimeSearch:
     ) -> bool:
         version = self._rooms.database.read(lambda connection: room_version(connection, gap.room_id))
         known = self._rooms.database.read(lambda connection: self._rooms.events.get(connection, event_id))
-        if version is None or (known is not None and not known.is_outlier):
+        if version is None or (known is not None and known.state_group is not None):
             return False
         event = (await self._events.fetch(gap.room_id, version, [event_id], servers)).get(event_id)
         # The time counts that the event itself bears.

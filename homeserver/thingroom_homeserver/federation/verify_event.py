@@ -12,9 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
-
-from thingroom_homeserver.core.canonical_json import JsonObject, encode_canonical_json
+from thingroom_homeserver.core.canonical_json import encode_canonical_json
 from thingroom_homeserver.core.event import Event, MalformedEvent, parse_untrusted_pdu, redacted_event
 from thingroom_homeserver.core.hashing import content_hash_matches, signed_part
 from thingroom_homeserver.core.identifiers import is_valid_event_id
@@ -89,8 +87,6 @@ def _read(pdu: object, room_version: str, historic: bool) -> _Signed | Bad:
     if isinstance(event, MalformedEvent):
         return Bad(_claimed_id(pdu), event.reason)
     rules = event.rules
-    if not rules.strict_canonical_json and not _can_be_stored(event.pdu):
-        return Bad(event.event_id, "the event holds an integer beyond 64 bits")
     required = required_signing_servers(event, rules)
     valid_at = event.origin_server_ts if rules.enforce_key_validity else None
     signatures = []
@@ -101,15 +97,6 @@ def _read(pdu: object, room_version: str, historic: bool) -> _Signed | Bad:
                 signatures.append(_Signature(WantedKey(server, key_id, valid_at), signature))
     message = encode_canonical_json(signed_part(event.pdu, rules), strict=False)
     return _Signed(event, message, required, tuple(signatures))
-
-
-def _can_be_stored(pdu: JsonObject) -> bool:
-    """Integers of any size are allowed in old room versions; the encoder for storage has 64 bits."""
-    try:
-        orjson.dumps(pdu)
-    except TypeError:
-        return False
-    return True
 
 
 def _claimed_id(pdu: object) -> str | None:

@@ -100,7 +100,7 @@ def walk_back(
         seen.update(new)
         for event_id, stored in rooms.events.get_many(connection, new).items():
             event = stored.event
-            if event.room_id == room_id and not stored.is_outlier and event.depth >= min_depth:
+            if event.room_id == room_id and stored.state_group is not None and event.depth >= min_depth:
                 heapq.heappush(queue, (-event.depth, -(stored.position or 0), event_id))
 
     add(list(start))
