@@ -27,7 +27,6 @@ from thingroom_homeserver.storage.state_groups import (
 
 CACHED_ENTRIES = 200_000
 CACHED_RESOLUTIONS = 2_000
-PREPARED_RESOLUTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,6 @@ class States:
         self._states: OrderedDict[int, StateAt] = OrderedDict()
         self._entries = 0
         self._resolutions: OrderedDict[frozenset[int], int] = OrderedDict()
-        self._prepared: OrderedDict[frozenset[int], dict[StateKey, str]] = OrderedDict()
 
     def of_group(self, connection: Reader, group_id: int) -> StateAt:
         """The state of a group."""
@@ -121,10 +119,8 @@ class States:
             self._resolutions.move_to_end(ids)
             return self.of_group(transaction, known)
         states = [given[each] if each in given else self.of_group(transaction, each) for each in sorted(ids)]
-        entries = self._prepared.pop(ids, None)
-        if entries is None:
-            told = [state.entries for state in states]
-            entries = resolve_states(self._events, transaction, rules, told, self.auth_graph)
+        told = [state.entries for state in states]
+        entries = resolve_states(self._events, transaction, rules, told, self.auth_graph)
         state = self._kept_resolution(transaction, room_id, states, entries)
         assert state.group is not None
         self._resolutions[ids] = state.group.id
@@ -132,17 +128,6 @@ class States:
         if len(self._resolutions) > CACHED_RESOLUTIONS:
             self._resolutions.popitem(last=False)
         return state
-
-    def is_resolved(self, groups: Collection[int]) -> bool:
-        """Whether the resolution of these groups is known already, or none is needed."""
-        ids = frozenset(groups)
-        return len(ids) <= 1 or ids in self._resolutions or ids in self._prepared
-
-    def prepare(self, groups: Collection[int], entries: dict[StateKey, str]) -> None:
-        """Keep a resolution that was found ahead, in a thread, until a write asks for it."""
-        self._prepared[frozenset(groups)] = entries
-        if len(self._prepared) > PREPARED_RESOLUTIONS:
-            self._prepared.popitem(last=False)
 
     def _kept_resolution(
         self, transaction: Transaction, room_id: str, states: list[StateAt], entries: dict[StateKey, str]

@@ -97,7 +97,8 @@ def state_of_group(connection: Reader, group_id: int) -> dict[StateKey, str]:
         _WHOLE_STATE,
         (group_id,),
     )
-    state = {(row[0], row[1]): row[2] for row in rows}
+    rows.row_factory = None  # plain tuples: there may be thousands
+    state = {(event_type, state_key): event_id for event_type, state_key, event_id in rows}
     if _REMOVED in state.values():
         return {key: event_id for key, event_id in state.items() if event_id != _REMOVED}
     return state
