@@ -153,6 +153,7 @@ async def test_a_certificate_of_nobody_is_not_trusted(authority: Authority, tmp_
     async with server_at(stranger, "localhost") as server, outside(authority, TableNames()) as us:
         answer = await us.ask(server.server_name)
         assert isinstance(answer, Failed) and answer.why == "unreachable"
+        assert "its certificate does not hold" in answer.text
         assert not server.requests
 
 
@@ -342,6 +343,12 @@ async def test_who_is_down_is_left_alone_and_the_book_is_kept(authority: Authori
         assert (await us.ask("nowhere.test:1")).why == "unreachable"
         assert [word for word, _ in book.told] == ["succeeded", "succeeded", "succeeded", "failed", "failed"]
         assert await us.ask(name) == ANSWER
+
+        # Our own impatience is not their failure.
+        book.told.clear()
+        server.on("GET", PLACE, lambda request, body: asyncio.sleep(5))
+        assert (await us.ask(name, timeout_seconds=0.1)).why == "timeout"
+        assert not book.told
 
 
 async def test_trying_again_is_for_what_may_pass(authority: Authority) -> None:

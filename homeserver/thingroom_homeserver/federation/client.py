@@ -34,6 +34,8 @@ from thingroom_homeserver.federation.x_matrix import Credentials, authorization,
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_ERROR_BYTES = 65_536
 RETRY_PAUSES = (0.2, 1.0)
+PATIENT_SECONDS = 10.0
+"""Whoever gives a server less time than this does not learn from its silence that it is down."""
 NOT_FEDERATING = "This server does not federate: none of its listeners serves other homeservers"
 
 Query = Iterable[tuple[str, str]]
@@ -103,7 +105,8 @@ class FederationClient:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         read: Read[JsonObject] = partial(_answer_of, max_bytes=max_bytes)
         answer = await self._within(seconds, destination, method, uri, headers, content, read, retry)
-        self._note(destination, answer)
+        if not (isinstance(answer, Failed) and answer.why == "timeout" and seconds < PATIENT_SECONDS):
+            self._note(destination, answer)
         return answer
 
     async def download(
@@ -202,17 +205,26 @@ class FederationClient:
                 ) as response:
                     return await read(response)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as error:
-                failed = Failed("unreachable", text=f"{target.host}:{target.port} cannot be reached: {error}")
+                failed = Failed("unreachable", text=f"{target.host}:{target.port} cannot be reached: {_words(error)}")
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 if isinstance(error, TimeoutError):
                     raise
-                return Failed("unreachable", text=f"{target.host}:{target.port} broke off: {error or type(error)}")
+                return Failed("unreachable", text=f"{target.host}:{target.port} broke off: {_words(error)}")
         return failed
 
 
 def _uri(path: str, query: Query) -> str:
     query_text = urlencode(list(query), quote_via=quote, safe="")
     return f"{path}?{query_text}" if query_text else path
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, without what only programmers read."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate does not hold: {getattr(error.certificate_error, 'verify_message', 'not valid')}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error) or "no connection"
+    return str(error) or type(error).__name__
 
 
 def _is_worth_retrying(answer: object) -> bool:
