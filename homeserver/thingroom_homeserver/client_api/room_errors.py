@@ -36,6 +36,7 @@ _STATUS_AND_ERRCODE: dict[Why, tuple[int, str]] = {
     Why.INCOMPATIBLE_ROOM_VERSION: (400, "M_INCOMPATIBLE_ROOM_VERSION"),
     Why.INVITE_BLOCKED: (403, "M_INVITE_BLOCKED"),
     Why.UNREACHABLE: (502, "M_UNKNOWN"),
+    Why.POLICY: (400, "M_FORBIDDEN"),
     Why.DUPLICATE_ANNOTATION: (400, "M_DUPLICATE_ANNOTATION"),
     Why.UNKNOWN: (400, "M_UNKNOWN"),
 }
@@ -45,7 +46,8 @@ def accepted(outcome: T | Refused) -> T:
     """The outcome, unless it is a refusal. Raises MatrixError."""
     if isinstance(outcome, Refused):
         status, errcode = _STATUS_AND_ERRCODE[outcome.why]
-        raise MatrixError(status, errcode, outcome.text, **(outcome.details or {}))
+        details = dict(outcome.details or {})
+        raise MatrixError(status, str(details.pop("errcode", errcode)), outcome.text, **details)
     return outcome
 
 

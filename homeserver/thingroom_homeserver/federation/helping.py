@@ -82,6 +82,7 @@ class Helping:
         event = await self._checked(membership, submitted)
         if isinstance(event, Refused):
             return event
+        await self._rooms.policies.prepare(self._rooms, [event])
         return await self._rooms.database.write(lambda transaction: self._receive(transaction, event))
 
     def _receive(self, transaction: Transaction, event: Event) -> StoredEvent | Refused:

@@ -254,6 +254,7 @@ class Inbox:
             return take_in(self._rooms, transaction, Arrival(origin, self._rooms.clock.now_ms(), space_left), some)
 
         outcomes: dict[str, Received | Dropped | None] = {}
+        await self._rooms.policies.prepare(self._rooms, events)
         try:
             outcomes |= await self._rooms.database.write(partial(write, some=events))
         except Exception:

@@ -7,7 +7,7 @@ is invited.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from thingroom_common.database import Transaction
@@ -27,6 +27,7 @@ from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.glimpse import glimpse_of
 from thingroom_homeserver.rooms.membership import Change, invite_draft
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.policies import POLICY, PolicyServer, policy_server_of
 from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Duplicate
 from thingroom_homeserver.rooms.room_cache import Room
 
@@ -44,6 +45,7 @@ class _Invite:
 
     event: Event
     shown: list[JsonObject]
+    policy: PolicyServer | None
 
 
 class Inviting:
@@ -78,11 +80,17 @@ class Inviting:
             if isinstance(event, Refused):
                 return event
             event = self._with_origin(event)
-            return _Invite(event, glimpse_of(self._rooms, transaction, room_id, event.sender))
+            policy = policy_server_of(self._rooms.events, transaction, room_id, room.state.get(POLICY))
+            return _Invite(event, glimpse_of(self._rooms, transaction, room_id, event.sender), policy)
 
         invite = await self._rooms.database.write(build)
         if isinstance(invite, Refused):
             return invite
+        if invite.policy is not None:
+            approved = await self._rooms.policies.sign(invite.policy, invite.event)
+            if isinstance(approved, Refused):
+                return approved
+            invite = replace(invite, event=approved)
         signed = await self._countersigned(invite)
         if isinstance(signed, Refused):
             return signed

@@ -235,6 +235,7 @@ class Completing:
                     done.add(event.event_id)
             return done
 
+        await self._rooms.policies.prepare(self._rooms, ordered)
         for start in range(0, len(ordered), EVENTS_A_WRITE):
             some = ordered[start : start + EVENTS_A_WRITE]
             settled |= await self._rooms.database.write(partial(write, events=some))

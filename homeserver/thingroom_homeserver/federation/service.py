@@ -36,8 +36,10 @@ from thingroom_homeserver.federation.local_parts import LocalParts
 from thingroom_homeserver.federation.memberships import Memberships
 from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.federation.own_keys import OwnKeys
+from thingroom_homeserver.federation.policy_servers import PolicyServers
 from thingroom_homeserver.federation.reachability import Reachability
 from thingroom_homeserver.federation.remote_keys import RemoteKeys
+from thingroom_homeserver.federation.remote_media import MediaFetching
 from thingroom_homeserver.federation.remote_profiles import RemoteProfiles
 from thingroom_homeserver.federation.sender.book import DestinationBook
 from thingroom_homeserver.federation.sender.kit import Kit
@@ -75,6 +77,7 @@ class Federation:
     edus: EduHandlers
     remote_keys: RemoteKeys
     remote_profiles: RemoteProfiles
+    media: MediaFetching
 
 
 def federates(config: HomeserverConfig) -> bool:
@@ -123,6 +126,7 @@ async def opened_federation(
             timeout_seconds=config.federation.request_timeout_seconds,
             enabled=enabled,
         )
+        rooms.policies.ask_through(PolicyServers(client))
         keys = ServerKeys(database, clock, client, own_keys, config.federation.trusted_key_servers)
         stack.push_async_callback(keys.close)
         choosing = Choosing(rooms)
@@ -176,4 +180,5 @@ async def opened_federation(
             edus=edus,
             remote_keys=remote_keys,
             remote_profiles=remote_profiles,
+            media=MediaFetching(client, http),
         )

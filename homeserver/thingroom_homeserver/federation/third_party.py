@@ -17,6 +17,7 @@ from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.send_event import sent
 from thingroom_homeserver.rooms.third_party_invite import THIRD_PARTY, invite_content
 from thingroom_homeserver.storage.connection import Reader
@@ -55,7 +56,7 @@ class ThirdParty:
                 return NO_SUCH_INVITE
             return sent(append_event(self._rooms, transaction, room, Sender(sender), draft))
 
-        return await self._rooms.database.write(write)
+        return await write_approved(self._rooms, write)
 
     async def have_taken_up(self, room_id: str, sender: str, user_id: str, signed: JsonObject) -> Refused | None:
         """The same where this server is not in the room: that of `sender` then invites the local user `user_id`."""

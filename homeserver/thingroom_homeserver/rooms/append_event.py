@@ -19,6 +19,7 @@ from thingroom_homeserver.core.hashing import reference_hash
 from thingroom_homeserver.rooms.accept_event import accept_beside, accept_on_top
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Why
+from thingroom_homeserver.rooms.policies import POLICY, SignatureNeeded, draft_key, is_exempt, policy_server_of
 from thingroom_homeserver.rooms.room_cache import MAX_PREV_EVENTS, Room
 from thingroom_homeserver.rooms.state_at import events_of_state, state_after_all
 from thingroom_homeserver.rooms.states import StateAt
@@ -39,11 +40,30 @@ class Draft:
 def append_event(
     rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, draft: Draft
 ) -> StoredEvent | Refused:
-    """Add an event by a local user to the room. If it is refused, nothing was written."""
-    before = _state_before(rooms, transaction, room)
-    event = _build(rooms, transaction, room, sender, draft, before)
+    """Add an event by a local user to the room. If it is refused, nothing was written.
+
+    Raises SignatureNeeded in a room with a policy server, for `policies.write_approved` to deal with.
+    """
+    server = policy_server_of(rooms.events, transaction, room.room_id, room.state.get(POLICY))
+    key = None
+    if server is not None and not is_exempt(draft.type, draft.state_key):
+        key = draft_key(room.room_id, sender.user_id, draft.type, draft.state_key, draft.content)
+    approved = None if key is None else rooms.policies.approved(key)
+    if approved is None:
+        before = _state_before(rooms, transaction, room)
+        event = _build(rooms, transaction, room, sender, draft, before)
+    else:
+        before = _state_before_approved(rooms, transaction, room, approved)
+        event = _still_allowed(rooms, transaction, room, sender, draft, approved)
     if isinstance(event, Refused):
+        if key is not None:
+            rooms.policies.forget_approved(key)
         return event
+    if key is not None and server is not None:
+        if approved is None:
+            raise SignatureNeeded(key, event, server)
+        done = key
+        transaction.after_commit(lambda: rooms.policies.forget_approved(done))
     if before is None:
         return accept_on_top(
             rooms,
@@ -82,6 +102,22 @@ def _state_before(rooms: Rooms, transaction: Transaction, room: Room) -> StateAt
         return None
     found = rooms.events.get_many(transaction, room.prev_event_ids())
     return state_after_all(rooms, transaction, room, [*found.values()])
+
+
+def _state_before_approved(rooms: Rooms, transaction: Transaction, room: Room, event: Event) -> StateAt | None:
+    """The same for an event that was built before: the room may have moved on, and the event then is a fork."""
+    if event.prev_event_ids == tuple(room.prev_event_ids()):
+        return _state_before(rooms, transaction, room)
+    found = rooms.events.get_many(transaction, event.prev_event_ids)
+    return state_after_all(rooms, transaction, room, [*found.values()])
+
+
+def _still_allowed(
+    rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, draft: Draft, event: Event
+) -> Event | Refused:
+    auth_state = _auth_state(rooms, transaction, room, sender, draft, None)
+    verdict = check_auth(event, auth_state, room.rules, create=rooms.cache.create_event(transaction, room))
+    return Refused(Why.FORBIDDEN, verdict.reason) if isinstance(verdict, Rejected) else event
 
 
 def _build(

@@ -6,13 +6,14 @@ read_state, read_events, published_rooms. May import core, storage and thingroom
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.rooms.occupancy import Occupancy
+from thingroom_homeserver.rooms.policies import Policies
 from thingroom_homeserver.rooms.ports import Aliases, Clock, Profiles
 from thingroom_homeserver.rooms.room_cache import Room, RoomCache
 from thingroom_homeserver.rooms.states import States
@@ -52,6 +53,7 @@ class Rooms:
     visibility: Visibility
     states: States
     watcher: Watcher | None = None
+    policies: Policies = field(default_factory=Policies)
 
     def is_local(self, user_id: str) -> bool:
         return user_id.partition(":")[2] == self.server_name

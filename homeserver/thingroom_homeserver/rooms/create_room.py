@@ -22,6 +22,7 @@ from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.membership import Change, apply_change
 from thingroom_homeserver.rooms.outcomes import Abandoned, Refused, Sender, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.rooms import insert_room, room_row, set_room_public
 
@@ -101,7 +102,7 @@ async def create_room(rooms: Rooms, sender: Sender, wish: RoomWish) -> Created |
         return Created(room.room_id)
 
     try:
-        return await rooms.database.write(write)
+        return await write_approved(rooms, write)
     except Abandoned as abandoned:
         return abandoned.refused
 

@@ -19,6 +19,7 @@ from thingroom_homeserver.rooms.carry_over import carry_over
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.invite_permission import blocks_invites
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.residence import knows_best
 from thingroom_homeserver.rooms.restricted_join import VOUCHER, voucher_for
 from thingroom_homeserver.rooms.room_cache import Room
@@ -53,7 +54,7 @@ async def change_membership(rooms: Rooms, sender: Sender, room_id: str, change: 
             return Refused(Why.UNREACHABLE, "This server is not in the room any more; another one must be asked")
         return apply_change(rooms, transaction, room, sender, change)
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 async def kick(rooms: Rooms, sender: Sender, room_id: str, user_id: str, reason: str | None) -> Sent | Refused:
@@ -79,7 +80,7 @@ async def _change_from(
             return Refused(Why.FORBIDDEN, f"{change.user_id} {else_text}")
         return apply_change(rooms, transaction, room, sender, change)
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 async def forget(rooms: Rooms, user_id: str, room_id: str) -> Refused | None:
@@ -106,7 +107,7 @@ async def update_profile(rooms: Rooms, sender: Sender) -> None:
             apply_change(rooms, transaction, room, sender, Change(sender.user_id, "join"))
 
     room_ids = sorted(rooms.occupancy.joined_rooms(sender.user_id))
-    await asyncio.gather(*(rooms.database.write(partial(write, room_id=room_id)) for room_id in room_ids))
+    await asyncio.gather(*(write_approved(rooms, partial(write, room_id=room_id)) for room_id in room_ids))
 
 
 def apply_change(rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, change: Change) -> Sent | Refused:

@@ -28,6 +28,7 @@ class Why(Enum):
     INCOMPATIBLE_ROOM_VERSION = auto()
     INVITE_BLOCKED = auto()
     UNREACHABLE = auto()
+    POLICY = auto()
     DUPLICATE_ANNOTATION = auto()
     UNKNOWN = auto()
 
@@ -36,7 +37,7 @@ class Why(Enum):
 class Refused:
     """The request was understood and refused; `text` is for the person who asked.
 
-    details: further keys of the error response.
+    details: further keys of the error response; `errcode` among them stands for the one that goes with `why`.
     """
 
     why: Why

@@ -16,6 +16,7 @@ from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.core.room_rules import RoomRules
 from thingroom_homeserver.rooms.accept_event import accept_beside, accept_on_top, keep
 from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.policies import POLICY, policy_server_of
 from thingroom_homeserver.rooms.receipt_outcomes import (
     Accepted,
     Duplicate,
@@ -43,14 +44,15 @@ def receive_event(
     *,
     state_before: Mapping[StateKey, str] | None = None,
     send_out: bool = False,
-    recommended: bool = True,
 ) -> Received:
     """Judge the event and take it in.
 
     `state_before`: the state before the event as peers tell it, used where prev events are missing; the event then
     opens a gap in the history. All of its events must be stored, at least as outliers. `send_out`: whether this server
-    is to send the event to the others (those it made itself or countersigned). `recommended`: step 7, what the room's
-    policy server says of it; asked for by the caller, since it may need the network.
+    is to send the event to the others (those it made itself or countersigned).
+
+    Step 7 asks nobody: what the room's policy server says of events that it has not signed, the caller finds out
+    before with `rooms.policies.prepare`.
     """
     room = rooms.cache.get(transaction, event.room_id)
     if room is None:
@@ -81,7 +83,8 @@ def receive_event(
     # 6. Passes authorisation rules based on the current state of the room, otherwise it is "soft failed".
     reason = None if on_top else receipt.fault_by_state(room.state, auth_events)
     # 7. Is validated by the policy server, if the room is using one, otherwise it is "soft failed".
-    if reason is None and not recommended:
+    server = policy_server_of(rooms.events, transaction, room.room_id, room.state.get(POLICY))
+    if reason is None and server is not None and not rooms.policies.recommends(server, event):
         reason = "the room's policy server does not recommend it"
     if reason is not None:
         return receipt.soft_fail(before, reason)

@@ -12,6 +12,7 @@ from thingroom_homeserver.core.server_acl import server_allowed
 from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.relations import relation_fault
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.events import StoredEvent
@@ -64,7 +65,7 @@ async def send_state(
             return same
         return sent(append_event(rooms, transaction, room, sender, Draft(event_type, content, state_key)))
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 def sent(outcome: StoredEvent | Refused) -> Sent | Refused:
@@ -119,7 +120,7 @@ async def _send_once(rooms: Rooms, sender: Sender, room_id: str, draft: Draft, s
             note_transaction(transaction, key, outcome.event_id)
         return sent(outcome)
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 def _redaction_fault(

@@ -13,6 +13,7 @@ from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.membership import MEMBER, Change, apply_change
 from thingroom_homeserver.rooms.outcomes import Abandoned, Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.policies import write_approved
 
 THIRD_PARTY = "m.room.third_party_invite"
 
@@ -51,6 +52,6 @@ async def join_by_third_party(
         return joined
 
     try:
-        return await rooms.database.write(write)
+        return await write_approved(rooms, write)
     except Abandoned as abandoned:
         return abandoned.refused

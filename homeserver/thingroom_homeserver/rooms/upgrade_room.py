@@ -19,6 +19,7 @@ from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.create_room import LEVELS, Created, RoomWish, make_empty_room, must
 from thingroom_homeserver.rooms.membership import Change, apply_change
 from thingroom_homeserver.rooms.outcomes import Abandoned, Refused, Sender, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.rooms.upgrade_levels import closed_levels, levels_for, raised_levels
 from thingroom_homeserver.storage.rooms import room_row, set_room_public
@@ -60,7 +61,7 @@ async def upgrade_room(
         return _Upgrade(rooms, transaction, sender, old, rules).run(additional_creators)
 
     try:
-        return await rooms.database.write(write)
+        return await write_approved(rooms, write)
     except Abandoned as abandoned:
         return abandoned.refused
 
