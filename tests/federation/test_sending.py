@@ -181,3 +181,50 @@ async def test_a_transaction_keeps_its_id_until_it_is_taken(tmp_path: Path, auth
         assert tries[:6] == [first] * 6
         assert tries[6][0] != first[0]
         assert tries[6][1] == ["two", "three"]
+
+
+async def test_the_ends_of_a_room_are_sent_where_others_wrote_last(tmp_path: Path, authority: Authority):
+    """A third server was away for long; meanwhile another server's event came last, and that server sends nothing."""
+    async with (
+        federated_house(tmp_path, authority) as house,
+        running_peers(tmp_path / "third", 1, authority) as (third,),
+    ):
+        bob = await third.register("bob")
+        (await bob.post(f"v3/join/{escape(house.room_id)}", via=house.peer.server_name)).ok()
+        await third.stop()
+        said = [f"number-{number}" for number in range(510)]
+        for body in said:
+            last = await house.send(body)
+        await house.other_knows(last)
+        await house.other.sent(house.other.message("the last word"))
+        await third.start()
+        third.again(bob)
+
+        async def has_all() -> bool:
+            events = await history(bob, house.room_id)
+            found = [event["content"]["body"] for event in events if event["type"] == "m.room.message"]
+            return found == [*said, "the last word"]
+
+        await eventually(has_all, pause=0.2)
+
+
+async def test_what_cannot_be_sent_holds_nothing_up(tmp_path: Path):
+    """Contents nested as deeply as one request allows are too deep within a transaction."""
+    async with running_peers(tmp_path, 2) as (one, two):
+        alice, bob = await one.register("alice"), await two.register("bob")
+        room_id = await shared_room(alice, one.server_name, bob)
+        seen = Syncing(bob)
+        await seen.step()
+        alice.sends_odd_events = True
+        for levels in (60, 121, 122, 123, 124, 125, 126):
+            deep: Any = {}
+            for _ in range(levels):
+                deep = {"a": deep}
+            path = f"v3/rooms/{escape(room_id)}/send/org.example.deep/{levels}"
+            assert (await alice.put(path, deep)).status in (200, 400)
+            messages = {"messages": {bob.user_id: {bob.device_id: deep, "*": {"n": levels}}}}
+            assert (await alice.put(f"v3/sendToDevice/org.example.deep/{levels}", messages)).status in (200, 400)
+        await say(alice, room_id, "after-all-that")
+        (await alice.put("v3/sendToDevice/org.example.ping/1", {"messages": {bob.user_id: {"*": {"n": 1}}}})).ok()
+        await seen.until(lambda: "after-all-that" in seen.bodies())
+        await seen.until(lambda: "org.example.ping" in {event["type"] for event in seen.to_device})

@@ -54,8 +54,11 @@ RECEIPT_EDUS_AT_ONCE = 5
 PRESENCE_A_LOOK = 200
 IDLE_SECONDS = 5.0
 REFUSALS_IN_MEMORY = 3
+HALVING_SECONDS = 1.0
+CRASHED_SECONDS = 60.0
 UNFIT = frozenset({400, 413, 414, 422})
 """Statuses that say that a transaction will never be taken as it is."""
+UNSENDABLE = Failed("refused", text="it is not JSON that can be signed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Courier:
         self._news = asyncio.Event()
         self._retry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def is_idle(self) -> bool:
@@ -144,7 +148,7 @@ class Courier:
     def wake(self) -> None:
         """There may be something to send."""
         self._news.set()
-        if self._task is None:
+        if self._task is None and not self._closed:
             self._task = asyncio.create_task(self._run(), name=f"transactions to {self.server_name}")
             self._task.add_done_callback(self._ended)
 
@@ -156,6 +160,7 @@ class Courier:
 
     async def close(self) -> None:
         """Stop. What is pending stays on disk."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -167,6 +172,7 @@ class Courier:
             return
         if (error := task.exception()) is not None:
             logger.error("sending to %s broke off", self.server_name, exc_info=error)
+            asyncio.get_running_loop().call_later(CRASHED_SECONDS, self.wake)
             self._start_over()
         elif self._news.is_set():
             self.wake()  # it came while the task was ending
@@ -204,12 +210,16 @@ class Courier:
             answer = await self._put(parcel)
         if not isinstance(answer, Failed):
             self._refusals = 0
-            self._max_events = min(MAX_EVENTS, self._max_events * 2)
-            self._max_edus = min(MAX_EDUS, self._max_edus * 2)
+            self._grow()
             return True
         if book.is_failing(self.server_name):
             return False
         return await self._refused(parcel, answer)
+
+    def _grow(self) -> None:
+        """The next transaction may be larger again."""
+        self._max_events = min(MAX_EVENTS, max(1, self._max_events * 2))
+        self._max_edus = min(MAX_EDUS, max(1, self._max_edus * 2))
 
     async def _put(self, parcel: Parcel) -> JsonObject | Failed:
         body = self._kit.database.read(partial(self._body, parcel))
@@ -222,7 +232,8 @@ class Courier:
                 ignore_backoff=True,
             )
         except ValueError as error:  # what cannot be signed: nested too deeply, as a client may have sent it
-            return Failed("refused", 400, text=str(error))
+            logger.debug("a transaction for %s cannot be sent: %s", self.server_name, error)
+            return UNSENDABLE
 
     def _body(self, parcel: Parcel, connection: Reader) -> JsonObject:
         stored = self._kit.rooms.events.get_many(connection, parcel.event_ids)
@@ -233,27 +244,32 @@ class Courier:
         return body
 
     async def _refused(self, parcel: Parcel, answer: Failed) -> bool:
-        """The server is there and said no. True if the parcel is given up."""
+        """The server is there and said no, or it cannot be sent at all. True if the parcel is given up."""
+        kit = self._kit
+        if answer.status in UNFIT or answer is UNSENDABLE:
+            if parcel.size > 1 or (parcel.event_ids and parcel.edus):
+                # A smaller one from the same place: the culprit is found by halving, an EDU apart from an event.
+                self._max_events = 0 if parcel.size == 1 else max(1, len(parcel.event_ids) // 2)
+                self._max_edus = max(1, len(parcel.edus) // 2)
+                self._parcel = None
+                self._start_over()
+                if answer is not UNSENDABLE:
+                    await self._sit_out(min(kit.refused_initial_seconds, HALVING_SECONDS))
+                return False
+            logger.warning("%s never gets %s: %s", self.server_name, parcel.event_ids or "an EDU", answer.text)
+            self._grow()
+            if answer is UNSENDABLE:
+                return True
         self._refusals += 1
         if self._refusals == 1:
             logger.warning("%s refuses a transaction: %s %s", self.server_name, answer.status, answer.text)
-        kit = self._kit
-        seconds = min(kit.refused_initial_seconds * 2 ** min(self._refusals - 1, 20), kit.refused_max_seconds)
-        if answer.status in UNFIT:
-            if parcel.size <= 1:
-                logger.warning("%s never gets %s", self.server_name, parcel.event_ids or "an EDU that it refuses")
-                return True
-            # A smaller one from the same place: the culprit is found by halving.
-            self._max_events = max(1, len(parcel.event_ids) // 2)
-            self._max_edus = max(1, len(parcel.edus) // 2)
-            self._parcel = None
-            self._start_over()
-        elif answer.retry_after_ms is not None:
-            seconds = max(seconds, min(answer.retry_after_ms / 1000, kit.refused_max_seconds))
-        if self._refusals > REFUSALS_IN_MEMORY:
+        elif self._refusals > REFUSALS_IN_MEMORY:
             self._drop_what_passes()
-        await self._sit_out(seconds)
-        return False
+        seconds = kit.refused_initial_seconds * 2 ** min(self._refusals - 1, 20)
+        if answer.retry_after_ms is not None:
+            seconds = max(seconds, answer.retry_after_ms / 1000)
+        await self._sit_out(min(seconds, kit.refused_max_seconds))
+        return answer.status in UNFIT
 
     async def _sit_out(self, seconds: float) -> None:
         self._retry.clear()
