@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import resource
 import signal
 import sqlite3
 import ssl
@@ -79,7 +80,6 @@ from thingroom_homeserver.http.logins import Logins
 from thingroom_homeserver.http.outgoing import PermittedAddresses
 from thingroom_homeserver.http.rate_limit import RateLimiter
 from thingroom_homeserver.media.opening import opened_media
-from thingroom_homeserver.media.repository import NoRemoteMedia
 from thingroom_homeserver.metrics import Metrics, metrics_app
 from thingroom_homeserver.push.delivery import Patience
 from thingroom_homeserver.push.service import Push
@@ -100,6 +100,7 @@ logger = logging.getLogger(__name__)
 DATABASE_NAME = "homeserver.db"
 SECONDS_TO_FINISH = 2.0
 SAVE_LAST_SEEN_SECONDS = 60.0
+MAX_FILES = 65_536
 REQUEST_LINE_BYTES = 32_768  # filters may stand in the query, percent-encoded
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
@@ -254,14 +255,14 @@ async def running_services(
             )
         except ConfigError as error:
             raise StartError(str(error)) from None
-        media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia()))
+        media = await stack.enter_async_context(opened_media(config, database, clock, federation.media))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         appservice_client = AppServiceClient(http)
         services = Services(
             config=config,
             database=database,
             clock=clock,
-            metrics=Metrics(readings(database, rooms.notifier, appservices)),
+            metrics=Metrics(readings(database, rooms.notifier, appservices, federation)),
             signing_key=signing_key,
             rate_limiter=rate_limiter,
             authentication=authentication,
@@ -370,9 +371,19 @@ class NotTheirFault(logging.Filter):
         return not isinstance(error, HttpProcessingError | ConnectionError | web.RequestPayloadError)
 
 
+def allow_many_files() -> None:
+    """Raise the soft limit of open files: each server that is talked to holds a connection, and each client too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # it goes on with fewer
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def serve(config: HomeserverConfig) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads the certificates again. Raises StartError."""
     logging.getLogger("aiohttp.server").addFilter(NotTheirFault())
+    allow_many_files()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

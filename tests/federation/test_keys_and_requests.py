@@ -52,6 +52,8 @@ async def test_two_servers_know_each_other(tmp_path: Path) -> None:
         assert answer == {"origin": one.server_name, "body": body}
         answer = await ask(two.server_name, "GET", ECHO)
         assert answer == {"origin": one.server_name, "body": None}
+        metrics = one.services.metrics.text().decode()
+        assert 'thingroom_federation_requests_total{name="answered"}' in metrics
         key = two.services.signing_key
         found = await one.services.federation.keys.request_key(two.server_name, key.key_id)
         assert found == key.public_key

@@ -8,6 +8,7 @@ Authentication".
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -71,6 +72,8 @@ class FederationClient:
         self._reachability = reachability
         self._timeout_seconds = timeout_seconds
         self._enabled = enabled
+        self.ended: Counter[str] = Counter()
+        """How requests ended, since the start: "answered", or why not."""
 
     async def request(
         self,
@@ -105,6 +108,7 @@ class FederationClient:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         read: Read[JsonObject] = partial(_answer_of, max_bytes=max_bytes)
         answer = await self._within(seconds, destination, method, uri, headers, content, read, retry)
+        self.ended[answer.why if isinstance(answer, Failed) else "answered"] += 1
         if not (isinstance(answer, Failed) and answer.why == "timeout" and seconds < PATIENT_SECONDS):
             self._note(destination, answer)
         return answer
@@ -129,6 +133,7 @@ class FederationClient:
         uri = _uri(path, query)
         headers = {"Authorization": self._authorization("GET", uri, destination, None)} if signed else {}
         answer = await self._within(timeout_seconds, destination, "GET", uri, headers, None, read, retry=False)
+        self.ended[answer.why if isinstance(answer, Failed) else "answered"] += 1
         if not isinstance(answer, Failed) or (answer.status or 500) < 500:
             self._reachability.succeeded(destination)
         elif answer.why == "unreachable":
