@@ -114,8 +114,18 @@ def must(outcome: object) -> None:
         raise Abandoned(Refused(why, outcome.text))
 
 
-def make_empty_room(rooms: Rooms, transaction: Transaction, sender: Sender, wish: RoomWish, rules: RoomRules) -> Room:
-    """The room with its create event only, inside a write function. Raises Abandoned."""
+def make_empty_room(
+    rooms: Rooms,
+    transaction: Transaction,
+    sender: Sender,
+    wish: RoomWish,
+    rules: RoomRules,
+    create: Event | None = None,
+) -> Room:
+    """The room with its create event only, inside a write function. Raises Abandoned.
+
+    `create`: the event that an earlier try made, which was undone: the room is to have the same id.
+    """
     content = {key: value for key, value in wish.creation_content.items() if key != "creator"}
     content["room_version"] = rules.version
     if rules.creator_in_content:
@@ -124,7 +134,7 @@ def make_empty_room(rooms: Rooms, transaction: Transaction, sender: Sender, wish
         named = content.get("additional_creators", [])
         if isinstance(named, list):
             content["additional_creators"] = list(dict.fromkeys([*named, *wish.invite]))
-    event = _build_create(rooms, sender, rules, content, transaction)
+    event = create or _build_create(rooms, sender, rules, content, transaction)
     verdict = check_auth(event, {}, rules, create=event)
     if isinstance(verdict, Rejected):
         raise Abandoned(Refused(Why.BAD_JSON, verdict.reason))
