@@ -13,7 +13,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from thingroom_common.database import Transaction
@@ -23,6 +23,7 @@ from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.sender.edus import Taken, take_device_lists, take_receipts, take_to_device
 from thingroom_homeserver.federation.sender.kit import JsonObject, Kit
 from thingroom_homeserver.federation.sender.missed import missed
+from thingroom_homeserver.federation.sender.momentary import Momentary
 from thingroom_homeserver.federation.sender.parcel import (
     MAX_EDUS,
     MAX_EVENTS,
@@ -37,21 +38,16 @@ from thingroom_homeserver.storage.destinations import (
     QueuedEvent,
     delete_to_device,
     load_destination,
-    presence_after,
     save_transaction,
 )
 from thingroom_homeserver.storage.device_list_outbox import settle
-from thingroom_homeserver.storage.room_servers import server_shares_with
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING_EDUS = 200
-MAX_PRESENCE = 500
 MAX_BYTES = 900_000
 DEVICE_LISTS_AT_ONCE = 30
 TO_DEVICE_AT_ONCE = 50
 RECEIPT_EDUS_AT_ONCE = 5
-PRESENCE_A_LOOK = 200
 IDLE_SECONDS = 5.0
 REFUSALS_IN_MEMORY = 3
 HALVING_SECONDS = 1.0
@@ -59,14 +55,6 @@ CRASHED_SECONDS = 60.0
 UNFIT = frozenset({400, 413, 414, 422})
 """Statuses that say that a transaction will never be taken as it is."""
 UNSENDABLE = Failed("refused", text="it is not JSON that can be signed")
-
-
-@dataclass(frozen=True, slots=True)
-class _Passing:
-    """An EDU that is kept in memory only, and until when (seconds of the clock) it is worth sending."""
-
-    edu: JsonObject
-    until: float
 
 
 class Courier:
@@ -86,10 +74,7 @@ class Courier:
         self._missed: deque[QueuedEvent] = deque()
         self._missed_step = 0
         self._missed_upto: int | None = None
-        self._edus: dict[object, _Passing] = {}
-        self._presence: dict[str, None] = {}
-        self._presence_missed = behind
-        self._presence_at = 0.0
+        self._momentary = Momentary(kit, server_name, missed=behind)
         self._receipts = True
         self._max_events, self._max_edus = MAX_EVENTS, MAX_EDUS
         self._settled: Parcel | None = None
@@ -122,22 +107,16 @@ class Courier:
 
     def add_edu(self, key: object, edu: JsonObject, seconds: float) -> None:
         """An EDU that is worth sending for so long; it takes the place of an earlier one with the same key."""
-        if self._kit.book.is_failing(self.server_name):
-            return
-        self._edus.pop(key, None)
-        self._edus[key] = _Passing(edu, self._kit.clock.monotonic() + seconds)
-        if len(self._edus) > MAX_WAITING_EDUS:
-            del self._edus[next(iter(self._edus))]
-        self.wake()
+        if not self._kit.book.is_failing(self.server_name):
+            self._momentary.add_edu(key, edu, seconds)
+            self.wake()
 
     def add_presence(self, user_ids: Collection[str]) -> None:
         """The server is told of these users' presence before long."""
         if self._kit.book.is_failing(self.server_name):
-            self._presence_missed = True
+            self._momentary.note_missed()
             return
-        self._presence |= dict.fromkeys(user_ids)
-        while len(self._presence) > MAX_PRESENCE:
-            del self._presence[next(iter(self._presence))]
+        self._momentary.add_presence(user_ids)
         self.wake()
 
     def add_receipts(self) -> None:
@@ -189,13 +168,11 @@ class Courier:
             try:
                 await asyncio.wait_for(self._news.wait(), self._idle_seconds())
             except TimeoutError:
-                if not self._presence:
+                if not self._momentary.presence_waits:
                     return
 
     def _idle_seconds(self) -> float:
-        if self._presence:
-            return max(0.01, self._presence_at - self._kit.clock.monotonic())
-        return IDLE_SECONDS
+        return self._momentary.seconds_to_presence() if self._momentary.presence_waits else IDLE_SECONDS
 
     async def _delivered(self, parcel: Parcel) -> bool:
         """Try once, when it is time to. False: the same parcel, or a smaller one, is to be tried next."""
@@ -279,9 +256,7 @@ class Courier:
     def _drop_what_passes(self) -> None:
         """The server is away: what can be read from the tables again leaves the memory; what cannot had its time."""
         self._start_over()
-        self._edus.clear()
-        self._presence.clear()
-        self._presence_missed = True
+        self._momentary.drop()
 
     def _start_over(self) -> None:
         """Read from the tables again what comes after the last acknowledged event."""
@@ -361,9 +336,9 @@ class Courier:
         room = self._max_edus - len(taken.edus)
         presence_upto = cursors.presence
         if room:
-            presence_upto = self._take_presence(connection, taken)
+            presence_upto = self._momentary.take_presence(connection, cursors.presence, taken)
             room = self._max_edus - len(taken.edus)
-        self._take_passing(taken, room)
+        self._momentary.take_edus(taken, room)
         self._cursors = Cursors(events_upto if not events else cursors.events, cursors.receipts, cursors.presence)
         if not events and not taken.edus:
             self._cursors = replace(self._cursors, receipts=receipts_upto, presence=presence_upto)
@@ -395,39 +370,6 @@ class Courier:
                 taken.append(event.event_id)
                 size += len(encode_json(stored.event.pdu))
         return taken, upto, size
-
-    def _take_presence(self, connection: Reader, taken: Taken) -> int:
-        """One EDU with what is new of users who share a room with the server; not too often."""
-        kit, upto = self._kit, self._cursors.presence
-        if self._presence_missed:
-            rows = presence_after(connection, upto, PRESENCE_A_LOOK)
-            for position, user_id in rows:
-                if kit.is_local(user_id) and server_shares_with(connection, user_id, self.server_name):
-                    self._presence[user_id] = None
-                upto = position
-            self._presence_missed = len(rows) == PRESENCE_A_LOOK
-        now = kit.clock.monotonic()
-        if self._presence and now < self._presence_at:
-            return upto
-        if not self._presence_missed:
-            upto = max(upto, kit.rooms.notifier.position)
-        if not self._presence:
-            return upto
-        push = []
-        for user_id in self._presence:
-            content = kit.presence.of(user_id)
-            push.append({"user_id": user_id, "last_active_ago": 0, **content})
-        taken.edus.append({"edu_type": "m.presence", "content": {"push": push}})
-        self._presence.clear()
-        self._presence_at = now + kit.presence_interval_seconds
-        return upto
-
-    def _take_passing(self, taken: Taken, limit: int) -> None:
-        now = self._kit.clock.monotonic()
-        for key in list(self._edus)[:limit]:
-            passing = self._edus.pop(key)
-            if now < passing.until:
-                taken.edus.append(passing.edu)
 
 
 def _as_sent(pdu: JsonObject) -> JsonObject:
