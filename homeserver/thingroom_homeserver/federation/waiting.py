@@ -1,8 +1,8 @@
 """What waits on disk for its ancestors: how much of it there may be, and the tasks that have it completed.
 
-There is a task for each room and server of which something waits. A server gets few of the slots, so a room whose
-servers are slow, or a server that floods, is late itself and delays nobody else. May import rooms, storage and this
-package. See docs/decisions/0024-events-that-wait.md. Next: missing.py.
+There is a task for each room and server of which something waits. A server gets few of the slots, so does a room, and
+so do all servers together that are not in the room: whoever floods, or is slow, is late and delays nobody else.
+May import rooms, storage and this package. See docs/decisions/0024-events-that-wait.md. Next: missing.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ logger = logging.getLogger(__name__)
 ATTEMPT_SECONDS = 120.0
 ATTEMPTS_OF_SERVER = 3
 """How many rooms are completed at a time for one server's events."""
-ATTEMPTS_IN_ALL = 30
+ATTEMPTS_OF_ROOM = 5
+"""For how many servers' events one room is completed at a time."""
+ATTEMPTS_OF_STRANGERS = 5
+ATTEMPTS_IN_ALL = 60
 EVENTS_OF_ATTEMPT = 50
 
 
@@ -66,11 +69,10 @@ class Space:
 
 @dataclass(slots=True)
 class _OfServer:
-    """What waits from one server, by room; and the slots that its tasks share."""
+    """What waits from one server, by room."""
 
     loads: dict[str, StagedLoad] = field(default_factory=dict)
     workers: dict[str, _Worker] = field(default_factory=dict)
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ATTEMPTS_OF_SERVER))
     events: int = 0
     size: int = 0
 
@@ -86,7 +88,10 @@ class Waiting:
         self._patience = patience or Patience()
         self._space = space or Space()
         self._servers: dict[str, _OfServer] = {}
-        self._slots = asyncio.Semaphore(ATTEMPTS_IN_ALL)
+        self._of_server = _Slots(ATTEMPTS_OF_SERVER)
+        self._of_room = _Slots(ATTEMPTS_OF_ROOM)
+        self._of_strangers = asyncio.Semaphore(ATTEMPTS_OF_STRANGERS)
+        self._in_all = asyncio.Semaphore(ATTEMPTS_IN_ALL)
         self._events = 0
         self._closed = False
 
@@ -158,13 +163,22 @@ class Waiting:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(worker.wake.wait(), pause)
                     continue
-                async with server.slots, self._slots:
+                async with self._slot(room_id, origin):
                     await self._attempt(room_id, origin)
                 self.look_again(room_id, origin)
         finally:
             del server.workers[room_id]
             if not server.loads and not server.workers:
                 self._servers.pop(origin, None)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, room_id: str, origin: str) -> AsyncIterator[None]:
+        if self._rooms.database.read(lambda connection: is_server_in_room(connection, room_id, origin)):
+            async with self._of_server.one(origin), self._of_room.one(room_id), self._in_all:
+                yield
+        else:
+            async with self._of_server.one(origin), self._of_strangers:
+                yield
 
     async def _attempt(self, room_id: str, origin: str) -> None:
         """One attempt at the oldest events that are due."""
@@ -202,6 +216,35 @@ def _drop(transaction: Transaction, staged: Sequence[StagedEvent]) -> None:
     """This server is in the room no longer: what happens there is no business of its."""
     for each in staged:
         unstage_event(transaction, each.event_id)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The slots of one key, and how many hold or want one."""
+
+    slots: asyncio.Semaphore
+    users: int = 0
+
+
+class _Slots:
+    """So many at a time for each key; a key that nobody uses takes no room."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._groups: dict[str, _Group] = {}
+
+    @contextlib.asynccontextmanager
+    async def one(self, key: str) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it while the block runs."""
+        group = self._groups.setdefault(key, _Group(asyncio.Semaphore(self._width)))
+        group.users += 1
+        try:
+            async with group.slots:
+                yield
+        finally:
+            group.users -= 1
+            if not group.users:
+                del self._groups[key]
 
 
 class _Worker:
