@@ -31,7 +31,7 @@ HOMESERVER_FORBIDDEN = {
     "media": OUTERMOST | {"rooms", "sync", "sliding", "http", "accounts", "encryption", "push"},
     "encryption": OUTERMOST | {"sync", "sliding", "http", "push"},
     "push": OUTERMOST | {"sync", "sliding"},
-    "federation": (OUTERMOST - {"federation"}) | {"sync", "sliding", "media", "push"},
+    "federation": (OUTERMOST - {"federation"}) | {"sync", "sliding", "push"},
     "federation_api": {"server", "client_api", "appservice_api"},
     "client_api": {"server", "appservice_api", "federation_api"},
     "appservice_api": {"server", "client_api", "federation", "federation_api"},

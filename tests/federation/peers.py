@@ -176,6 +176,8 @@ class Peer(RunningHomeserver):
                 status, kind, data = 200, "application/json", result
                 if isinstance(result, web.Response):
                     status, kind, data = result.status, result.content_type, result.body
+                elif isinstance(result, web.StreamResponse):
+                    return result  # sent already
                 if kind == "application/json":
                     data = orjson.loads(data if isinstance(data, bytes) else encode_json(data))
                     held_against.check(request.method, path, status, kind, data, events=False)

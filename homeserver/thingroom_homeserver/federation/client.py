@@ -75,6 +75,11 @@ class FederationClient:
         self.ended: Counter[str] = Counter()
         """How requests ended, since the start: "answered", or why not."""
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody is asked at all."""
+        return self._enabled
+
     async def request(
         self,
         destination: str,
