@@ -31,12 +31,16 @@ from thingroom_homeserver.core.identifiers import server_name_of
 from thingroom_homeserver.core.room_rules import ROOM_RULES, RoomRules
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.core.state_resolution import resolve
+from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.gaps import gaps_between, import_history, missing_states
 from thingroom_homeserver.rooms.import_room import import_joined_room
 from thingroom_homeserver.rooms.outliers import store_outliers
 from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Missing, Received, Rejected, SoftFailed
 from thingroom_homeserver.rooms.receive_event import receive_event
+from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.current_state import load_current_state
+from thingroom_homeserver.storage.events import StoredEvent
+from thingroom_homeserver.storage.memberships import joined_local_users
 from thingroom_homeserver.storage.rooms import forward_extremities
 from thingroom_homeserver.storage.state_groups import state_of_group
 
@@ -159,8 +163,10 @@ class World:
         self.act(ALICE, "m.room.join_rules", {"join_rule": "public"}, "")
         self.act(ALICE, "m.room.history_visibility", {"history_visibility": "shared"}, "")
         for user_id in (BOB, CAROL, DAVE):
-            self.act(user_id, "m.room.member", {"membership": "join"}, user_id)
             self.share()
+            joined = self.act(user_id, "m.room.member", {"membership": "join"}, user_id)
+            assert joined is not None
+        self.share()
         self.before_reader = list(self.made)
         self.act(READER, "m.room.member", {"membership": "join"}, READER, server="one.test")
         self.share()
@@ -325,6 +331,7 @@ class World:
 
 
 person = st.sampled_from(PEOPLE)
+target = st.sampled_from((*PEOPLE, READER))
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("share"), st.integers(0, 2), st.integers(0, 2)),
@@ -332,7 +339,7 @@ steps = st.lists(
         st.tuples(st.just("say"), person, st.integers(0, 9)),
         st.tuples(st.just("topic"), person, st.integers(0, 9)),
         st.tuples(st.just("topic"), person, st.integers(0, 9)),
-        st.tuples(st.just("member"), person, person, st.sampled_from(("invite", "join", "leave", "ban"))),
+        st.tuples(st.just("member"), person, target, st.sampled_from(("invite", "join", "leave", "ban"))),
         st.tuples(st.just("levels"), person, person, st.sampled_from((0, 50, 100))),
         st.tuples(st.just("rules"), person, st.sampled_from(("public", "invite"))),
         st.tuples(st.just("redact"), person, st.integers(0, 100)),
@@ -341,7 +348,7 @@ steps = st.lists(
             person,
             st.integers(0, 1000),
             st.sampled_from(("topic", "member", "levels", "say")),
-            person,
+            target,
             st.sampled_from(("invite", "join", "leave", "ban")),
         ),
         st.tuples(
@@ -452,9 +459,33 @@ class Receiver:
         return self.house.rooms.database.read(read)
 
 
+class Audience:
+    """A watcher that keeps who is in the room as the notifications do: from what it is told alone."""
+
+    def __init__(self) -> None:
+        self.joined: set[str] | None = None
+
+    def stored(self, rooms: Rooms, transaction: Transaction, room: Room, stored: StoredEvent) -> None:
+        event = stored.event
+        if self.joined is None:
+            self.joined = set(joined_local_users(transaction, room.room_id))
+        elif event.type == "m.room.member" and event.state_key is not None:
+            self.joined.discard(event.state_key)
+            if event.content.get("membership") == "join" and rooms.is_local(event.state_key):
+                self.joined.add(event.state_key)
+        transaction.after_rollback(self._forget)
+
+    def members_changed(self, transaction: Transaction, room_id: str) -> None:
+        self._forget()
+        transaction.after_rollback(self._forget)
+
+    def _forget(self) -> None:
+        self.joined = None
+
+
 @contextlib.asynccontextmanager
 async def open_receiver(path: Path, world: World) -> AsyncIterator[Receiver]:
-    async with open_house(path) as house:
+    async with open_house(path, watcher=Audience()) as house:
         receiver = Receiver(house, world)
         await receiver.join()
         yield receiver

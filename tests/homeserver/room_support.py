@@ -12,7 +12,7 @@ from typing import Any
 from thingroom_common.database import Database
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.encryption.device_lists import DeviceListNews
-from thingroom_homeserver.rooms.context import Rooms, open_rooms
+from thingroom_homeserver.rooms.context import Rooms, Watcher, open_rooms
 from thingroom_homeserver.rooms.create_room import PRESETS, Created, RoomWish, create_room
 from thingroom_homeserver.rooms.event_filter import NO_FILTER
 from thingroom_homeserver.rooms.membership import Change, change_membership
@@ -203,7 +203,9 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def open_house(path: Path, clock: Any = None, *, server_name: str = SERVER) -> AsyncIterator[House]:
+async def open_house(
+    path: Path, clock: Any = None, *, server_name: str = SERVER, watcher: Watcher | None = None
+) -> AsyncIterator[House]:
     """A House over the database at `path`, closed at the end of the block."""
     database = await Database.open(path, MIGRATIONS)
     profiles, aliases = MemoryProfiles(), MemoryAliases()
@@ -217,6 +219,7 @@ async def open_house(path: Path, clock: Any = None, *, server_name: str = SERVER
             clock=clock or TickingClock(),
             profiles=profiles,
             aliases=aliases,
+            watcher=watcher,
         )
         sources = SyncSources(rooms, account_data, receipts, typing, NoDeviceKeys(), NoToDevice(), NoDeviceLists())
         yield House(rooms, sources, profiles, aliases, account_data, receipts, typing, server_name)

@@ -55,7 +55,10 @@ def present_event(
     prev_content = None
     if stored.replaces_state is not None:
         replaced = rooms.events.get(connection, stored.replaces_state)
-        if replaced is not None and rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None:
+        # What is not in the stream, but in the state before an event that the viewer may see, came to them with it.
+        if replaced is not None and (
+            replaced.position is None or rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None
+        ):
             prev_content = replaced.event.content
     redacted_because = None
     if stored.redacted_by is not None:

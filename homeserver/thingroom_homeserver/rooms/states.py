@@ -25,7 +25,7 @@ from thingroom_homeserver.storage.state_groups import (
     state_of_group,
 )
 
-CACHED_ENTRIES = 200_000
+CACHED_ENTRIES = 60_000
 CACHED_RESOLUTIONS = 2_000
 
 

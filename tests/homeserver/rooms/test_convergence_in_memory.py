@@ -260,7 +260,7 @@ def _states_after(network: Network) -> list[dict[str, Any]]:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps, versions, st.integers(0, 1000))
 def test_servers_agree_after_any_partition(script: list[Any], version: str, seed: int) -> None:
     asyncio.run(_check(script, version, seed))

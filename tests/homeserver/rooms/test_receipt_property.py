@@ -17,6 +17,7 @@ from thingroom_homeserver.admin.check import problems_of
 from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS
 from thingroom_homeserver.rooms.read_state import state_at
 from thingroom_homeserver.rooms.state_at import state_ids_before
+from thingroom_homeserver.storage.room_servers import servers_in_room
 
 versions = st.sampled_from(sorted(KNOWN_ROOM_VERSIONS, key=int))
 
@@ -39,6 +40,27 @@ def _check(receiver: Receiver) -> None:
             then = rooms.database.read(lambda c, at=stored.position: state_at(c, world.room_id, at))
             assert then == model.history[event.event_id]
     assert problems_of(rooms.database.path) == []
+    _check_members(receiver)
+
+
+def _check_members(receiver: Receiver) -> None:
+    """Who is in the room is kept in four places; all follow the current state."""
+    rooms, room_id = receiver.house.rooms, receiver.world.room_id
+    found = rooms.database.read(lambda c: rooms.events.get_many(c, receiver.state().values()))
+    state = {
+        key[1]: str(found[event_id].event.content["membership"])
+        for key, event_id in receiver.state().items()
+        if key[0] == "m.room.member"
+    }
+    rows = rooms.database.read(
+        lambda c: c.execute("SELECT user_id, membership FROM room_members WHERE room_id = ?", (room_id,)).fetchall()
+    )
+    assert {row[0]: row[1] for row in rows} == state
+    local = {user_id for user_id, membership in state.items() if membership == "join" and rooms.is_local(user_id)}
+    assert rooms.occupancy.joined_users(room_id) == local
+    assert rooms.watcher is None or rooms.watcher.joined in (None, local)  # type: ignore[attr-defined]
+    servers = {user_id.partition(":")[2] for user_id, membership in state.items() if membership == "join"}
+    assert set(rooms.database.read(lambda c: servers_in_room(c, room_id))) == servers
 
 
 async def _deliver(script: list[tuple[Any, ...]], version: str, orders: list[int]) -> None:
@@ -60,7 +82,7 @@ async def _deliver(script: list[tuple[Any, ...]], version: str, orders: list[int
     assert all(each == afters[0] for each in afters), "the order of arrival changed more than what is soft-failed"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps, versions, st.integers(1, 1000))
 def test_any_order_gives_what_the_model_gives(script: list[Any], version: str, order: int) -> None:
     asyncio.run(_deliver(script, version, [0, order]))

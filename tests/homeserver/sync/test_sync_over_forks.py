@@ -125,7 +125,7 @@ async def _check(script: list[tuple[Any, ...]], version: str, order: int, limit:
                 assert client.gap is None or older + client.timeline == everything
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps, versions, st.integers(0, 1000), st.sampled_from((1, 3, 100)))
 def test_clients_know_the_resolved_state(script: list[Any], version: str, order: int, limit: int) -> None:
     asyncio.run(_check(script, version, order, limit))
