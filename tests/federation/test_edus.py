@@ -147,6 +147,7 @@ async def test_messages_to_devices_are_taken_once_each(place: Place):
     await place.tell("m.direct_to_device", message(2, "two", sender="@other:liar.test"))
     await place.tell("m.direct_to_device", message(3, ""))
     await place.tell("m.direct_to_device", message(4, "four", type=None))
+    await place.tell("m.direct_to_device", message(2**70, "big"))
     await place.tell("m.direct_to_device", message(5, "five"))
     await place.seen.until(lambda: len(place.seen.to_device) >= 2)
     await place.seen.step()
@@ -252,6 +253,7 @@ async def test_what_a_server_says_of_others_users_is_left_out(place: Place, rita
     """The answer names other users, other devices, and things that are no keys."""
     rita.devices["GOOD"] = rita.keys("GOOD")
     rita.devices["WRONG"] = rita.keys("OTHER")
+    rita.devices["BIG"] = rita.keys("BIG", padding=2**70)
     rita.devices["HUGE"] = rita.keys("HUGE", padding="x" * 100_000)
     rita.devices["ODD"] = 5  # type: ignore[assignment]
     assert await known(place, rita) == {"GOOD"}
@@ -274,6 +276,8 @@ async def test_signing_keys_must_belong_together(place: Place, rita: RemoteUser)
     assert await keys() == (None, None)
     forged = {"master_key": body["master_key"], "self_signing_key": other.upload_body()["self_signing_key"]}
     await place.tell("m.signing_key_update", {"user_id": rita.user_id, **forged}, origin)
+    spoilt = {"master_key": {**body["master_key"], "padding": 2**70}}
+    await place.tell("m.signing_key_update", {"user_id": rita.user_id, **spoilt}, origin)
     master, self_signing = await keys()
     assert master["keys"] == body["master_key"]["keys"] and self_signing is None
     await place.tell("m.signing_key_update", {"user_id": rita.user_id, **body}, "liar.test")

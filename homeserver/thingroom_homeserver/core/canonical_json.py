@@ -64,6 +64,14 @@ def encode_json(value: JsonValue) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def json_length(value: JsonValue) -> int | None:
+    """How many bytes `value` has as JSON; None if it holds integers beyond 64 bits, which most parsers would spoil."""
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:
+        return None
+
+
 def encode_checked(value: JsonValue) -> bytes:
     """The canonical JSON of a value which `check_canonical` has passed already, or which is made of such values."""
     try:

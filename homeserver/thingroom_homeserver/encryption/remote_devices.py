@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from thingroom_common.database import Database, Transaction
+from thingroom_homeserver.core.canonical_json import json_length
 from thingroom_homeserver.encryption.cross_signing import (
     MASTER,
     SELF_SIGNING,
@@ -67,7 +68,8 @@ def parse_device(keys: object, user_id: str, device_id: str, display_name: objec
     if not isinstance(keys, dict) or device_keys_fault(keys, user_id, device_id) is not None:
         return None
     kept = {name: value for name, value in keys.items() if name != "unsigned"}
-    if len(orjson.dumps(kept)) > MAX_DEVICE_KEYS_BYTES or len(device_id) > MAX_NAME:
+    length = json_length(kept)
+    if length is None or length > MAX_DEVICE_KEYS_BYTES or len(device_id) > MAX_NAME:
         return None
     name = display_name if isinstance(display_name, str) else None
     return RemoteDevice(device_id, kept, None if name is None else name[:MAX_NAME])
@@ -77,7 +79,7 @@ def parse_signing_keys(user_id: str, master: object, self_signing: object) -> di
     """The cross-signing keys by use, as far as they are ones and belong together."""
     found: dict[str, CrossSigningKey] = {}
     for usage, value in ((MASTER, master), (SELF_SIGNING, self_signing)):
-        key = None if value is None else parse_key(value, usage, user_id)
+        key = None if value is None or json_length(value) is None else parse_key(value, usage, user_id)
         if isinstance(key, CrossSigningKey):
             found[usage] = key
     if SELF_SIGNING in found and MASTER in found and not found[MASTER].has_signed(found[SELF_SIGNING].json, user_id):

@@ -14,9 +14,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from thingroom_common.database import Database
+from thingroom_homeserver.core.canonical_json import json_length
 from thingroom_homeserver.encryption.cross_signing import MASTER, SELF_SIGNING, CrossSigning
 from thingroom_homeserver.encryption.device_keys import MAX_KEY_BYTES, MAX_KEY_ID_LENGTH
 from thingroom_homeserver.encryption.remote_devices import (
@@ -279,7 +278,8 @@ def _claimed(told: object, devices: Mapping[str, str]) -> dict[str, JsonObject]:
         keys = told.get(device_id) if isinstance(told, dict) else None
         for name, key in keys.items() if isinstance(keys, dict) else ():
             fits = name.startswith(f"{algorithm}:") and len(name) <= MAX_KEY_ID_LENGTH and isinstance(key, str | dict)
-            if fits and len(orjson.dumps(key)) <= MAX_KEY_BYTES:
+            length = json_length(key)
+            if fits and length is not None and length <= MAX_KEY_BYTES:
                 found[device_id] = {name: key}
                 break
     return found

@@ -10,10 +10,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from thingroom_common.database import Database
 from thingroom_homeserver.clock import Clock
+from thingroom_homeserver.core.canonical_json import json_length
 from thingroom_homeserver.federation.client import FederationClient, path
 from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.storage.events import EventStore
@@ -111,4 +110,4 @@ def _fits(name: str, value: Any) -> bool:
     """Whether a field of another server's answer can be shown to clients."""
     if name in OF_MEMBERS:
         return isinstance(value, str)
-    return len(orjson.dumps(value)) <= MAX_PROFILE_BYTES
+    return json_length(value) is not None

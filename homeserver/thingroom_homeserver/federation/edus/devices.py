@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from thingroom_homeserver.core.canonical_json import MAX_INTEGER
+from thingroom_homeserver.core.canonical_json import MAX_INTEGER, json_length
 from thingroom_homeserver.encryption.remote_devices import (
     MAX_NAME,
     RemoteDevices,
@@ -105,8 +103,6 @@ def _is_number(value: object) -> bool:
 
 
 def _is_writable(content: JsonObject) -> bool:
-    """Whether the content can be stored and shown again: not if it holds an integer beyond 64 bits."""
-    try:
-        return len(orjson.dumps(content)) <= MAX_MESSAGE_BYTES
-    except TypeError:
-        return False
+    """Whether the content can be stored and shown again."""
+    length = json_length(content)
+    return length is not None and length <= MAX_MESSAGE_BYTES
