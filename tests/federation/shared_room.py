@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.homeserver.running import MatrixClient, escape
+import aiohttp
+from tests.homeserver.running import PASSWORD, MatrixClient, escape
 
 PATIENCE_SECONDS = 15.0
 
@@ -62,6 +63,15 @@ class Syncing:
     def bodies(self) -> list[str]:
         """Of the messages so far, in the order in which they came."""
         return [event["content"].get("body") for event in self.events if event["type"] == "m.room.message"]
+
+
+async def register_at(http: aiohttp.ClientSession, base_url: str, name: str) -> MatrixClient:
+    """A new account on a server of ours that runs as a process, logged in."""
+    client = MatrixClient(http, base_url)
+    body = {"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
+    session = (await client.post("v3/register", body)).ok()
+    client.token, client.user_id, client.device_id = session["access_token"], session["user_id"], session["device_id"]
+    return client
 
 
 async def shared_room(owner: MatrixClient, via: str, *others: MatrixClient, version: str = "12", **body: Any) -> str:

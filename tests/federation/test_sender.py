@@ -22,7 +22,9 @@ from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.sender.book import DestinationBook
 from thingroom_homeserver.federation.sender.kit import Kit
 from thingroom_homeserver.federation.sender.sender import Sender
+from thingroom_homeserver.storage.accounts import insert_device
 from thingroom_homeserver.storage.destinations import queue_to_device
+from thingroom_homeserver.storage.device_keys import set_device_keys
 from thingroom_homeserver.storage.device_list_outbox import queue_changes
 from thingroom_homeserver.storage.memberships import membership_of
 from thingroom_homeserver.storage.positions import next_position
@@ -474,6 +476,30 @@ async def test_updates_of_device_lists_refer_to_the_one_before(tmp_path: Path):
         assert [sent[number]["device_id"] for number in ids] == ["ONE", "TWO", "THREE", "ONE", "TWO"]
         assert [sent[number]["prev_id"] for number in ids[1:]] == [[number] for number in ids[:-1]]
         assert client.edus_to("two.test", "m.signing_key_update") == [{"user_id": user_id}]
+
+
+async def test_a_server_that_a_user_meets_is_told_of_the_users_devices(tmp_path: Path):
+    client = ScriptedClient()
+    async with office(tmp_path, client) as at:
+        alice, keys = "@alice:localhost", '{"keys": {}}'
+        first = await room_with(at.house, "@bob:two.test")
+
+        def publish(transaction: Transaction) -> None:
+            insert_device(transaction, alice, "PHONE", "Phone", 1)
+            set_device_keys(transaction, alice, "PHONE", keys)
+
+        await at.house.rooms.database.write(publish)
+        # Two rooms of others: one with a server that is met there first, one with a server that knows her already.
+        rooms = [await at.house.create("carol", preset="public_chat") for _ in range(2)]
+        await member(at.house, rooms[0], "@dave:three.test")
+        await member(at.house, rooms[1], "@bob:two.test")
+        for room_id in rooms:
+            await at.house.must_change("alice", room_id, "alice", "join")
+        await eventually(lambda: client.edus_to("three.test", "m.device_list_update"))
+        (told,) = client.edus_to("three.test", "m.device_list_update")
+        assert told["device_display_name"] == "Phone" and told["keys"] == {"keys": {}}
+        assert client.edus_to("two.test", "m.device_list_update") == []
+        assert at.house.rooms.database.read(lambda c: is_server_in_room(c, first, "two.test"))
 
 
 async def test_the_back_off_doubles_up_to_its_limit_and_is_kept(tmp_path: Path):

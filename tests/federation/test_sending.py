@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from tests.federation.federated_house import eventually, federated_house
 from tests.federation.peers import Authority, running_peers, running_process_peer
-from tests.federation.shared_room import Syncing, history, say, shared_room
+from tests.federation.shared_room import Syncing, history, register_at, say, shared_room
 from tests.homeserver.running import MatrixClient, escape
 
 
@@ -104,10 +104,7 @@ async def test_a_killed_server_sends_what_it_had_accepted(tmp_path: Path, author
         running_peers(tmp_path, 1, authority) as (peer,),
     ):
         bob = await peer.register("bob")
-        alice = MatrixClient(peer.http, killed.base_url)
-        body = {"username": "alice", "password": "correct horse battery", "auth": {"type": "m.login.dummy"}}
-        session = (await alice.post("v3/register", body)).ok()
-        alice.token, alice.user_id = session["access_token"], session["user_id"]
+        alice = await register_at(peer.http, killed.base_url, "alice")
         room_id = await shared_room(alice, killed.server_name, bob)
         seen = Syncing(bob)
         await seen.step()
@@ -123,6 +120,41 @@ async def test_a_killed_server_sends_what_it_had_accepted(tmp_path: Path, author
         ids = [event["event_id"] for event in await history(bob, room_id)]
         assert set(accepted) <= set(ids)
         assert len(ids) == len(set(ids))
+
+
+async def test_messages_to_devices_survive_kills_once_each_and_in_order(tmp_path: Path, authority: Authority):
+    async with (
+        running_process_peer(tmp_path / "killed", authority) as killed,
+        running_peers(tmp_path, 1, authority) as (peer,),
+    ):
+        bob = await peer.register("bob")
+        alice = await register_at(peer.http, killed.base_url, "alice")
+        await shared_room(alice, killed.server_name, bob)
+        seen = Syncing(bob)
+        accepted: list[int] = []
+
+        async def send_until_killed() -> None:
+            while True:
+                number = len(accepted)
+                messages = {"messages": {bob.user_id: {bob.device_id: {"n": number}}}}
+                try:
+                    (await alice.put(f"v3/sendToDevice/org.example.ping/{number}", messages)).ok()
+                except OSError:
+                    return
+                accepted.append(number)
+
+        for round_number in range(3):
+            sending = asyncio.create_task(send_until_killed())
+            await asyncio.sleep(0.1 + 0.07 * round_number)
+            await killed.kill()
+            await sending
+            await killed.start()
+        assert accepted
+        numbers = lambda: [event["content"]["n"] for event in seen.to_device]  # noqa: E731 - read again and again
+        await seen.until(lambda: accepted[-1] in numbers())
+        await seen.step()
+        # The last of each round may have been taken without the answer arriving; it was then sent again, to no effect.
+        assert numbers()[: len(accepted)] == accepted
 
 
 async def _say_until_killed(client: MatrixClient, room_id: str, round_number: int, accepted: list[str]) -> None:
