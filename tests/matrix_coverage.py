@@ -53,7 +53,7 @@ REASONS = {
     "openid": "OpenID tokens are not built",
     "password_management": "email addresses and telephone numbers are not built",
     "peeking_events": "deprecated; clients use /sync",
-    "policy_server": "policy servers belong to federation",
+    "policy_server": "this server is no policy server",
     "content_repository": "media over federation is not built",
     "query": "no kinds but directory and profile, which have endpoints of their own",
     "public_rooms": "room directories over federation are not built",
