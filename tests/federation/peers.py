@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -144,7 +145,9 @@ class Peer(RunningHomeserver):
         self.http = None  # type: ignore[assignment]
         self.violations: list[str] = []
         OUR_NAMES.add(self.server_name)
-        self._next_user = 0
+        self._numbers = itertools.count(1)
+        self.base_url = ""
+        self.services = None  # type: ignore[assignment]
 
     async def start(self) -> None:
         app = build_app(self.config, clock=self._clock, endpoints=self._endpoints, names=self._names)
@@ -199,10 +202,6 @@ class Peer(RunningHomeserver):
     async def close(self) -> None:
         await self.stop()
         self._port.close()
-
-    async def register(self, name: str | None = None, **extra: Any) -> MatrixClient:
-        self._next_user += 1
-        return await super().register(name or f"user{self._next_user}", **extra)
 
     def again(self, client: MatrixClient) -> MatrixClient:
         """The same session, after the server was stopped and started."""
