@@ -36,7 +36,9 @@ def stored(house: FederatedHouse, event: Event | str) -> Any:
 
 def is_part_of_room(house: FederatedHouse, event: Event | str) -> bool:
     found = stored(house, event)
-    return found is not None and found.position is not None
+    # What is written is known to the server before it is on disk.
+    newest = house.peer.services.notifier.position
+    return found is not None and found.position is not None and found.position <= newest
 
 
 async def settled(house: FederatedHouse) -> None:
@@ -328,3 +330,48 @@ async def test_more_transactions_at_once_than_are_waited_for(house: FederatedHou
         told.set()
         for answer in await asyncio.gather(*waiting):
             assert answer.ok() == {"pdus": {slow.event_id: {}}}
+
+
+@pytest.mark.parametrize("lie", ["nothing", "unrelated", "forged", "of another room", "garbage", "too many"])
+async def test_history_that_is_made_up(house: FederatedHouse, authority: Authority, lie: str) -> None:
+    """The liar leaves a gap in the history and answers the wrong things when asked what is in it."""
+    other = house.other
+    old = await house.send("old")
+    await house.other_knows(old)
+    hidden = [other.message(f"h{number}") for number in range(5)]
+    last = other.message("last")
+    bogus: list[Any] = []
+    if lie == "unrelated":
+        bogus = [other.message("unrelated", prev=[old], on_top=False).pdu]
+    elif lie == "forged":
+        bogus = [{**event.pdu, "signatures": {other.name: {"ed25519:scripted": "A" * 86}}} for event in hidden]
+    elif lie == "of another room":
+        room_id = (await house.owner.post("v3/createRoom", {"preset": "public_chat"})).ok()["room_id"]
+        async with lying_peer(authority, house.peer, room_id, "second") as elsewhere:
+            bogus = [event.pdu for event in elsewhere.events.values()]
+    elif lie == "garbage":
+        bogus = [None, 1, [], {}, {"type": "m.room.message"}, "x", {"prev_events": [[]] * 50}]
+    elif lie == "too many":
+        bogus = [event.pdu for event in hidden[:1]] * 5000
+    other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+    answer = {"origin": other.name, "origin_server_ts": 1, "pdus": bogus}
+    other.server.on("GET", rf"{V1}/backfill/.+", answer)
+    await other.sent(last)
+    await eventually(lambda: is_part_of_room(house, last))
+    assert await house.bodies() == ["last"], "the page ends at the gap"
+    assert await all_bodies(house) == ["last", "old"], "and goes on below it"
+    other.server.on("GET", rf"{V1}/backfill/.+", other._on_backfill)
+    house.peer.services.federation.backfill._pauses.clear()
+    assert await all_bodies(house) == ["last", *(f"h{number}" for number in reversed(range(5))), "old"]
+
+
+async def all_bodies(house: FederatedHouse) -> list[str]:
+    """The messages that the owner finds by paging back to the beginning, newest first."""
+    found: list[str] = []
+    query: dict[str, Any] = {}
+    while True:
+        page = (await house.owner.get(f"v3/rooms/{escape(house.room_id)}/messages", dir="b", limit=20, **query)).ok()
+        found += [event["content"]["body"] for event in page["chunk"] if event["type"] == "m.room.message"]
+        if "end" not in page:
+            return found
+        query = {"from": page["end"]}
