@@ -79,6 +79,15 @@ DAMAGE = {
     "is not in the database": "UPDATE forward_extremities SET event_id = '$gone'",
     "has no last event": "DELETE FROM forward_extremities",
     "beyond the stream's end": "UPDATE stream_position SET position = 1",
+    "which counts as a last event": "INSERT INTO event_edges SELECT f.event_id, e.event_id "
+    "FROM forward_extremities f, events e WHERE e.type = 'm.room.name'",
+    "but has a place in the stream": "UPDATE events SET soft_failed = 1 WHERE type = 'm.room.name'",
+    "has no place in the stream": "UPDATE events SET position = NULL WHERE type = 'm.room.message'",
+    "or of another room": "UPDATE state_groups SET room_id = '!other:localhost'",
+    "which was rejected": "UPDATE events SET rejected = 'x', position = NULL WHERE type = 'm.room.name'",
+    "where nothing should be yet": "INSERT INTO gaps (room_id, floor, next) SELECT room_id, 0, 100 FROM rooms",
+    "nothing is missing in gap": "INSERT INTO gaps (room_id, floor, next) SELECT room_id, 1000, 1001 FROM rooms",
+    "which is there": "INSERT INTO gap_missing SELECT event_id, 1 FROM events WHERE type = 'm.room.name'",
     "not a state event": "UPDATE events SET type = 'm.other' WHERE type = 'm.room.name'",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -18,6 +20,7 @@ from tests.homeserver.graph_support import (
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.admin.check import problems_of
+from thingroom_homeserver.admin.rooms import purge_room
 from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS
 from thingroom_homeserver.rooms.event_filter import NO_FILTER
 from thingroom_homeserver.rooms.gaps import Gap, Imported, gaps_between, import_history, missing_states, split_gap
@@ -234,3 +237,19 @@ async def test_an_event_from_the_middle_of_a_gap_splits_it(tmp_path) -> None:
         assert (await _fill(receiver, lower, world.before_reader[:5][::-1])).gap is None
         assert _page(receiver) == [event.event_id for event in world.made]
         assert problems_of(rooms.database.path) == []
+
+
+async def test_a_room_of_others_is_removed_with_its_gaps_and_early_redactions(tmp_path) -> None:
+    world = World("11")
+    async with open_receiver(tmp_path / "homeserver.db", world) as receiver:
+        world.act(ALICE, "m.room.redaction", {}, redacts="$unknown")
+        world.act(ALICE, "m.room.topic", {"topic": "x"}, "", prevs=[world.joined.event_id])
+        world.act(READER, "m.room.member", {"membership": "leave"}, READER, server="one.test")
+        await receiver.receive_all(after_join(world))
+    assert await purge_room(tmp_path, world.room_id) >= len(world.made)
+    assert problems_of(tmp_path / "homeserver.db") == []
+    with closing(sqlite3.connect(tmp_path / "homeserver.db")) as database:
+        dump = "\n".join(database.iterdump())
+    assert world.room_id not in dump
+    assert not any(event.event_id in dump for event in world.made)
+    assert 'INSERT INTO "gap_missing"' not in dump and 'early_redactions" VALUES' not in dump
