@@ -130,6 +130,26 @@ async def test_one_of_several_headers_is_enough_if_all_are_of_one_server(tmp_pat
         assert await status(stranger, good) == 401
 
 
+async def test_bytes_that_are_no_text_are_refused(tmp_path: Path, authority: Authority) -> None:
+    trusting = {"trusted_key_servers": ("localhost:1",)}
+    async with peer(tmp_path, authority, federation=trusting) as one, scripted_server(authority) as other:
+        port = int(one.base_url.rpartition(":")[2])
+        good = other.authorization("GET", ECHO, one.server_name, None).encode()
+        assert (await other.ask(one.base_url, one.server_name, "GET", ECHO)).status == 200
+        for line, header in (
+            (ECHO.encode() + b"?x=\xff", good),
+            (ECHO.encode(), good.replace(b"ed25519:", b"ed25519:\xff")),
+            (ECHO.encode(), good.replace(b'sig="', b'sig="\xff')),
+            (ECHO.encode(), good.replace(b'origin="', b'origin="\xff')),
+            (ECHO.encode(), b"X-Matrix \xff\xff"),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET " + line + b" HTTP/1.1\r\nHost: x\r\nAuthorization: " + header + b"\r\n\r\n")
+            status = (await reader.readline()).split()[1]
+            assert status in (b"400", b"401"), (line, header, status)
+            writer.close()
+
+
 async def test_bodies_have_limits(tmp_path: Path, authority: Authority) -> None:
     async with peer(tmp_path, authority) as one, scripted_server(authority) as other:
 

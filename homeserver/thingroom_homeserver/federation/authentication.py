@@ -11,6 +11,7 @@ from collections.abc import Callable
 from thingroom_homeserver.core.canonical_json import CanonicalJsonError, encode_canonical_json
 from thingroom_homeserver.core.identifiers import is_valid_server_name
 from thingroom_homeserver.core.signing import decode_base64, verify_bytes
+from thingroom_homeserver.federation.key_document import is_key_id
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.x_matrix import Credentials, parse_authorization, signed_bytes
 from thingroom_homeserver.http.endpoint import Request
@@ -55,31 +56,33 @@ class ServerAuthentication:
         Raises MatrixError: 401, 400 for a body that is no JSON, 429 for an address that names too many unknown keys:
         looking for one means asking other servers.
         """
-        content = None
-        if request.raw_body:
-            try:
-                content = encode_canonical_json(request.body, strict=False)
-            except CanonicalJsonError as error:
-                raise MatrixError(400, "M_BAD_JSON", f"The body cannot be signed: {error}") from None
-        uri = request.http.raw_path
         for credentials in claimed:
-            signature = decode_base64(credentials.signature)
-            if signature is None:
+            signature, key = decode_base64(credentials.signature), await self._key_of(request, credentials)
+            if signature is None or key is None:
                 continue
-            key = self._keys.known_request_key(credentials.origin, credentials.key_id)
-            if key is None:
-                wait = self._rate_limiter.take("unknown_server", request.address)
-                if wait:
-                    raise limit_exceeded(wait)
-                key = await self._keys.request_key(credentials.origin, credentials.key_id)
-            if key is None:
-                continue
-            signed = signed_bytes(request.method, uri, credentials.origin, self._server_name, content)
-            if verify_bytes(signed, signature, key):
+            if verify_bytes(self._signed(request, credentials.origin), signature, key):
                 for callback in self._on_heard:
                     callback(credentials.origin)
                 return credentials.origin
         raise _unauthorized(f"No valid signature of {claimed[0].origin}")
+
+    async def _key_of(self, request: Request, credentials: Credentials) -> bytes | None:
+        if not is_key_id(credentials.key_id):
+            return None
+        key = self._keys.known_request_key(credentials.origin, credentials.key_id)
+        if key is not None:
+            return key
+        wait = self._rate_limiter.take("unknown_server", request.address)
+        if wait:
+            raise limit_exceeded(wait)
+        return await self._keys.request_key(credentials.origin, credentials.key_id)
+
+    def _signed(self, request: Request, origin: str) -> bytes:
+        try:
+            content = encode_canonical_json(request.body, strict=False) if request.raw_body else None
+            return signed_bytes(request.method, request.http.raw_path, origin, self._server_name, content)
+        except CanonicalJsonError as error:
+            raise MatrixError(400, "M_BAD_JSON", f"The request cannot be signed: {error}") from None
 
 
 def _unauthorized(text: str) -> MatrixError:

@@ -48,6 +48,11 @@ def parse_key_document(value: JsonObject, server_name: str, now_ms: int) -> KeyD
     return KeyDocument(server_name, believed_until, keys, value)
 
 
+def is_key_id(text: str) -> bool:
+    """Whether `text` can be the id of an Ed25519 key. Longer ones and those of other algorithms are not looked at."""
+    return _KEY_ID.fullmatch(text) is not None
+
+
 def _current_keys(value: object, believed_until: int) -> list[ServerKey] | None:
     """None for what has not the right form; keys of algorithms that are not known are left out."""
     if not isinstance(value, dict) or len(value) > MAX_KEYS:
@@ -73,7 +78,7 @@ def _old_keys(value: object) -> list[ServerKey] | None:
 
 def _public_key(key_id: str, fields: object) -> bytes | None:
     text = fields.get("key") if isinstance(fields, dict) else None
-    if not isinstance(text, str) or _KEY_ID.fullmatch(key_id) is None:
+    if not isinstance(text, str) or not is_key_id(key_id):
         return None
     key = decode_base64(text)
     return key if key is not None and len(key) == _PUBLIC_KEY_BYTES else None

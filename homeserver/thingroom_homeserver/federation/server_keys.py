@@ -20,7 +20,7 @@ from thingroom_homeserver.core.canonical_json import JsonObject, decode_json, en
 from thingroom_homeserver.core.identifiers import is_valid_server_name
 from thingroom_homeserver.core.signing import verify_json
 from thingroom_homeserver.federation.client import FederationClient
-from thingroom_homeserver.federation.key_document import MAX_DOCUMENT_BYTES, KeyDocument, parse_key_document
+from thingroom_homeserver.federation.key_document import MAX_DOCUMENT_BYTES, KeyDocument, is_key_id, parse_key_document
 from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.http.rate_limit import Rate, RateLimiter
@@ -294,7 +294,7 @@ def signing_key_ids(value: JsonObject, server_name: str) -> list[str]:
     of_server = signatures.get(server_name) if isinstance(signatures, dict) else None
     if not isinstance(of_server, dict):
         return []
-    return [key_id for key_id in of_server if key_id.startswith("ed25519:")][:MAX_SIGNATURES]
+    return [key_id for key_id in of_server if is_key_id(key_id)][:MAX_SIGNATURES]
 
 
 def _key_ids(document: JsonObject) -> set[str]:
