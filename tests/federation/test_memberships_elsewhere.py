@@ -210,3 +210,39 @@ async def _fill(server: RunningHomeserver, room_id: str, count: int) -> None:
 
     for start in range(0, count, 100):
         await rooms.database.write(lambda transaction, start=start: write(transaction, start))  # type: ignore[misc]
+
+
+async def test_a_room_takes_an_alias_of_another_server_that_points_to_it(tmp_path: Path):
+    async with running_peers(tmp_path, 2) as (one, two):
+        alice, bob = await one.register("alice"), await two.register("bob")
+        room_id = await create(alice)
+        (await bob.post(f"v3/join/{escape(room_id)}", via=one.server_name)).ok()
+        alias, other = f"#hall:{two.server_name}", f"#other:{two.server_name}"
+        (await bob.put(f"v3/directory/room/{escape(alias)}", {"room_id": room_id})).ok()
+        (await bob.put(f"v3/directory/room/{escape(other)}", {"room_id": await create(bob)})).ok()
+        await set_state(alice, room_id, "m.room.canonical_alias", {"alias": alias})
+        path = f"v3/rooms/{escape(room_id)}/state/m.room.canonical_alias"
+        for wrong in (other, f"#nothing:{two.server_name}", "#a:localhost:1"):
+            (await alice.put(path, {"alias": alias, "alt_aliases": [wrong]})).is_error(400, "M_BAD_ALIAS")
+        # What is named already is not asked for again.
+        await two.stop()
+        await set_state(alice, room_id, "m.room.canonical_alias", {"alt_aliases": [alias]})
+
+
+async def test_an_invite_that_became_a_membership_leaves_nothing_behind(tmp_path: Path):
+    async with running_peers(tmp_path, 2) as (one, two):
+        alice, bob, carol = await one.register("alice"), await two.register("bob"), await two.register("carol")
+        room_id = await create(alice, "private_chat", invite=[bob.user_id, carol.user_id])
+        (await carol.post(f"v3/join/{escape(room_id)}")).ok()
+        (await bob.post(f"v3/join/{escape(room_id)}")).ok()
+        for client in (bob, carol):
+            (await client.post(f"v3/rooms/{escape(room_id)}/leave")).ok()
+            await becomes(alice, room_id, client.user_id, "leave")
+        events = len((await alice.get(f"v3/rooms/{escape(room_id)}/messages", dir="b", limit=100)).ok()["chunk"])
+        (await bob.post(f"v3/rooms/{escape(room_id)}/leave")).ok()
+        again = len((await alice.get(f"v3/rooms/{escape(room_id)}/messages", dir="b", limit=100)).ok()["chunk"])
+        assert again == events
+        kept = two.services.database.read(
+            lambda c: c.execute("SELECT COUNT(*) FROM out_of_band_memberships").fetchone()
+        )
+        assert kept[0] == 0

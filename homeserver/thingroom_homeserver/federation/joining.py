@@ -26,7 +26,6 @@ from thingroom_homeserver.rooms.out_of_band import adopt_version
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent
 from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Duplicate, Missing, Rejected, SoftFailed
 from thingroom_homeserver.rooms.residence import is_resident
-from thingroom_homeserver.storage.out_of_band import drop_out_of_band
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +140,6 @@ class Joining:
     def _finished(self, transaction: Transaction, received: Accepted | Duplicate) -> Sent:
         event, position = received.stored.event, received.stored.position
         assert event.state_key is not None
-        drop_out_of_band(transaction, event.room_id, event.state_key)
         room = self._rooms.cache.get(transaction, event.room_id)
         assert room is not None
         carry_over(self._rooms, transaction, room, event.state_key)

@@ -20,7 +20,7 @@ from thingroom_homeserver.rooms.residence import is_resident
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.memberships import MembershipChange, membership_of, set_membership
-from thingroom_homeserver.storage.out_of_band import OutOfBand, drop_out_of_band, out_of_band_of, put_out_of_band
+from thingroom_homeserver.storage.out_of_band import OutOfBand, out_of_band_of, put_out_of_band
 from thingroom_homeserver.storage.positions import next_position
 from thingroom_homeserver.storage.rooms import insert_room, room_row
 
@@ -60,9 +60,7 @@ def set_out_of_band(
     previous = None if member is None else member.membership
     change = MembershipChange(room_id, user_id, position, event.event_id, membership, previous)
     set_membership(transaction, change, is_local=True)
-    if membership in ENDED:
-        drop_out_of_band(transaction, room_id, user_id)
-    else:
+    if membership not in ENDED:
         entry = OutOfBand(room_id, user_id, event.event_id, event.room_version, tuple(servers), tuple(stripped_state))
         put_out_of_band(transaction, entry)
     if rooms.watcher is not None:

@@ -6,6 +6,9 @@ events to a room", "Transaction identifiers", "Redactions". Next: append_event.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.server_acl import server_allowed
@@ -44,9 +47,19 @@ async def redact_event(
 
 
 async def send_state(
-    rooms: Rooms, sender: Sender, room_id: str, event_type: str, state_key: str, content: JsonObject
+    rooms: Rooms,
+    sender: Sender,
+    room_id: str,
+    event_type: str,
+    state_key: str,
+    content: JsonObject,
+    *,
+    aliases_elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> Sent | Refused:
-    """Set an entry of the room's state. The same sender setting the same content again changes nothing."""
+    """Set an entry of the room's state. The same sender setting the same content again changes nothing.
+
+    `aliases_elsewhere`: for m.room.canonical_alias, the rooms that aliases of other servers point to.
+    """
 
     def write(transaction: Transaction) -> Sent | Refused:
         room = rooms.cache.get(transaction, room_id)
@@ -55,7 +68,7 @@ async def send_state(
         if event_type == REDACTION:
             return Refused(Why.BAD_JSON, "A redaction cannot be state")
         if event_type == CANONICAL_ALIAS:
-            fault = _alias_fault(rooms, transaction, room, content)
+            fault = _alias_fault(rooms, transaction, room, content, aliases_elsewhere)
             if fault is not None:
                 return fault
         if event_type == SERVER_ACL and state_key == "" and not server_allowed(content, rooms.server_name):
@@ -137,20 +150,23 @@ def _redaction_fault(
     return None
 
 
-def _alias_fault(rooms: Rooms, transaction: Transaction, room: Room, content: JsonObject) -> Refused | None:
+def _alias_fault(
+    rooms: Rooms, transaction: Transaction, room: Room, content: JsonObject, elsewhere: Mapping[str, str]
+) -> Refused | None:
     """New aliases of m.room.canonical_alias must point to the room (PUT state, M_BAD_ALIAS)."""
     current = rooms.cache.state_event(transaction, room, CANONICAL_ALIAS)
-    known = _aliases_in(current.content if current is not None else {}) or set()
-    named = _aliases_in(content)
+    known = aliases_in(current.content if current is not None else {}) or set()
+    named = aliases_in(content)
     if named is None:
         return Refused(Why.INVALID_PARAM, "alias must be a room alias, alt_aliases a list of room aliases")
     for alias in named - known:
-        if rooms.aliases.room_of_alias(transaction, alias) != room.room_id:
+        if (elsewhere.get(alias) or rooms.aliases.room_of_alias(transaction, alias)) != room.room_id:
             return Refused(Why.BAD_ALIAS, f"{alias} does not point to this room")
     return None
 
 
-def _aliases_in(content: JsonObject) -> set[str] | None:
+def aliases_in(content: JsonObject) -> set[str] | None:
+    """The aliases that the content of an m.room.canonical_alias names; None if one is malformed."""
     alias, others = content.get("alias"), content.get("alt_aliases", [])
     if not isinstance(others, list):
         return None

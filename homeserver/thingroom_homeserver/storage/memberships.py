@@ -15,6 +15,7 @@ import orjson
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.out_of_band import drop_out_of_band
 from thingroom_homeserver.storage.room_servers import enter_at_once, note_membership
 
 NO_END = 2**62
@@ -52,6 +53,8 @@ def set_membership(transaction: Transaction, change: MembershipChange, *, is_loc
     ).fetchone()
     held = None if before is None else before[0]
     note_membership(transaction, change.room_id, change.user_id, held, change.membership, change.position, is_local)
+    if is_local and held in ("invite", "knock"):
+        drop_out_of_band(transaction, change.room_id, change.user_id)
     transaction.execute(
         "INSERT INTO room_members VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, 0) ON CONFLICT (room_id, user_id) DO UPDATE SET "
         "since = CASE WHEN membership = excluded.membership THEN since ELSE excluded.since END, "
