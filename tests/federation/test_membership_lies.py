@@ -310,3 +310,31 @@ def _member(
 async def _submit(liar: LyingPeer, name: str, event: Event) -> Answer:
     uri = f"/_matrix/federation/{name}/{escaped(liar.room_id)}/{escaped(event.event_id)}"
     return await liar.ask("PUT", uri, event.pdu)
+
+
+async def test_a_false_version_of_a_room_that_is_known(scene: Scene):
+    room = ForeignRoom(scene.server, "10", join_rule="public")
+    (await scene.join(room)).ok()
+    (await scene.bob.post(f"v3/rooms/{escape(room.room_id)}/leave")).ok()
+    event, body = room.invite(scene.bob.user_id)
+    (await scene.invite(event, {**body, "room_version": "9"})).is_error(400, "M_INVALID_PARAM")
+    room.template_changes = {"room_version": "9"}
+    (await scene.join(room)).is_error(502, "M_UNKNOWN")
+    (await scene.bob.post(f"v3/knock/{escape(room.room_id)}", via=scene.server.server_name)).is_error(502, "M_UNKNOWN")
+    room.template_changes = {}
+    (await scene.join(room)).ok()
+
+
+async def test_an_invite_that_was_a_lie_is_gone_after_a_try_to_join(scene: Scene):
+    room = ForeignRoom(scene.server, "10")
+    event, body = room.invite(scene.bob.user_id)
+    (await scene.invite(event, {**body, "room_version": "9"})).ok()
+    room.joined_changes = {"state": []}
+    (await scene.join(room)).is_error(502, "M_UNKNOWN")
+    (await scene.bob.get("v3/initialSync")).ok()
+    assert await scene.rooms("invite") == [room.room_id]
+    room.joined_changes = {"state": [event.pdu for event in room.state.values() if event.type != "m.room.join_rules"]}
+    (await scene.join(room)).is_error(502, "M_UNKNOWN")
+    (await scene.bob.get("v3/initialSync")).ok()
+    assert await scene.rooms("invite") == []
+    (await scene.bob.post(f"v3/rooms/{escape(room.room_id)}/leave")).is_error(404, "M_NOT_FOUND")

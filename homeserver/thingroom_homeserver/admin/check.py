@@ -49,7 +49,9 @@ def _members(connection: Connection) -> Iterator[str]:
     rows = connection.execute(
         "SELECT s.room_id, s.state_key, s.event_id, m.event_id FROM current_state s "
         "LEFT JOIN room_members m ON m.room_id = s.room_id AND m.user_id = s.state_key "
-        "WHERE s.type = 'm.room.member' AND s.event_id IS NOT m.event_id"
+        "WHERE s.type = 'm.room.member' AND s.event_id IS NOT m.event_id AND (m.is_local IS NOT 1 OR EXISTS ("
+        # Of a room that everybody here has left, local users hear of invites, which its state here does not show.
+        "SELECT 1 FROM room_members l WHERE l.room_id = s.room_id AND l.membership = 'join' AND l.is_local = 1))"
     )
     for room_id, user_id, in_state, in_members in rows:
         yield f"{room_id}: {user_id} is a member by {in_state} in the state, by {in_members} in the list of members."

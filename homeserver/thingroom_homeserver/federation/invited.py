@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.client_event import stripped_state
 from thingroom_homeserver.core.event import Event, event_of_pdu
@@ -68,14 +69,17 @@ class Invited:
         rooms = self._rooms
         signatures = event_signatures(event.pdu, rooms.server_name, rooms.signing_key, event.rules)
         signed = event_of_pdu({**event.pdu, "signatures": signatures}, event.event_id, event.rules)
-        if not rooms.database.read(lambda connection: is_resident(connection, event.room_id)):
-            shown = (*glimpse.shown, stripped_state(signed))
+        shown = (*glimpse.shown, stripped_state(signed))
+
+        def write(transaction: Transaction) -> bool:
+            # Where this server is in the room, the event comes with a transaction too, and counts only then.
+            if is_resident(transaction, event.room_id):
+                return True
             servers = (invitation.origin,)
-            await rooms.database.write(
-                lambda transaction: set_out_of_band(rooms, transaction, signed, servers=servers, stripped_state=shown)
-            )
-        # Where this server is in the room, the event comes with a transaction too, and counts only then.
-        return signed.pdu
+            kept = set_out_of_band(rooms, transaction, signed, servers=servers, stripped_state=shown)
+            return kept is not None
+
+        return signed.pdu if await rooms.database.write(write) else OTHER_VERSION
 
     async def _checked(self, invitation: Invitation) -> Event | Refused:
         """The event, if it is a signed invite of a local user by a user of the server that sends it."""
@@ -105,7 +109,7 @@ class Invited:
         user_id, room_id = str(event.state_key), event.room_id
         row = room_row(connection, room_id)
         if row is not None and row.state_group is not None and row.version != event.room_version:
-            return _invalid("the room has another version")
+            return OTHER_VERSION
         if not server_may_take_part(self._rooms, connection, room_id, origin):
             return Refused(Why.FORBIDDEN, "Your server is not allowed to take part in this room")
         if blocks_invites(connection, user_id):
@@ -115,6 +119,9 @@ class Invited:
             if member is not None and member.membership in ("join", "ban"):
                 return Refused(Why.FORBIDDEN, f"{user_id} is in the room already, or banned")
         return None
+
+
+OTHER_VERSION = Refused(Why.INVALID_PARAM, "the room is known here with another version")
 
 
 def _invalid(text: str) -> Refused:

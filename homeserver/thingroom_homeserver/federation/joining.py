@@ -105,7 +105,8 @@ class Joining:
     async def _take_up(self, joined: JoinedState, server: str) -> Sent | Failed:
         rooms, member = self._rooms, joined.member
         room_id, version = member.room_id, member.room_version
-        await rooms.database.write(lambda transaction: adopt_version(rooms, transaction, room_id, version))
+        if not await rooms.database.write(lambda transaction: adopt_version(rooms, transaction, room_id, version)):
+            return Failed("bad_answer", text="the room is known here with another version")
         await self._events.keep(room_id, version, joined.events.values())
         prepared = await prepare_import(rooms, room_id, joined.state)
 

@@ -66,4 +66,6 @@ class Knocking:
         stored = await rooms.database.write(
             lambda transaction: set_out_of_band(rooms, transaction, event, servers=(server,), stripped_state=shown)
         )
+        if stored is None:
+            return Failed("bad_answer", text="the room is known here with another version")
         return Sent(stored.event_id, stored.position or 0)

@@ -24,7 +24,6 @@ from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.membership import Change, member_content
 from thingroom_homeserver.rooms.out_of_band import set_out_of_band
 from thingroom_homeserver.rooms.outcomes import Sender, Sent
-from thingroom_homeserver.storage.memberships import membership_of
 from thingroom_homeserver.storage.out_of_band import OutOfBand
 
 logger = logging.getLogger(__name__)
@@ -84,12 +83,10 @@ class Leaving:
         return None
 
     def _end(self, transaction: Transaction, entry: OutOfBand, content: JsonObject, event: Event | None) -> Sent:
-        current = membership_of(transaction, entry.room_id, entry.user_id)
         if event is None:
             event = self._leave_here(transaction, entry, content)
         stored = set_out_of_band(self._rooms, transaction, event)
-        assert current is not None
-        return Sent(stored.event_id, stored.position or current.position)
+        return Sent(event.event_id, 0 if stored is None else stored.position or 0)
 
     def _leave_here(self, transaction: Transaction, entry: OutOfBand, content: JsonObject) -> Event:
         """A leave that no other server knows of: it follows the invite or knock itself."""

@@ -34,8 +34,10 @@ def set_out_of_band(
     *,
     servers: Sequence[str] = (),
     stripped_state: Sequence[JsonObject] = (),
-) -> StoredEvent:
+) -> StoredEvent | None:
     """Make `event`, a member event of a local user, their membership in a room this server is not in.
+
+    None, and nothing is written, if the room is known with another version.
 
     `servers` can be asked about the room. `stripped_state` has four keys an event. A leave or ban ends it: then both
     do not count. Readers are told after the commit.
@@ -43,7 +45,8 @@ def set_out_of_band(
     assert event.state_key is not None
     assert rooms.is_local(event.state_key)
     room_id, user_id, membership = event.room_id, event.state_key, str(event.content.get("membership"))
-    adopt_version(rooms, transaction, room_id, event.room_version)
+    if not adopt_version(rooms, transaction, room_id, event.room_version):
+        return None
     known = rooms.events.get(transaction, event.event_id)
     member = membership_of(transaction, room_id, user_id)
     if known is not None and member is not None and member.event_id == event.event_id:
@@ -90,23 +93,26 @@ def withdraw_out_of_band(rooms: Rooms, transaction: Transaction, event: Event) -
     entry = out_of_band_of(transaction, event.room_id, user_id)
     if entry is None or entry.room_version != event.room_version or entry.event_id not in event.auth_event_ids:
         return False
-    set_out_of_band(rooms, transaction, event)
-    return True
+    return set_out_of_band(rooms, transaction, event) is not None
 
 
-def adopt_version(rooms: Rooms, transaction: Transaction, room_id: str, room_version: str) -> None:
-    """Know the room with this version, before any of its events is stored.
+def adopt_version(rooms: Rooms, transaction: Transaction, room_id: str, room_version: str) -> bool:
+    """Know the room with this version, before any of its events is stored. False if it is known with another one.
 
     What a false invite claimed of a room whose state this server never had is taken back.
     """
     assert room_version in ROOM_RULES
     row = room_row(transaction, room_id)
     if row is not None and row.version == room_version:
-        return
+        return True
     if row is not None:
-        assert row.state_group is None, "the version of a room that was joined never changes"
+        if row.state_group is not None:
+            return False
         rooms.events.forget_room(transaction, room_id)
-        transaction.execute("DELETE FROM out_of_band_memberships WHERE room_id = ?", (room_id,))
+        for table in ("out_of_band_memberships", "room_members"):
+            transaction.execute(f"DELETE FROM {table} WHERE room_id = ?", (room_id,))  # noqa: S608 - constants
         transaction.execute("DELETE FROM rooms WHERE room_id = ?", (room_id,))
     insert_room(transaction, room_id, room_version, creator="")
     rooms.events.note_version(room_id, room_version)
+    transaction.after_rollback(lambda: rooms.events.forget_version(room_id))
+    return True
