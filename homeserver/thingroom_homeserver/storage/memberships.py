@@ -68,8 +68,11 @@ def set_membership(transaction: Transaction, change: MembershipChange, *, is_loc
 
 
 def remove_membership(transaction: Transaction, change: MembershipChange, *, is_local: bool) -> None:
-    """The user's entry is taken out of the room's state; for the history they left."""
+    """The user's entry is taken out of the room's state; for the history, and for a local user, they left."""
     assert change.previous is not None
+    if is_local:  # who has to be told that they are out
+        set_membership(transaction, change, is_local=True)
+        return
     note_membership(
         transaction, change.room_id, change.user_id, change.previous, change.membership, change.position, is_local
     )

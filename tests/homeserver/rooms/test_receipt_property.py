@@ -17,6 +17,7 @@ from thingroom_homeserver.admin.check import problems_of
 from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS
 from thingroom_homeserver.rooms.read_state import state_at
 from thingroom_homeserver.rooms.state_at import state_ids_before
+from thingroom_homeserver.storage.current_state import members_changed_at
 from thingroom_homeserver.storage.room_servers import servers_in_room
 
 versions = st.sampled_from(sorted(KNOWN_ROOM_VERSIONS, key=int))
@@ -30,7 +31,13 @@ def _check(receiver: Receiver) -> None:
         assert receiver.verdict(event.event_id) == model.receive(event), event
     assert receiver.extremities() == model.extremities()
     assert receiver.state() == model.current
+    earlier = model.history[world.joined.event_id]
     for event in receiver.arrived:
+        now, changed = model.history[event.event_id], {}
+        for key in earlier.keys() | now.keys():
+            if key[0] == "m.room.member" and earlier.get(key) != now.get(key):
+                changed[key[1]] = now.get(key)
+        earlier = now
         assert receiver.state_after(event.event_id) == model.after[event.event_id]
         before = rooms.database.read(lambda c, event=event: state_ids_before(rooms, c, event.event_id))
         assert before == model.state_before(event.prev_event_ids)
@@ -39,6 +46,10 @@ def _check(receiver: Receiver) -> None:
         if stored.position is not None:
             then = rooms.database.read(lambda c, at=stored.position: state_at(c, world.room_id, at))
             assert then == model.history[event.event_id]
+            found = rooms.database.read(lambda c, at=stored.position: members_changed_at(c, world.room_id, at))
+            assert found == changed
+        else:
+            assert changed == {}
     assert problems_of(rooms.database.path) == []
     _check_members(receiver)
 
@@ -55,7 +66,9 @@ def _check_members(receiver: Receiver) -> None:
     rows = rooms.database.read(
         lambda c: c.execute("SELECT user_id, membership FROM room_members WHERE room_id = ?", (room_id,)).fetchall()
     )
-    assert {row[0]: row[1] for row in rows} == state
+    # A local user whose entry was taken away has left.
+    assert {row[0]: row[1] for row in rows if row[0] in state or not rooms.is_local(row[0])} == state
+    assert all(row[0] in state or row[1] == "leave" for row in rows)
     local = {user_id for user_id, membership in state.items() if membership == "join" and rooms.is_local(user_id)}
     assert rooms.occupancy.joined_users(room_id) == local
     assert rooms.watcher is None or rooms.watcher.joined in (None, local)  # type: ignore[attr-defined]
