@@ -38,9 +38,11 @@ from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.federation.policy_servers import PolicyServers
 from thingroom_homeserver.federation.reachability import Reachability
+from thingroom_homeserver.federation.remote_directory import RemoteDirectory
 from thingroom_homeserver.federation.remote_keys import RemoteKeys
 from thingroom_homeserver.federation.remote_media import MediaFetching
 from thingroom_homeserver.federation.remote_profiles import RemoteProfiles
+from thingroom_homeserver.federation.remote_spaces import RemoteSpaces
 from thingroom_homeserver.federation.sender.book import DestinationBook
 from thingroom_homeserver.federation.sender.kit import Kit
 from thingroom_homeserver.federation.sender.sender import Sender
@@ -78,6 +80,8 @@ class Federation:
     remote_keys: RemoteKeys
     remote_profiles: RemoteProfiles
     media: MediaFetching
+    directory: RemoteDirectory
+    spaces: RemoteSpaces
 
 
 def federates(config: HomeserverConfig) -> bool:
@@ -140,6 +144,8 @@ async def opened_federation(
         stack.push_async_callback(remote_keys.close)
         remote_profiles = RemoteProfiles(database, rooms.events, client, clock)
         stack.push_async_callback(remote_profiles.close)
+        spaces = RemoteSpaces(client, clock, config.server_name)
+        stack.push_async_callback(spaces.close)
         edus = EduHandlers(PassingEdus(rooms, local), DeviceEdus(rooms, local, remote_devices, remote_keys))
         arriving = Arriving()
         inbox = Inbox(rooms, keys, waiting, edus, arriving)
@@ -181,4 +187,6 @@ async def opened_federation(
             remote_keys=remote_keys,
             remote_profiles=remote_profiles,
             media=MediaFetching(client, http),
+            directory=RemoteDirectory(client),
+            spaces=spaces,
         )
