@@ -32,6 +32,7 @@ from thingroom_homeserver.federation.edus.passing import PassingEdus
 from thingroom_homeserver.federation.event_fetching import EventFetching
 from thingroom_homeserver.federation.helping import Helping
 from thingroom_homeserver.federation.inbox import Inbox
+from thingroom_homeserver.federation.key_validity import KeyValidity
 from thingroom_homeserver.federation.local_parts import LocalParts
 from thingroom_homeserver.federation.memberships import Memberships
 from thingroom_homeserver.federation.missing import Completing
@@ -180,7 +181,7 @@ async def opened_federation(
             inbox=inbox,
             backfill=backfill,
             time_search=TimeSearch(rooms, client, events, states, choosing),
-            memberships=Memberships(rooms, client, keys, events, arriving),
+            memberships=Memberships(rooms, client, keys, events, arriving, KeyValidity(http if enabled else None)),
             helping=Helping(rooms, keys),
             sender=sender,
             edus=edus,
