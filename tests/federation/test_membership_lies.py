@@ -338,3 +338,53 @@ async def test_an_invite_that_was_a_lie_is_gone_after_a_try_to_join(scene: Scene
     (await scene.bob.get("v3/initialSync")).ok()
     assert await scene.rooms("invite") == []
     (await scene.bob.post(f"v3/rooms/{escape(room.room_id)}/leave")).is_error(404, "M_NOT_FOUND")
+
+
+ODD: tuple[Any, ...] = (
+    {},
+    {"event": 1, "room_version": "12"},
+    {"event": {}, "room_version": 12},
+    {"event": {"state_key": "@bob"}, "room_version": "12", "invite_room_state": {}},
+    {"type": "m.room.member", "content": [], "signatures": 1, "hashes": 2, "depth": -1, "sender": "x"},
+    {"sender": "@a:b", "state_key": "@a:b", "content": {"third_party_invite": {"signed": {"signatures": 1}}}},
+    {"mxid": 1, "invites": {}, "medium": [], "address": None},
+    {"medium": "email", "address": "a", "mxid": "@bob:x", "invites": [1, None, {"signed": []}]},
+)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "PUT v1/send_join/{room}/{event}",
+        "PUT v2/send_join/{room}/{event}",
+        "PUT v1/send_leave/{room}/{event}",
+        "PUT v2/send_leave/{room}/{event}",
+        "PUT v1/send_knock/{room}/{event}",
+        "PUT v1/invite/{room}/{event}",
+        "PUT v2/invite/{room}/{event}",
+        "PUT v1/exchange_third_party_invite/{room}",
+        "PUT v1/3pid/onbind",
+        "GET v1/make_join/{room}/{user}",
+        "GET v1/make_leave/{room}/{user}",
+        "GET v1/make_knock/{room}/{user}",
+        "GET v1/query/directory",
+    ],
+)
+async def test_odd_requests_are_refused(tmp_path: Path, authority: Authority, endpoint: str):
+    async with federated_house(tmp_path, authority) as house:
+        liar = house.other
+        method, _, uri = endpoint.partition(" ")
+        for room in (house.room_id, "!nowhere:elsewhere.test", "room", "!" + "ä" * 200):
+            names = {"room": escaped(room), "event": escaped("$odd"), "user": escaped(liar.user_id)}
+            path = "/_matrix/federation/" + uri.format(**names)
+            for body in (
+                ODD if method == "PUT" else ({"room_alias": "#a"}, {"room_alias": f"#a:{liar.peer.server_name}"})
+            ):
+                if method == "PUT":
+                    answer = await liar.ask(method, path, body)
+                else:
+                    answer = await liar.ask(method, path, **body)
+                assert 400 <= answer.status < 500 or "make_" in uri, (answer.status, answer.body)
+                assert answer.status < 500, (answer.status, answer.body)
+                if answer.status != 200:
+                    assert isinstance(answer.body["errcode"], str)
