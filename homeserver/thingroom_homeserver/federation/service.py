@@ -38,7 +38,6 @@ from thingroom_homeserver.federation.memberships import Memberships
 from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.federation.policy_servers import PolicyServers
-from thingroom_homeserver.federation.reachability import Reachability
 from thingroom_homeserver.federation.remote_directory import RemoteDirectory
 from thingroom_homeserver.federation.remote_keys import RemoteKeys
 from thingroom_homeserver.federation.remote_media import MediaFetching
@@ -50,6 +49,7 @@ from thingroom_homeserver.federation.sender.sender import Sender
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.state_fetching import StateFetching
 from thingroom_homeserver.federation.time_search import TimeSearch
+from thingroom_homeserver.federation.traffic import Traffic
 from thingroom_homeserver.federation.waiting import Waiting
 from thingroom_homeserver.federation.well_known import WellKnown
 from thingroom_homeserver.http.outgoing import PermittedAddresses
@@ -67,7 +67,7 @@ class Federation:
     client: FederationClient
     keys: ServerKeys
     authentication: ServerAuthentication
-    reachability: Reachability
+    reachability: DestinationBook
     choosing: Choosing
     events: EventFetching
     states: StateFetching
@@ -83,6 +83,13 @@ class Federation:
     media: MediaFetching
     directory: RemoteDirectory
     spaces: RemoteSpaces
+    traffic: Traffic
+
+    async def try_again(self, server_name: str) -> None:
+        """An administrator says that the server is up again."""
+        self.reachability.succeeded(server_name)
+        if self.enabled:
+            self.sender.try_again(server_name)
 
 
 def federates(config: HomeserverConfig) -> bool:
@@ -151,6 +158,7 @@ async def opened_federation(
         arriving = Arriving()
         inbox = Inbox(rooms, keys, waiting, edus, arriving)
         await stack.enter_async_context(inbox.running())
+        traffic = Traffic()
         sender = Sender(
             Kit(
                 rooms,
@@ -161,6 +169,7 @@ async def opened_federation(
                 local.presence,
                 refused_initial_seconds=config.federation.backoff_initial_seconds,
                 refused_max_seconds=config.federation.backoff_max_seconds,
+                traffic=traffic,
             )
         )
         authentication = ServerAuthentication(config.server_name, keys, rate_limiter)
@@ -190,4 +199,5 @@ async def opened_federation(
             media=MediaFetching(client, http),
             directory=RemoteDirectory(client),
             spaces=spaces,
+            traffic=traffic,
         )

@@ -9,6 +9,7 @@ from thingroom_common.database import Migration
 from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema_federation_admin import FEDERATION_ADMIN_MIGRATIONS
 from thingroom_homeserver.storage.schema_federation_events import FEDERATION_EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_federation_keys import FEDERATION_KEY_MIGRATIONS
 from thingroom_homeserver.storage.schema_federation_sending import FEDERATION_SENDING_MIGRATIONS
@@ -38,4 +39,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *FEDERATION_EVENT_MIGRATIONS,
     *FEDERATION_SENDING_MIGRATIONS,
     *REMOTE_MEDIA_MIGRATIONS,
+    *FEDERATION_ADMIN_MIGRATIONS,
 )
