@@ -201,10 +201,17 @@ async def test_invites_that_are_none(scene: Scene):
 async def test_old_servers_show_less_in_old_rooms(scene: Scene):
     room = ForeignRoom(scene.server, "10")
     event, body = room.invite(scene.bob.user_id)
-    odd = [{"type": "m.room.name", "state_key": "", "sender": room.owner, "content": {"name": "Old"}, "more": 1}, 7]
+    name = {"type": "m.room.name", "state_key": "", "sender": room.owner, "content": {"name": "Old"}}
+    odd = [
+        {**name, "more": 1},
+        {**name, "type": "m.room.topic", "content": {"topic": 10**30}},
+        7,
+        {**name, "sender": 1},
+    ]
     (await scene.invite(event, {**body, "invite_room_state": odd})).ok()
     shown = (await scene.bob.get("v3/sync")).ok()["rooms"]["invite"][room.room_id]["invite_state"]["events"]
-    assert {"type": "m.room.name", "state_key": "", "sender": room.owner, "content": {"name": "Old"}} in shown
+    assert name in shown
+    assert {each["type"] for each in shown} == {"m.room.name", "m.room.member"}
     oldest = ForeignRoom(scene.server, "1")
     event, body = oldest.invite(scene.bob.user_id)
     pdu = {**event.pdu, "unsigned": {"invite_room_state": body["invite_room_state"]}}

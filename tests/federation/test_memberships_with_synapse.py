@@ -259,7 +259,9 @@ async def test_an_upgraded_room_is_followed(sides: Sides, host_and_guest: tuple[
     await agree(sides, new)
 
 
-async def test_power_that_is_given_across_servers_is_used_there(sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient]):
+async def test_power_that_is_given_across_servers_is_used_there(
+    sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient]
+):
     host, guest = host_and_guest
     room_id = await create(host, "12", preset="public_chat")
     via = f"via={sides.servers(host)}&server_name={sides.servers(host)}"
