@@ -101,6 +101,20 @@ async def test_a_missing_auth_event_may_come_as_an_outlier(receiver: Receiver, w
     assert receiver.extremities() == {on_old.event_id, levels.event_id}
 
 
+@versions
+async def test_history_that_is_sent_as_news_changes_nothing(tmp_path: Path, version: str) -> None:
+    """The create event follows nothing, so nothing of it is missing; and nobody here knows what follows it."""
+    world = World(version)
+    async with open_receiver(tmp_path / "homeserver.db", world) as receiver:
+        state = receiver.state()
+        for event in world.before_reader:
+            assert isinstance(await receiver.receive(event), Duplicate)
+        assert (receiver.state(), receiver.extremities()) == (state, {world.joined.event_id})
+        assert receiver.house.rooms.notifier.position == stored(receiver, world.joined).position
+        await receiver.fill_history(100)
+        assert not stored(receiver, world.made[0]).is_outlier
+
+
 async def test_what_rests_on_a_rejected_event_is_rejected(receiver: Receiver, world: World) -> None:
     lie = must(world.act(DAVE, "m.room.power_levels", {"users": {DAVE: 100}}, "", lying=True))
     assert isinstance(await receiver.receive(lie), Rejected)
