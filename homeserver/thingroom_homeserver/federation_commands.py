@@ -6,6 +6,7 @@ May import click; everything else is imported when a command runs.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -55,6 +56,31 @@ def retry_command(server: str, config_path: Path) -> None:
 
     on_data(config_path, lambda data: asyncio.run(try_again(data, server)))
     click.echo(f"{server} is tried again.")
+
+
+@federation_commands.command("check")
+@click.argument("server")
+@CONFIG_OPTION
+def check_command(server: str, config_path: Path) -> None:
+    """Find SERVER, ask it, and see whether it believes this one, which must be running. Ends with 1 if not."""
+    from thingroom_common.config_file import ConfigError
+    from thingroom_homeserver.admin.federation_check import check_server
+    from thingroom_homeserver.config import load_config
+
+    async def check() -> bool:
+        good = True
+        async for finding in check_server(load_config(config_path), server):
+            click.echo(f"{'✓' if finding.good else '✗'} {finding.text}")
+            good &= finding.good
+        return good
+
+    try:
+        good = asyncio.run(check())
+    except (ConfigError, OSError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    if not good:
+        sys.exit(1)
 
 
 def _when(milliseconds: int) -> str:

@@ -88,3 +88,24 @@ async def test_what_came_and_went_is_counted(tmp_path: Path):
         assert f'thingroom_federation_received_total{{name="pdus"}} {before + 1}.0' in (
             two.services.metrics.text().decode()
         )
+
+
+async def test_checking_a_server(tmp_path: Path):
+    async with running_peers(tmp_path, 2) as (one, two):
+        result = await run(one, "check", two.server_name)
+        assert result.exit_code == 0, result.output
+        assert [line[0] for line in result.output.splitlines()] == ["✓"] * 4
+        assert "runs Thingroom" in result.output
+        assert (await run(one, "check", "not a name")).output.startswith("✗ not a name is not a server name")
+
+
+async def test_checking_servers_that_are_away(tmp_path: Path):
+    async with running_peers(tmp_path, 2) as (one, two):
+        await one.stop()
+        result = await run(one, "check", two.server_name)
+        assert result.exit_code == 1
+        assert result.output.splitlines()[-1].startswith("✗ It does not believe this server")
+        await two.stop()
+        result = await run(one, "check", two.server_name)
+        assert result.exit_code == 1
+        assert result.output.splitlines()[-1].startswith("✗ It does not answer")
