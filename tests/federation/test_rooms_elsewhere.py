@@ -87,6 +87,12 @@ async def test_odd_questions_and_answers_about_public_rooms(ours: Peer, scripted
     assert page == {"chunk": [wanted | {"world_readable": True, "guest_can_join": False}]}
     scripted.on("GET", "/_matrix/federation/v1/publicRooms", {})
     assert (await alice.get("v3/publicRooms", server=scripted.server_name)).ok() == {"chunk": []}
+    scripted.on("POST", "/_matrix/federation/v1/publicRooms", {"chunk": []})
+    body = {"limit": 2**60, "filter": {"odd": 1.5, "room_types": [None, "m.space"]}, "since": "t", "x": -0.5}
+    (await alice.post("v3/publicRooms", body, server=scripted.server_name)).ok()
+    assert scripted.requests[-1][2] == {"limit": 500, "filter": {"room_types": [None, "m.space"]}, "since": "t"}
+    for odd in ({"include_all_networks": 3}, {"third_party_instance_id": 3}, {"filter": {"generic_search_term": 3}}):
+        (await alice.post("v3/publicRooms", odd, server=scripted.server_name)).is_error(400, "M_BAD_JSON")
     no = {"errcode": "M_FORBIDDEN", "error": "No"}
     scripted.on("GET", "/_matrix/federation/v1/publicRooms", lambda *_: web.json_response(no, status=403))
     (await alice.get("v3/publicRooms", server=scripted.server_name)).is_error(403, "M_FORBIDDEN")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
 MAX_VIA = 5
-_SEARCH_KEYS = ("limit", "since", "filter", "include_all_networks", "third_party_instance_id")
 _LIST_KEYS = ("limit", "since")
 
 
@@ -42,9 +41,19 @@ async def search_rooms(request: Request, services: Services) -> dict[str, Any]:
         raise MatrixError(400, "M_INVALID_PARAM", "limit must be at least 1")
     server = _other_server(request, services)
     if server is not None:
-        asked = {name: body[name] for name in _SEARCH_KEYS if body.get(name) is not None}
+        asked: dict[str, Any] = {"limit": min(limit, MAX_LIMIT), "filter": _as_filter(search)}
+        networks = request.body_field("include_all_networks", bool, None) if body else None
+        instance = request.body_field("third_party_instance_id", str, None) if body else None
+        more = {"since": since, "include_all_networks": networks, "third_party_instance_id": instance}
+        asked |= {name: value for name, value in more.items() if value is not None}
         return accepted(await services.federation.directory.list_rooms(server, {}, asked))
     return accepted(await directory_page(services.rooms, search, limit, since))
+
+
+def _as_filter(search: DirectorySearch) -> dict[str, Any]:
+    """A checked filter in the form of a request."""
+    found: dict[str, Any] = {} if search.term is None else {"generic_search_term": search.term}
+    return found if search.room_types is None else found | {"room_types": list(search.room_types)}
 
 
 def _other_server(request: Request, services: Services) -> str | None:
