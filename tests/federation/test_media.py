@@ -251,3 +251,25 @@ async def test_other_servers_are_given_files_of_this_one_only(ours: Peer, script
     assert await ask(f"thumbnail/{media_id}?width=1") == 400
     assert await ask(f"thumbnail/{media_id}?width=1&height=1&method=squeeze") == 400
     assert (await alice.get(f"/_matrix/federation/v1/media/download/{media_id}")).status == 401
+
+
+async def test_a_crash_between_writing_and_moving(ours: Peer, scripted: ScriptedServer):
+    """As after SIGKILL: what is recorded is moved to its place at the next start, what is not goes."""
+    scripted.on("GET", ".*/media/download/whole", lambda *_: two_parts(b"whole"))
+    alice = await ours.register()
+    name = f"{scripted.server_name}/whole"
+    assert (await fetch(alice, path_of(name))).data == b"whole"
+    await ours.stop()
+    root = Path(ours.config.data_directory) / "media"
+    [kept] = [path for path in (root / "remote").rglob("*") if path.is_file()]
+    kept.rename(root / "arriving" / kept.name)
+    (root / "arriving" / "half.remote").write_bytes(b"ha")
+    await ours.start()
+    before = len(scripted.requests)
+    assert (await fetch(ours.again(alice), path_of(name))).data == b"whole"
+    assert len(scripted.requests) == before
+    assert list((root / "arriving").iterdir()) == []
+    kept.unlink()
+    assert (await fetch(ours.again(alice), path_of(name))).data == b"whole", "a copy that is lost is fetched again"
+    [again] = [path for path in (root / "remote").rglob("*") if path.is_file()]
+    assert again.name != kept.name
