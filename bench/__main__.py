@@ -33,6 +33,12 @@ def _homeserver() -> object:
     return homeserver.main()
 
 
+def _federation() -> object:
+    from bench import federation
+
+    return federation.main()
+
+
 def _end_to_end() -> object:
     from bench import end_to_end
 
@@ -44,6 +50,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "signing": _signing,
     "ingest": _ingest,
     "homeserver": _homeserver,
+    "federation": _federation,
     "end_to_end": _end_to_end,
 }
 

@@ -59,8 +59,14 @@ class MatrixClient:
         body = {"preset": "public_chat", "name": "Kitchen"}
         return str((await self._call("POST", "/_matrix/client/v3/createRoom", body))["room_id"])
 
-    async def join(self, room_id: str) -> None:
-        await self._call("POST", f"/_matrix/client/v3/rooms/{quote(room_id)}/join", {})
+    async def join(self, room_id: str, via: str = "") -> None:
+        """Join; `via` is a server in the room where the client's own is not. Synapse looks for it under both names."""
+        query = f"?via={quote(via)}&server_name={quote(via)}" if via else ""
+        await self._call("POST", f"/_matrix/client/v3/join/{quote(room_id)}{query}", {})
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Any other question. `path` goes on after /_matrix/client/v3/, with its query."""
+        return await self._call("GET", f"/_matrix/client/v3/{path}")
 
     async def send(self, room_id: str, text: str) -> str:
         """Send one text message and return its event id."""

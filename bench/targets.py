@@ -58,6 +58,7 @@ TARGETS = (
     Target("idle memory, smaller than Synapse's", "homeserver.memory_idle.ratio", 3, "x"),
     Target("start-up", "homeserver.start_up.ours", 1.0, "s", at_most=True),
     Target("federated events, against Synapse to Synapse", "federation.events.ratio", 5, "x"),
+    Target("send to the remote /sync p50, shorter than Synapse's", "federation.latency_p50.ratio", 5, "x"),
     Target(
         "envelopes in the room, of what PyNaCl verifies on one core",
         "end_to_end.in_room.of_verifies",

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import sys
+import time
 from typing import Any
 
 from synapse.api.room_versions import KNOWN_ROOM_VERSIONS, RoomVersion, StateResolutionVersions
@@ -114,8 +115,8 @@ class NothingStored:
         return StateDifference(auth_difference=set(), conflicted_subgraph=set())
 
 
-def resolve(request: dict[str, Any], version: RoomVersion) -> list[list[str]]:
-    """The resolved state as [type, state_key, event_id]."""
+def resolve(request: dict[str, Any], version: RoomVersion) -> dict[str, Any]:
+    """The resolved state as [type, state_key, event_id], and the seconds that the resolution alone took."""
     events = [make_event_from_dict(pdu, version) for pdu in request["pdus"]]
     known = {event.event_id: event for event in events}
     sets = [
@@ -123,12 +124,14 @@ def resolve(request: dict[str, Any], version: RoomVersion) -> list[list[str]]:
         for indices in request["resolve"]
     ]
     room_id = events[0].room_id
+    began = time.perf_counter()
     if version.state_res == StateResolutionVersions.V1:
         store = Store(known)
         resolved = finish(v1.resolve_events_with_store(room_id, version, sets, known, store.get_events))
     else:
         resolved = finish(v2.resolve_events_with_store(Clock(), room_id, version, sets, known, NothingStored()))
-    return sorted([*key, event_id] for key, event_id in resolved.items())
+    seconds = time.perf_counter() - began
+    return {"resolved": sorted([*key, event_id] for key, event_id in resolved.items()), "seconds": seconds}
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if "checks" in request:
         return {"verdicts": check(request, version)}
     if "resolve" in request:
-        return {"resolved": resolve(request, version)}
+        return resolve(request, version)
     return {"events": [describe(pdu, version) for pdu in request["pdus"]]}
 
 
