@@ -42,6 +42,14 @@ MAX_STATE_ROUNDS = 3
 EVENTS_A_WRITE = 50
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The state before an event as peers tell it, and for which of its prev events that stands."""
+
+    state: Mapping[StateKey, str]
+    instead_of: Collection[str]
+
+
 @dataclass(slots=True)
 class _Pool:
     """The events of one attempt by id: those that waited, and those fetched to lead up to them."""
@@ -51,7 +59,7 @@ class _Pool:
     events: dict[str, Event]
     min_depth: int
     size: int = 0
-    states: dict[str, Mapping[StateKey, str]] = field(default_factory=dict)
+    states: dict[str, _Told] = field(default_factory=dict)
     asked_for: set[str] = field(default_factory=set)
     """The events for which the state before was asked of peers."""
 
@@ -167,7 +175,7 @@ class Completing:
                 pool.asked_for.add(name)
                 state = await self._state_before(pool, pool.events[name], missing, servers)
                 if state is not None:
-                    pool.states[name] = state
+                    pool.states[name] = _Told(state, missing)
 
     async def _state_before(
         self, pool: _Pool, event: Event, missing: Collection[str], servers: Sequence[str]
@@ -230,7 +238,7 @@ class Completing:
         def write(transaction: Transaction, events: Sequence[Event]) -> set[str]:
             done = set()
             for event in events:
-                state = pool.states.get(event.event_id)
+                state = self._usable_state(transaction, event, pool.states.get(event.event_id))
                 if not isinstance(receive(self._rooms, transaction, event, now_ms=now_ms, state_before=state), Missing):
                     done.add(event.event_id)
             return done
@@ -240,6 +248,14 @@ class Completing:
             some = ordered[start : start + EVENTS_A_WRITE]
             settled |= await self._rooms.database.write(partial(write, events=some))
         return settled.intersection(wanted)
+
+    def _usable_state(self, connection: Reader, event: Event, told: _Told | None) -> Mapping[StateKey, str] | None:
+        """What was told, unless it leaves out a branch: that of a prev event of the pool that could not be taken in."""
+        if told is None:
+            return None
+        stored = self._rooms.events.get_many(connection, event.prev_event_ids)
+        absent = {name for name in event.prev_event_ids if name not in stored or stored[name].state_group is None}
+        return told.state if absent.issubset(told.instead_of) else None
 
 
 def _senders_servers(events: Collection[Event]) -> list[str]:
