@@ -43,6 +43,8 @@ class Network:
     """By sender, receiver and transaction id: the ids of the events that it held, each time it was sent."""
     sent: dict[str, dict[str, Event]] = field(default_factory=dict)
     """By sender: the events that it sent."""
+    acknowledged: dict[str, set[str]] = field(default_factory=dict)
+    """By receiver: the events that it answered for without an error."""
     faults: list[str] = field(default_factory=list)
     """What no server may do, whoever it is."""
     _backends: dict[str, str] = field(default_factory=dict)
@@ -89,8 +91,9 @@ class Network:
         body = await request.read()
         if name not in self._backends or self._state(origin, name) == "cut":
             return self._break(request)
+        sent: list[str] = []
         if origin is not None and request.method == "PUT" and (match := _SEND.match(request.raw_path)):
-            self._note(origin, name, match[1], body)
+            sent = self._note(origin, name, match[1], body)
         headers = [(key, value) for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP]
         headers.append(("Host", request.headers["Host"]))
         url = yarl.URL(self._backends[name] + request.raw_path, encoded=True)
@@ -101,6 +104,9 @@ class Network:
                 data = await response.read()
         except (aiohttp.ClientError, OSError):
             return self._break(request)
+        if sent and response.status == 200:
+            results = orjson.loads(data)["pdus"]
+            self.acknowledged.setdefault(name, set()).update(each for each in sent if results.get(each) == {})
         if self._state(origin, name) != "up":
             return self._break(request)
         kept = {key: value for key, value in response.headers.items() if key.lower() not in _HOP_BY_HOP}
@@ -118,7 +124,8 @@ class Network:
             request.transport.abort()
         return web.Response(status=502)
 
-    def _note(self, origin: str, name: str, transaction_id: str, body: bytes) -> None:
+    def _note(self, origin: str, name: str, transaction_id: str, body: bytes) -> list[str]:
+        """The ids of the transaction's events."""
         pdus = orjson.loads(body).get("pdus", [])
         events = list(self._known(pdus))
         held = self.transactions.setdefault((origin, name, transaction_id), [])
@@ -126,6 +133,7 @@ class Network:
         if held[-1] != held[0]:
             self.faults.append(f"{origin} sent transaction {transaction_id} to {name} twice with other events")
         self.sent.setdefault(origin, {}).update((event.event_id, event) for event in events)
+        return held[-1]
 
     def _known(self, pdus: Iterable[Any]) -> Iterable[Event]:
         for pdu in pdus:

@@ -52,9 +52,9 @@ class Side:
         """Events of the room that the server has and shows to nobody: "soft-failed" or "rejected"."""
         return dict(self._rows(self.set_aside_query, room_id))
 
-    def count(self, query: str, *values: str) -> int:
-        """A number out of the server's database."""
-        return int(next(iter(self._rows(query, *values)))[0])
+    def column(self, query: str, *values: str) -> list:  # type: ignore[type-arg]
+        """The first column of what the server's database answers."""
+        return [row[0] for row in self._rows(query, *values)]
 
     def _rows(self, query: str, *values: str) -> Iterable[tuple]:  # type: ignore[type-arg]
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=20)) as connection:
@@ -97,9 +97,7 @@ async def running_sides(
         for number in range(ours):
             gate = await network.open_gate()
             folder = directory / f"ours{number}"
-            peer = await stack.enter_async_context(
-                running_process_peer(folder, authority, server_name=gate, **changes)
-            )
+            peer = await stack.enter_async_context(running_process_peer(folder, authority, server_name=gate, **changes))
             network.stands_behind(gate, peer.federation_port)
             clients = [await register_at(http, peer.base_url, name) for name in ("anchor", *names)]
             for client in clients:

@@ -18,6 +18,7 @@ from tests.federation.sides import Side, Sides, differences
 from tests.homeserver.running import Answer, MatrixClient, escape
 
 JOIN_RULES = ("public", "invite", "public", "knock")
+NO_KNOCKING = ("1", "2", "3", "4", "5", "6")
 PATIENCE_SECONDS = 60.0
 UNREACHABLE = (502, 504)
 
@@ -153,9 +154,7 @@ class Story:
 
     async def say(self, client: MatrixClient) -> bool:
         body = f"{self.seed}.{next(self._numbers)}"
-        answer = await client.put(
-            self.path(f"send/m.room.message/{body}"), {"msgtype": "m.text", "body": body}
-        )
+        answer = await client.put(self.path(f"send/m.room.message/{body}"), {"msgtype": "m.text", "body": body})
         if answer.status == 200:
             self.told.messages[body] = answer.body["event_id"]
         else:
@@ -186,7 +185,9 @@ class Story:
         deadline = time.monotonic() + PATIENCE_SECONDS
         settled = False
         while not settled:
-            assert time.monotonic() < deadline, f"not everybody came back: {[await self._seen(s) for s in self.sides.all]}"
+            assert time.monotonic() < deadline, (
+                f"not everybody came back: {[await self._seen(s) for s in self.sides.all]}"
+            )
             settled = True
             levels = (await host.get(self.path("state/m.room.power_levels"))).ok()
             guests = [side for side in self.sides.all if side is not self.host]
@@ -197,6 +198,9 @@ class Story:
             if wanted != levels:
                 settled = False
                 await self._set(host, "m.room.power_levels", wanted)
+            rule = (await host.get(self.path("state/m.room.join_rules"))).ok()["join_rule"]
+            if rule == "knock" and self.version in NO_KNOCKING:  # there it keeps out even those who are invited
+                await self._set(host, "m.room.join_rules", {"join_rule": "public"})
             here = await self._seen(self.host)
             for side in guests:
                 membership = here.get(side.anchor.user_id)
@@ -204,10 +208,9 @@ class Story:
                     await host.post(self.path("unban"), {"user_id": side.anchor.user_id})
                 if membership not in ("join", "invite"):
                     await host.post(self.path("invite"), {"user_id": side.anchor.user_id})
-                if membership != "join":
+                # A server that takes itself for out of the room is told nothing of it: only joining again ends that.
+                if membership != "join" or (await self._seen(side)).get(side.anchor.user_id) != "join":
                     await self._join(side.anchor, self.host)
-                    settled = False
-                elif (await self._seen(side)).get(side.anchor.user_id) != "join":
                     settled = False
             if not settled:
                 await asyncio.sleep(0.3)
