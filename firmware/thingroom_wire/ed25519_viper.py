@@ -107,14 +107,14 @@ class Secrets:
         _set_identity(registers)
         for column in range(_COLUMNS - 1, -1, -1):
             if column != _COLUMNS - 1:
-                _run(registers, self._scratch, _DOUBLE_POINT, 1)
+                _run(0, self._scratch, registers, _DOUBLE_POINT, 1)
             digit = column
             for table in self._comb:
-                _select(registers, self._scratch, self._entry, table, digits, digit)
-                _run(registers, self._scratch, _ADD_POINT, 1)
+                _select(0, self._entry, table, digits, digit, registers, self._scratch)
+                _run(0, self._scratch, registers, _ADD_POINT, 1)
                 digit += _COLUMNS
         for program, times in _INVERSE:
-            _run(registers, self._scratch, program, times)
+            _run(0, self._scratch, registers, program, times)
         encoded = bytearray(32)
         _pack(encoded, registers)
         return bytes(encoded)
@@ -137,8 +137,12 @@ class Secrets:
 
 
 @micropython.viper
-def _run(registers: ptr32, t: ptr32, program_object, times: int):
-    """Run a program so often. `t`: the scratch. Limbs are below 2**13, but for the first, which is below 10,100."""
+def _run(x: int, t: ptr32, registers: ptr32, program_object, times: int):
+    """Run a program so often. Limbs are below 2**13, but for the first, which is below 10,100.
+
+    `t`: the scratch. `x` is no argument: viper keeps the first two locals, which the products use most, in the
+    processor's registers. For the same reason the product comes first in their sums.
+    """
     program = ptr8(program_object)
     length = int(len(program_object))  # noqa: RUF046 - viper has its own integers
     scratch = t
@@ -155,50 +159,51 @@ def _run(registers: ptr32, t: ptr32, program_object, times: int):
             c = 0
             if operation == _MUL:
                 t = scratch
-                while i < 40:
+                while i < 19:
                     t[i] = 0
                     i += 1
                 i = 0
                 while i < 20:
                     x = a[i]
-                    t[0] = t[0] + x * b[0]
-                    t[1] = t[1] + x * b[1]
-                    t[2] = t[2] + x * b[2]
-                    t[3] = t[3] + x * b[3]
-                    t[4] = t[4] + x * b[4]
-                    t[5] = t[5] + x * b[5]
-                    t[6] = t[6] + x * b[6]
-                    t[7] = t[7] + x * b[7]
-                    t[8] = t[8] + x * b[8]
-                    t[9] = t[9] + x * b[9]
-                    t[10] = t[10] + x * b[10]
-                    t[11] = t[11] + x * b[11]
-                    t[12] = t[12] + x * b[12]
-                    t[13] = t[13] + x * b[13]
-                    t[14] = t[14] + x * b[14]
-                    t[15] = t[15] + x * b[15]
-                    t[16] = t[16] + x * b[16]
-                    t[17] = t[17] + x * b[17]
-                    t[18] = t[18] + x * b[18]
-                    t[19] = t[19] + x * b[19]
+                    t[0] = x * b[0] + t[0]
+                    t[1] = x * b[1] + t[1]
+                    t[2] = x * b[2] + t[2]
+                    t[3] = x * b[3] + t[3]
+                    t[4] = x * b[4] + t[4]
+                    t[5] = x * b[5] + t[5]
+                    t[6] = x * b[6] + t[6]
+                    t[7] = x * b[7] + t[7]
+                    t[8] = x * b[8] + t[8]
+                    t[9] = x * b[9] + t[9]
+                    t[10] = x * b[10] + t[10]
+                    t[11] = x * b[11] + t[11]
+                    t[12] = x * b[12] + t[12]
+                    t[13] = x * b[13] + t[13]
+                    t[14] = x * b[14] + t[14]
+                    t[15] = x * b[15] + t[15]
+                    t[16] = x * b[16] + t[16]
+                    t[17] = x * b[17] + t[17]
+                    t[18] = x * b[18] + t[18]
+                    t[19] = x * b[19]
+                    # The lowest limb is complete.
+                    x = t[0]
+                    t[0] = x & 8191
+                    t[1] = (x >> 13) + t[1]
                     t = ptr32(int(t) + 4)
                     i += 1
-                t = scratch
+                # Limbs 20 and up come back multiplied by 608.
                 i = 0
-                while i < 39:
-                    c += t[i]
-                    t[i] = c & 8191
-                    c >>= 13
-                    i += 1
-                t[39] = c
-                c = 0
-                i = 0
-                while i < 20:
-                    c += t[i] + 608 * t[i + 20]
+                x = 0
+                while i < 19:
+                    x += t[i]
+                    c += scratch[i] + 608 * (x & 8191)
                     out[i] = c & 8191
+                    x >>= 13
                     c >>= 13
                     i += 1
-                c = out[0] + 608 * c
+                c += scratch[19] + 608 * x
+                out[19] = c & 8191
+                c = out[0] + 608 * (c >> 13)
                 out[0] = c & 8191
                 out[1] = out[1] + (c >> 13)
             elif operation == _SWAP:
@@ -257,8 +262,11 @@ def _recode(digits: ptr8, scalar: ptr8, order: ptr8):
 
 
 @micropython.viper
-def _select(registers: ptr32, scratch: ptr32, entry: ptr32, table: ptr32, digits: ptr8, digit: int):
-    """Load the comb's entry for a column into the registers minus, plus, xyd2, and the mask: all entries are read."""
+def _select(mask: int, entry: ptr32, at: ptr32, digits: ptr8, digit: int, registers: ptr32, scratch: ptr32):
+    """Load a comb's entry for a column into the registers minus, plus, xyd2, and the mask: all entries are read.
+
+    `at`: the comb. `mask` is no argument (see _run).
+    """
     index = 0
     tooth = 0
     while tooth < _TEETH:
@@ -273,20 +281,39 @@ def _select(registers: ptr32, scratch: ptr32, entry: ptr32, table: ptr32, digits
     while i < 24:
         entry[i] = 0
         i += 1
-    candidate = 0
-    at = table
-    while candidate <= half:
-        mask = ((candidate ^ index) - 1) >> 31
-        i = 0
-        while i < 24:
-            entry[i] = entry[i] | at[i] & mask
-            i += 1
+    i = 0
+    while i <= half:
+        mask = ((i ^ index) - 1) >> 31
+        entry[0] = mask & at[0] | entry[0]
+        entry[1] = mask & at[1] | entry[1]
+        entry[2] = mask & at[2] | entry[2]
+        entry[3] = mask & at[3] | entry[3]
+        entry[4] = mask & at[4] | entry[4]
+        entry[5] = mask & at[5] | entry[5]
+        entry[6] = mask & at[6] | entry[6]
+        entry[7] = mask & at[7] | entry[7]
+        entry[8] = mask & at[8] | entry[8]
+        entry[9] = mask & at[9] | entry[9]
+        entry[10] = mask & at[10] | entry[10]
+        entry[11] = mask & at[11] | entry[11]
+        entry[12] = mask & at[12] | entry[12]
+        entry[13] = mask & at[13] | entry[13]
+        entry[14] = mask & at[14] | entry[14]
+        entry[15] = mask & at[15] | entry[15]
+        entry[16] = mask & at[16] | entry[16]
+        entry[17] = mask & at[17] | entry[17]
+        entry[18] = mask & at[18] | entry[18]
+        entry[19] = mask & at[19] | entry[19]
+        entry[20] = mask & at[20] | entry[20]
+        entry[21] = mask & at[21] | entry[21]
+        entry[22] = mask & at[22] | entry[22]
+        entry[23] = mask & at[23] | entry[23]
         at = ptr32(int(at) + 96)
-        candidate += 1
+        i += 1
     data = ptr8(entry)
     element = 0
     while element < 3:
-        out = ptr32(int(registers) + (4 + element) * 80)
+        out = ptr32(int(registers) + (_MINUS + element) * 80)
         bit = 0
         i = 0
         while i < 20:
@@ -351,29 +378,31 @@ def _pack(encoded: ptr8, registers: ptr32):
 
 @micropython.viper
 def _horner(v: ptr32, digits_object, m: ptr8, order: ptr8):
-    """v = digits * m modulo the order: from the highest byte, v = 256 * v + byte * m, reduced each time."""
+    """v = digits * m modulo the order: from the top, v = 65536 * v + two bytes * m, reduced each time."""
     digits = ptr8(digits_object)
     i = 0
     while i < 36:
         v[i] = 0
         i += 1
-    at = int(len(digits_object)) - 1  # noqa: RUF046 - viper has its own integers
+    at = int(len(digits_object)) - 2  # noqa: RUF046 - viper has its own integers
     while at >= 0:
-        byte = digits[at]
-        i = 32
-        while i > 0:
-            v[i] = v[i - 1]
+        digit = digits[at] | digits[at + 1] << 8
+        i = 33
+        while i > 1:
+            v[i] = v[i - 2]
             i -= 1
         v[0] = 0
+        v[1] = 0
+        i = 0
         c = 0
         while i < 32:
-            c += v[i] + byte * m[i]
+            c += v[i] + digit * m[i]
             v[i] = c & 255
             c >>= 8
             i += 1
-        v[32] = v[32] + c
+        top = (v[33] << 8) + v[32] + c
         # q * 2**252 <= v, and q * order exceeds v by less than the order.
-        q = v[32] << 4 | v[31] >> 4
+        q = top << 4 | v[31] >> 4
         c = 0
         i = 0
         while i < 32:
@@ -381,8 +410,7 @@ def _horner(v: ptr32, digits_object, m: ptr8, order: ptr8):
             v[i] = c & 255
             c >>= 8
             i += 1
-        mask = c + v[32]  # 0, or -1 where it went below zero
-        v[32] = 0
+        mask = c + top  # 0, or -1 where it went below zero
         c = 0
         i = 0
         while i < 32:
@@ -390,7 +418,7 @@ def _horner(v: ptr32, digits_object, m: ptr8, order: ptr8):
             v[i] = c & 255
             c >>= 8
             i += 1
-        at -= 1
+        at -= 2
 
 
 @micropython.viper

@@ -132,7 +132,7 @@ def test_the_largest_limbs_stay_in_a_word(secrets: Any) -> None:
     for text, expected in (("C=A*A", value * value), ("C=A+A", 2 * value), ("C=B-A", -value), ("C=A-B", value)):
         registers[7 * 20 : 8 * 20] = type(registers)("I", largest)
         registers[8 * 20 : 9 * 20] = type(registers)("I", [0] * 20)
-        namespace["_run"](registers, scratch, namespace["_program"](text), 1)
+        namespace["_run"](0, scratch, registers, namespace["_program"](text), 1)
         result = registers[9 * 20 : 10 * 20]
         assert result[0] < 10_100 and max(result[1:]) < 8192 + 64
         assert (sum(limb << 13 * place for place, limb in enumerate(result)) - expected) % ed25519.P == 0
