@@ -167,9 +167,14 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_config(path: Path) -> HomeserverConfig:
     """Read the [homeserver] section of `path`, with its paths made absolute. Raises ConfigError."""
-    config = load(path, _File).homeserver
-    base = path.resolve().parent
-    config = msgspec.structs.replace(
+    config = with_absolute_paths(load(path, _File).homeserver, path.resolve().parent)
+    check_config(config)
+    return config
+
+
+def with_absolute_paths(config: HomeserverConfig, base: Path) -> HomeserverConfig:
+    """The paths in `config` as they are seen from the folder `base`."""
+    return msgspec.structs.replace(
         config,
         data_directory=str(base / config.data_directory),
         appservice_files=tuple(str(base / name) for name in config.appservice_files),
@@ -178,8 +183,6 @@ def load_config(path: Path) -> HomeserverConfig:
             config.email, ca_file=str(base / config.email.ca_file) if config.email.ca_file else ""
         ),
     )
-    check_config(config)
-    return config
 
 
 def check_config(config: HomeserverConfig) -> None:

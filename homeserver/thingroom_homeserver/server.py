@@ -44,8 +44,10 @@ from thingroom_homeserver.accounts.typing import Typing
 from thingroom_homeserver.appservice_api import ping
 from thingroom_homeserver.appservice_api.deliveries import delivering
 from thingroom_homeserver.appservice_api.delivery import Delivery
+from thingroom_homeserver.appservice_api.extras import ExtrasSource
 from thingroom_homeserver.appservice_api.http_client import AppServiceClient
 from thingroom_homeserver.appservice_api.queries import Queries
+from thingroom_homeserver.appservice_api.third_party import ThirdParty
 from thingroom_homeserver.client_api import (
     account_endpoints,
     encryption_endpoints,
@@ -244,6 +246,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             appservices=appservices,
             appservice_client=appservice_client,
             queries=Queries(appservices, appservice_client, accounts, directory),
+            third_party=ThirdParty(appservices, appservice_client, clock),
             profiles=profiles,
             directory=directory,
             filters=Filters(database),
@@ -308,6 +311,7 @@ def _deliveries(services: Services) -> list[Delivery]:
                 services.rooms,
                 services.directory.aliases_of,
                 services.clock,
+                ExtrasSource(appservice, services.typing, services.presence, services.device_keys),
             )
             services.appservices.on_request(appservice.id, delivery.heard_from)
             deliveries.append(delivery)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.accounts.typing import Typing
     from thingroom_homeserver.appservice_api.http_client import AppServiceClient
     from thingroom_homeserver.appservice_api.queries import Queries
+    from thingroom_homeserver.appservice_api.third_party import ThirdParty
     from thingroom_homeserver.client_api.single_sign_on_state import SingleSignOn
     from thingroom_homeserver.clock import Clock
     from thingroom_homeserver.config import HomeserverConfig
@@ -77,6 +78,7 @@ class Services:
     appservices: AppServices
     appservice_client: AppServiceClient
     queries: Queries
+    third_party: ThirdParty
     profiles: Profiles
     directory: Directory
     filters: Filters

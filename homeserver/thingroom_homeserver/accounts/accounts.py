@@ -113,10 +113,9 @@ class Accounts:
                 Refusal.INVALID_USERNAME, "A username has lower-case letters, digits and the characters . _ = - / +"
             )
         user_id = self.user_id_of(localpart)
-        if appservice is not None:
-            if not appservice.covers_user(user_id):
-                return Refused(Refusal.EXCLUSIVE, "The username is outside of the application service's namespaces")
-        elif self._appservices.owner_of_user(user_id) is not None:
+        if appservice is not None and not appservice.covers_user(user_id):
+            return Refused(Refusal.EXCLUSIVE, "The username is outside of the application service's namespaces")
+        if self._appservices.owner_of_user(user_id, asks=appservice) is not None:
             return Refused(Refusal.EXCLUSIVE, "The username is reserved by an application service")
         if self.find(user_id) is not None:
             return Refused(Refusal.USER_IN_USE, "The username is taken")

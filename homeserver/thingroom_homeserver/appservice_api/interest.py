@@ -8,6 +8,7 @@ Source: application service API, "Registration" (the namespaces' descriptions). 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from thingroom_homeserver.accounts.appservices import AppService
@@ -43,16 +44,18 @@ class Interest:
         """Whether the next event of the stream is of interest, and what it changed about the joined users."""
         change = self._change_of(event)
         # A user who leaves with this event is still told of it, one who joins is told of it already.
-        wanted = (
-            change is not None
-            or event.room_id in self._members
-            or self._is_about_its_users(event)
-            or self._appservice.rooms.covers(event.room_id)
-            or self._has_its_alias(event.room_id)
-        )
+        wanted = change is not None or self._is_about_its_users(event) or self.covers_room(event.room_id)
         if change is not None:
             self._apply(change)
         return wanted, change
+
+    def covers_room(self, room_id: str) -> bool:
+        """Whether everything in the room is of interest now."""
+        return room_id in self._members or self._appservice.rooms.covers(room_id) or self._has_its_alias(room_id)
+
+    def users_in(self, room_id: str) -> AbstractSet[str]:
+        """Its users that are joined to the room."""
+        return self._members.get(room_id, frozenset())
 
     def _change_of(self, event: Event) -> MemberChange | None:
         if event.type != "m.room.member" or event.state_key is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.checks import granted, may_set_state, room_id_of
+from thingroom_homeserver.client_api.room_errors import room_of_alias
 from thingroom_homeserver.core.identifiers import is_valid_room_alias, is_valid_room_id
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
@@ -22,10 +23,7 @@ CANONICAL_ALIAS = "m.room.canonical_alias"
 
 
 async def get_alias(request: Request, services: Services) -> dict[str, Any]:
-    alias = _alias_of(request)
-    room_id = await services.queries.resolve_alias(alias)
-    if room_id is None:
-        raise MatrixError(404, "M_NOT_FOUND", "There is no such alias")
+    room_id = await room_of_alias(services, _alias_of(request))
     return {"room_id": room_id, "servers": [services.config.server_name]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.room_errors import accepted, room_id_of
@@ -26,7 +27,13 @@ async def search_rooms(request: Request, services: Services) -> dict[str, Any]:
     if request.optional_body:
         limit = request.body_field("limit", int, MAX_LIMIT)
         since = request.body_field("since", str, None)
-        search = _search(request.body_field("filter", dict, {}))
+        search = replace(
+            _search(request.body_field("filter", dict, {})),
+            instance_id=request.body_field("third_party_instance_id", str, None),
+            all_networks=request.body_field("include_all_networks", bool, False),
+        )
+        if search.all_networks and search.instance_id is not None:
+            raise MatrixError(400, "M_INVALID_PARAM", "Ask for one network or for all of them")
     if limit < 1:
         raise MatrixError(400, "M_INVALID_PARAM", "limit must be at least 1")
     return await _list(request, services, min(limit, MAX_LIMIT), since, search)

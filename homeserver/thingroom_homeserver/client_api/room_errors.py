@@ -61,14 +61,20 @@ def viewer_of(requester: Requester, services: Services) -> Viewer:
 
 
 async def room_id_of(services: Services, room_id_or_alias: str) -> str:
-    """The room id, or the one that a local alias points to, which an application service may make now. Raises
-    MatrixError 404.
+    """The room id, or the one that a local alias points to. Raises MatrixError, as `room_of_alias`."""
+    return await room_of_alias(services, room_id_or_alias) if room_id_or_alias.startswith("#") else room_id_or_alias
+
+
+async def room_of_alias(services: Services, alias: str) -> str:
+    """The room that a local alias points to, which an application service may make now.
+
+    Raises MatrixError: 404 M_NOT_FOUND, 408 M_CONNECTION_TIMEOUT if whose it would be does not answer.
     """
-    if not room_id_or_alias.startswith("#"):
-        return room_id_or_alias
-    room_id = await services.queries.resolve_alias(room_id_or_alias)
+    room_id = await services.queries.resolve_alias(alias)
     if room_id is None:
-        raise MatrixError(404, "M_NOT_FOUND", f"There is no room with the alias {room_id_or_alias}")
+        raise MatrixError(404, "M_NOT_FOUND", f"There is no room with the alias {alias}")
+    if not isinstance(room_id, str):
+        raise MatrixError(408, "M_CONNECTION_TIMEOUT", "The application service that could make the room is silent")
     return room_id
 
 

@@ -49,6 +49,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "single_sign_on": Rate(0.5, 20),
         "openid": Rate(1, 20),
         "to_device": Rate(20, 500),
+        "third_party": Rate(1, 30),
     }
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from thingroom_common.database import Migration
 from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
+from thingroom_homeserver.storage.schema_appservice import APPSERVICE_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
@@ -26,4 +27,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *PUSH_MIGRATIONS,
     *SLIDING_MIGRATIONS,
     *PRESENCE_MIGRATIONS,
+    *APPSERVICE_MIGRATIONS,
 )
