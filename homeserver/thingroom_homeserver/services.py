@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.accounts.accounts import Accounts
     from thingroom_homeserver.accounts.addresses import Addresses
     from thingroom_homeserver.accounts.appservices import AppServices
+    from thingroom_homeserver.accounts.bindings import Bindings
     from thingroom_homeserver.accounts.directory import Directory
     from thingroom_homeserver.accounts.external_ids import ExternalIds
     from thingroom_homeserver.accounts.filters import Filters
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.media.thumbnails import Thumbnails
     from thingroom_homeserver.metrics import Metrics
     from thingroom_homeserver.notifier import Notifier
+    from thingroom_homeserver.outgoing.identity_server import IdentityServers
     from thingroom_homeserver.push.service import Push
     from thingroom_homeserver.rooms.context import Rooms
     from thingroom_homeserver.sliding.ports import SlidingSources
@@ -73,6 +75,8 @@ class Services:
     registration_tokens: RegistrationTokens
     addresses: Addresses
     external_ids: ExternalIds
+    identity_servers: IdentityServers
+    bindings: Bindings
     standing: Standing
     single_sign_on: SingleSignOn
     appservices: AppServices

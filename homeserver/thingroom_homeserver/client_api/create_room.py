@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from thingroom_homeserver.client_api.checks import granted
 from thingroom_homeserver.client_api.room_errors import accepted, know_users, sender_of
+from thingroom_homeserver.client_api.third_party_invites import (
+    AddressInvite,
+    address_invite,
+    find_invited,
+    leave_invite,
+)
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.create_room import InitialState, RoomWish, create_room
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
+
+logger = logging.getLogger(__name__)
+
+MAX_BY_ADDRESS = 20
 
 
 class _State(msgspec.Struct):
@@ -30,7 +41,7 @@ class _Body(msgspec.Struct):
     name: str | None = None
     topic: str | None = None
     invite: list[str] | None = None
-    invite_3pid: list[Any] | None = None
+    invite_3pid: list[dict[str, Any]] | None = None
     room_version: str | None = None
     creation_content: dict[str, Any] | None = None
     initial_state: list[_State] | None = None
@@ -44,8 +55,7 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
         body = msgspec.convert(request.optional_body, _Body)
     except msgspec.ValidationError as error:
         raise MatrixError(400, "M_BAD_JSON", str(error)) from None
-    if body.invite_3pid:
-        raise MatrixError(400, "M_SERVER_NOT_TRUSTED", "This server uses no identity server; invite by user id")
+    known, to_leave = await _by_address(services, body.invite_3pid or [])
     public = body.visibility == "public"
     wish = RoomWish(
         preset=body.preset or ("public_chat" if public else "private_chat"),
@@ -59,15 +69,32 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
         alias_localpart=body.room_alias_name,
         name=body.name,
         topic=body.topic,
-        invite=tuple(body.invite or ()),
+        invite=(*(body.invite or ()), *known),
         is_direct=body.is_direct or False,
     )
     if body.room_alias_name is not None:
         alias = f"#{body.room_alias_name}:{services.rooms.server_name}"
         granted(services.directory.why_unfit(alias, request.requester.appservice))
     await know_users(services, wish.invite)
-    created = accepted(await create_room(services.rooms, sender_of(request.requester), wish))
+    sender = sender_of(request.requester)
+    created = accepted(await create_room(services.rooms, sender, wish))
+    for invited in to_leave:
+        try:
+            await leave_invite(services, sender, created.room_id, invited)
+        except MatrixError as error:
+            # The room is there; who made it can see that this invite is not in it.
+            logger.info("an invite by address was not left: %s", error)
     return {"room_id": created.room_id}
+
+
+async def _by_address(services: Services, wanted: list[dict[str, Any]]) -> tuple[list[str], list[AddressInvite]]:
+    """Users whom identity servers know, and invites to be left for the others. Raises MatrixError."""
+    if len(wanted) > MAX_BY_ADDRESS:
+        raise MatrixError(400, "M_INVALID_PARAM", f"At most {MAX_BY_ADDRESS} people can be invited by address at once")
+    invites = [address_invite(services, each) for each in wanted]
+    found = [await find_invited(services, invited) for invited in invites]
+    known = [user_id for user_id in found if user_id is not None]
+    return known, [invited for invited, user_id in zip(invites, found, strict=True) if user_id is None]
 
 
 ENDPOINTS = (Endpoint("POST", client_path("createRoom"), create, limit="create_room", ts=True),)

@@ -5,6 +5,8 @@ Source: client-server API, "End-to-End Encryption". Next: cross_signing.py, key_
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.checks import granted
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
 MAX_USERS_A_QUERY = 1000
+USERS_AT_ONCE = 25
 
 
 async def upload_keys(request: Request, services: Services) -> dict[str, Any]:
     requester = request.requester
     if requester.device_id is None:
         raise MatrixError(400, "M_UNKNOWN_DEVICE", "Keys belong to a device; name one with ?device_id=")
+    if request.path.get("deviceId", requester.device_id) != requester.device_id:
+        raise MatrixError(400, "M_INVALID_PARAM", "Keys are uploaded for the device that one uses")
     counts = granted(
         await services.device_keys.upload(
             requester.user_id,
@@ -41,12 +46,21 @@ async def query_keys(request: Request, services: Services) -> dict[str, Any]:
     ):
         raise MatrixError(400, "M_INVALID_PARAM", "device_keys must map user ids to lists of device ids")
     viewer = request.requester.user_id
-    cross_signing = services.cross_signing.query(wanted, viewer)
-    return {
-        "device_keys": services.device_keys.query(wanted, viewer),
-        "failures": {},
-        **{f"{usage}_keys": by_user for usage, by_user in cross_signing.items()},
-    }
+    answer: dict[str, Any] = {"device_keys": {}, "failures": {}}
+    async for some in _in_bites(wanted):
+        answer["device_keys"] |= services.device_keys.query(some, viewer)
+        for usage, by_user in services.cross_signing.query(some, viewer).items():
+            answer.setdefault(f"{usage}_keys", {}).update(by_user)
+    return answer
+
+
+async def _in_bites(wanted: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """The users of a request, a few at a time; others run in between."""
+    users = list(wanted)
+    for start in range(0, len(users) or 1, USERS_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        yield {user_id: wanted[user_id] for user_id in users[start : start + USERS_AT_ONCE]}
 
 
 async def claim_keys(request: Request, services: Services) -> dict[str, Any]:
@@ -56,11 +70,14 @@ async def claim_keys(request: Request, services: Services) -> dict[str, Any]:
         for devices in wanted.values()
     ):
         raise MatrixError(400, "M_INVALID_PARAM", "one_time_keys must map user ids to device ids to algorithms")
-    return {"one_time_keys": await services.device_keys.claim(wanted), "failures": {}}
+    claimed: dict[str, Any] = {}
+    async for some in _in_bites(wanted):
+        claimed |= await services.device_keys.claim(some)
+    return {"one_time_keys": claimed, "failures": {}}
 
 
 ENDPOINTS = (
-    Endpoint("POST", client_path("keys/upload"), upload_keys, limit="keys"),
+    Endpoint("POST", (*client_path("keys/upload"), *client_path("keys/upload/{deviceId}")), upload_keys, limit="keys"),
     Endpoint("POST", client_path("keys/query"), query_keys, limit="keys"),
     Endpoint("POST", client_path("keys/claim"), claim_keys, limit="keys"),
 )

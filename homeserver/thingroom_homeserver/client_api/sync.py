@@ -71,4 +71,4 @@ def _inline_filter(text: str) -> SyncFilter:
     return parse_sync_filter(filter_json(text))
 
 
-ENDPOINTS = (Endpoint("GET", client_path("sync"), get_sync),)
+ENDPOINTS = (Endpoint("GET", client_path("sync"), get_sync, waits=True),)

@@ -45,6 +45,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "mail": Rate(0.02, 5),
         "mail_address": Rate(1 / 300, 3),
         "mail_confirm": Rate(0.2, 10),
+        "identity": Rate(0.2, 10),
         "guest": Rate(0.05, 5),
         "single_sign_on": Rate(0.5, 20),
         "openid": Rate(1, 20),

@@ -20,6 +20,7 @@ from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.rooms.send_event import same_state, sent
+from thingroom_homeserver.storage.account_data import blocks_invites
 from thingroom_homeserver.storage.memberships import forget_room, membership_of
 
 MEMBER = "m.room.member"
@@ -110,6 +111,8 @@ def apply_change(rooms: Rooms, transaction: Transaction, room: Room, sender: Sen
         return Refused(Why.INVALID_PARAM, f"{change.user_id!r} is not a user id")
     if change.membership == "invite" and not rooms.is_local(change.user_id):
         return Refused(Why.UNREACHABLE, "This server cannot reach other servers")
+    if change.membership == "invite" and blocks_invites(transaction, change.user_id):
+        return Refused(Why.INVITE_BLOCKED, f"{change.user_id} wants no invites")
     current = rooms.cache.state_event(transaction, room, MEMBER, change.user_id)
     content = _content(rooms, transaction, sender, change, current)
     if change.membership == "join":

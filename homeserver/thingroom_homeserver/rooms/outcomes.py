@@ -24,6 +24,7 @@ class Why(Enum):
     UNABLE_TO_AUTHORISE_JOIN = auto()
     UNREACHABLE = auto()
     DUPLICATE_ANNOTATION = auto()
+    INVITE_BLOCKED = auto()
     UNKNOWN = auto()
 
 

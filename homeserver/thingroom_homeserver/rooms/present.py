@@ -51,12 +51,12 @@ def present_event(
 
     `relations`: its `m.relations`, out of relations.py.
     """
-    event = stored.event
+    event = rooms.erasures.shown(connection, viewer.user_id, stored)
     prev_content = None
     if stored.replaces_state is not None:
         replaced = rooms.events.get(connection, stored.replaces_state)
         if replaced is not None and rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None:
-            prev_content = replaced.event.content
+            prev_content = rooms.erasures.shown(connection, viewer.user_id, replaced).content
     redacted_because = None
     if stored.redacted_by is not None:
         redaction = rooms.events.get(connection, stored.redacted_by)

@@ -136,13 +136,19 @@ def present_seen(rooms: Rooms, connection: Reader, viewer: Viewer, seen: Seen) -
 
 
 def senders_members(rooms: Rooms, connection: Reader, viewer: Viewer, seen: Seen) -> list[JsonObject]:
-    """The member events of the senders, from the state after the oldest of the events: for lazy loading."""
+    """The member events of the senders for lazy loading: from the state after the oldest of the events, where they are
+    in it.
+    """
     if not seen:
         return []
     oldest = min((stored for stored, _ in seen), key=lambda stored: stored.position or 0)
     assert oldest.state_group is not None
     keys = [("m.room.member", sender) for sender in sorted({stored.event.sender for stored, _ in seen})]
     entries = entries_of_group(connection, oldest.state_group, keys)
+    newest = max((stored for stored, _ in seen), key=lambda stored: stored.position or 0)
+    if len(entries) < len(keys) and newest.state_group is not None:
+        # Who came in between, and whose joining a filter may have left out.
+        entries = entries_of_group(connection, newest.state_group, keys) | entries
     return present_state(rooms, connection, viewer, entries.values(), with_room_id=True)
 
 

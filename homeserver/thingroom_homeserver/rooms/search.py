@@ -88,5 +88,6 @@ def _visible(
         stored.event_id: Found(stored, membership, ranks[stored.event_id])
         for room_id, of_room in by_room.items()
         for stored, membership in rooms.visibility.visible(connection, user_id, room_id, of_room)
+        if not rooms.erasures.hides(connection, user_id, stored)
     }
     return [seen[event_id] for event_id in ranks if event_id in seen]

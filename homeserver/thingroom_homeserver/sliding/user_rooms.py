@@ -22,6 +22,7 @@ from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.ports import AccountData
 from thingroom_homeserver.sliding.request import Filters
+from thingroom_homeserver.storage.account_data import INVITE_PERMISSION, blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import current_entry
 from thingroom_homeserver.storage.memberships import (
@@ -164,6 +165,9 @@ class UserRooms:
                 self.direct = _direct_rooms(entry["content"])
                 self.generation += 1
                 self._forget_views([f for f in self._views if f.is_dm is not None])
+            elif entry["type"] == INVITE_PERMISSION and blocks_invites(connection, self._user_id):
+                for room_id in [each for each, listed in self.order.items() if listed.membership == "invite"]:
+                    self._remove(room_id)
         tagged = False
         for room_id, entries in self._account_data.rooms_since(connection, self._user_id, since, upto).items():
             for entry in entries:
@@ -240,6 +244,8 @@ class UserRooms:
             return None
         if change.membership == "join":
             return Listed("join", last_event_position(connection, room_id, upto))
+        if change.membership == "invite" and blocks_invites(connection, self._user_id):
+            return None
         if change.membership in ("invite", "knock"):
             return Listed(change.membership, change.position)
         member = membership_of(connection, room_id, self._user_id)

@@ -9,13 +9,16 @@ from thingroom_common.database import Migration
 from thingroom_homeserver.storage.schema_accounts import ACCOUNT_MIGRATIONS
 from thingroom_homeserver.storage.schema_appservice import APPSERVICE_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
+from thingroom_homeserver.storage.schema_erasures import ERASURE_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema_identity import IDENTITY_MIGRATIONS
 from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
 from thingroom_homeserver.storage.schema_presence import PRESENCE_MIGRATIONS
 from thingroom_homeserver.storage.schema_push import PUSH_MIGRATIONS
 from thingroom_homeserver.storage.schema_relations import RELATION_MIGRATIONS
 from thingroom_homeserver.storage.schema_sessions import SESSION_MIGRATIONS
 from thingroom_homeserver.storage.schema_sliding import SLIDING_MIGRATIONS
+from thingroom_homeserver.storage.schema_transactions import TRANSACTION_MIGRATIONS
 
 MIGRATIONS: tuple[Migration, ...] = (
     *EVENT_MIGRATIONS,
@@ -28,4 +31,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     *SLIDING_MIGRATIONS,
     *PRESENCE_MIGRATIONS,
     *APPSERVICE_MIGRATIONS,
+    *IDENTITY_MIGRATIONS,
+    *ERASURE_MIGRATIONS,
+    *TRANSACTION_MIGRATIONS,
 )

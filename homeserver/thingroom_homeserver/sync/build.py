@@ -17,6 +17,7 @@ from typing import TypeVar
 from thingroom_homeserver.rooms.event_filter import EventFilter
 from thingroom_homeserver.rooms.present import JsonObject, Viewer
 from thingroom_homeserver.rooms.tokens import SyncToken
+from thingroom_homeserver.storage.account_data import blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.memberships import (
     Member,
@@ -260,6 +261,8 @@ class _Builder:
         """A room that the user is not in after `last`, the end of `changes` (empty: of an initial sync)."""
         room_id = last.room_id
         if last.membership == "join" or not self._request.sync_filter.rooms.allows_room(room_id):
+            return
+        if last.membership == "invite" and self._read(lambda c: blocks_invites(c, self._request.user_id)):
             return
         if last.membership in ("invite", "knock"):
             stripped = self._read(lambda c: stripped_section(self._rooms, c, room_id, last.event_id))

@@ -42,4 +42,5 @@ def _as_pdu(rooms: Rooms, connection: Reader, event: JsonObject) -> JsonObject:
     if stored is None:
         return event
     pdu = {**stored.event.pdu, "event_id": stored.event_id, "room_id": stored.event.room_id}
+    pdu["content"] = event["content"]
     return pdu | ({"unsigned": event["unsigned"]} if "unsigned" in event else {})
