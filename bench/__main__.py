@@ -33,6 +33,12 @@ def _homeserver() -> object:
     return homeserver.main()
 
 
+def _history() -> object:
+    from bench import history
+
+    return history.main()
+
+
 def _end_to_end() -> object:
     from bench import end_to_end
 
@@ -44,6 +50,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "signing": _signing,
     "ingest": _ingest,
     "homeserver": _homeserver,
+    "history": _history,
     "end_to_end": _end_to_end,
 }
 

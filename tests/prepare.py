@@ -1,7 +1,7 @@
 """What the tests use beside Python packages: says what is missing, and makes what can be made.
 
-Run by `make test` and `make bench` before pytest: Debian's programs are looked for, the environments of Synapse and
-of the bridges are made, and the browser's JavaScript packages are installed.
+Run by `make test` and `make bench` before pytest: Debian's programs are looked for; the environments of Synapse and of
+the bridges, the Rust SDK and the browser's JavaScript packages are installed.
 """
 
 import os
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.bridges.bridge_environment import bridges_python
+from tests.rust_sdk.environment import rust_sdk_folder
 from tests.synapse_peer.environment import synapse_python
 
 BROWSER = Path(__file__).parent / "browser"
@@ -41,6 +42,8 @@ def main() -> None:
     synapse_python()
     print("preparing the bridges' environment (once; about half a minute) ...", flush=True)
     bridges_python()
+    print("preparing the Rust SDK (once; 30 MB) ...", flush=True)
+    rust_sdk_folder()
     if not _installed_as_locked():
         print("installing the browser tests' packages ...", flush=True)
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=BROWSER, check=True)

@@ -88,6 +88,7 @@ from thingroom_homeserver.push.service import Push
 from thingroom_homeserver.readings import readings
 from thingroom_homeserver.rooms.context import open_rooms
 from thingroom_homeserver.rooms.ports import Profile
+from thingroom_homeserver.rooms.search_indexing import keep_indexed
 from thingroom_homeserver.rooms.tidying import keep_tidy
 from thingroom_homeserver.services import Services
 from thingroom_homeserver.signing_key_file import load_or_make
@@ -310,6 +311,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         stack.push_async_callback(_cancel, asyncio.create_task(keep_tidy(rooms), name="forget transaction ids"))
         stack.push_async_callback(presence.settled)
         stack.push_async_callback(_cancel, asyncio.create_task(presence.run(), name="sweep presence"))
+        stack.push_async_callback(_cancel, asyncio.create_task(keep_indexed(rooms), name="search index"))
         yield services
 
 

@@ -20,7 +20,7 @@ from thingroom_homeserver.storage.memberships import MembershipChange, set_membe
 from thingroom_homeserver.storage.positions import next_position
 from thingroom_homeserver.storage.relations import Relation, delete_relation, insert_relation
 from thingroom_homeserver.storage.rooms import advance_extremities, set_room_state_group
-from thingroom_homeserver.storage.search_index import index_event, unindex_event
+from thingroom_homeserver.storage.search_index import await_index, unindex_event
 from thingroom_homeserver.storage.state_groups import add_group
 
 MAX_REL_TYPE = 255
@@ -57,9 +57,8 @@ def accept_on_top(
     relation = relation_of(event, position)
     if relation is not None:
         insert_relation(transaction, relation)
-    searchable = searchable_text(event)
-    if searchable is not None:
-        index_event(transaction, position, *searchable)
+    if searchable_text(event) is not None:
+        await_index(transaction, position)
     if event.type == "m.room.redaction" and event.redacts is not None:
         _apply_redaction(rooms, transaction, room, event, event.redacts)
     if rooms.watcher is not None:

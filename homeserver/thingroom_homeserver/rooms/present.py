@@ -30,11 +30,15 @@ STRIPPED_TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks, from which session (which sees the transaction ids of its own events), at what time (ms)."""
+    """Who looks, from which session (which sees the transaction ids of its own events), at what time (ms).
+
+    ignored: whom the user ignores, for who tells of timelines.
+    """
 
     user_id: str
     session: str | None
     now_ms: int
+    ignored: frozenset[str] = frozenset()
 
 
 def present_event(
@@ -55,7 +59,11 @@ def present_event(
     prev_content = None
     if stored.replaces_state is not None:
         replaced = rooms.events.get(connection, stored.replaces_state)
-        if replaced is not None and rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None:
+        # One's own membership is known to oneself, whatever else one may see: of an invite, that it was one.
+        is_own = (event.type, event.state_key) == ("m.room.member", viewer.user_id)
+        if replaced is not None and (
+            is_own or rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None
+        ):
             prev_content = rooms.erasures.shown(connection, viewer.user_id, replaced).content
     redacted_because = None
     if stored.redacted_by is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.event_filter import NO_FILTER, EventFilter
+from thingroom_homeserver.rooms.ignoring import ignored_users, is_unheard
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import JsonObject, Viewer, present_event, present_state
 from thingroom_homeserver.rooms.read_state import access_of
@@ -84,6 +85,7 @@ def _scan(
     events: Seen = []
     scanned = 0
     allowed_room = event_filter.allows_room(wish.room_id)
+    ignored = ignored_users(connection, user_id)
     while allowed_room and above < upto:
         wanted = wish.limit - len(events)
         if wanted <= 0 or scanned >= MAX_SCANNED:
@@ -92,7 +94,9 @@ def _scan(
             connection, wish.room_id, above=above, upto=upto, limit=wanted, backwards=wish.backwards
         )
         scanned += len(rows)
-        passing = [stored for stored in rows if event_filter.allows(stored.event)]
+        passing = [
+            stored for stored in rows if event_filter.allows(stored.event) and not is_unheard(stored.event, ignored)
+        ]
         events += rooms.visibility.visible(connection, user_id, wish.room_id, passing)
         if len(rows) < wanted:
             break

@@ -20,12 +20,14 @@ from typing import Any
 
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.ignoring import ignored_users
 from thingroom_homeserver.rooms.ports import AccountData
 from thingroom_homeserver.sliding.request import Filters
 from thingroom_homeserver.storage.account_data import INVITE_PERMISSION, blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import current_entry
 from thingroom_homeserver.storage.memberships import (
+    MembershipChange,
     changes_of_user,
     last_joined_position,
     membership_at,
@@ -69,6 +71,7 @@ class UserRooms:
         self._tags: dict[str, frozenset[str]] = {}
         self.direct: frozenset[str] = frozenset()
         self.order: OrderedDict[str, Listed] = OrderedDict()
+        self._ignored: frozenset[str] = frozenset()
         self.upto = -1
         # Never one that an earlier list of the same user had.
         self.generation = time.monotonic_ns()
@@ -76,6 +79,7 @@ class UserRooms:
     async def load(self) -> None:
         """Read everything, letting others run; `refresh` catches up with what happened meanwhile."""
         upto = self._rooms.notifier.position
+        self._ignored = self._rooms.database.read(lambda c: ignored_users(c, self._user_id))
         found: dict[str, Listed] = {}
         turn_ends = time.monotonic() + TURN_SECONDS
         for member in self._rooms.database.read(lambda c: rooms_of_user(c, self._user_id, ALL_MEMBERSHIPS)):
@@ -121,6 +125,10 @@ class UserRooms:
         assert in_order is not None, "the list was read in this process"
         changed = {room_id for room_id in in_order if self._rooms.occupancy.is_joined(room_id, user_id)}
         changed |= {change.room_id for change in changes_of_user(connection, user_id, since, upto)}
+        ignored = ignored_users(connection, user_id)
+        if ignored != self._ignored:
+            self._ignored = ignored
+            self._list_invites_anew(connection, upto)
         moved: list[tuple[str, Listed]] = []
         for room_id in changed:
             self._facts.pop(room_id, None)
@@ -137,6 +145,18 @@ class UserRooms:
         spaces = {f for f in self._views if f.spaces is not None and not changed.isdisjoint(f.spaces)}
         self._forget_views(spaces)
         self._take_account_data(connection, since, upto)
+
+    def _list_invites_anew(self, connection: Reader, upto: int) -> None:
+        order = dict(self.order)
+        for member in rooms_of_user(connection, self._user_id, ("invite",)):
+            listed = self._listed(connection, member.room_id, upto)
+            if listed is None:
+                order.pop(member.room_id, None)
+            else:
+                order[member.room_id] = listed
+        self.order = OrderedDict(sorted(order.items(), key=lambda item: item[1].last))
+        self._views.clear()
+        self.generation += 1
 
     def _place_last(self, connection: Reader, filters: Filters, view: OrderedDict[str, None], room_id: str) -> None:
         if self._passes(connection, filters, room_id, self._children(connection, filters)):
@@ -237,6 +257,11 @@ class UserRooms:
         stored = None if event_id is None else self._rooms.events.get(connection, event_id)
         return None if stored is None else stored.event
 
+    def _is_unheard(self, connection: Reader, change: MembershipChange) -> bool:
+        """Whether it is an invite by somebody whom the user ignores."""
+        stored = self._rooms.events.get(connection, change.event_id) if self._ignored else None
+        return stored is not None and change.membership == "invite" and stored.event.sender in self._ignored
+
     def _listed(self, connection: Reader, room_id: str, upto: int) -> Listed | None:
         """The room as the list holds it: joined, invited, knocked at, or left by no wish of the user's."""
         change = membership_at(connection, room_id, self._user_id, upto)
@@ -247,7 +272,7 @@ class UserRooms:
         if change.membership == "invite" and blocks_invites(connection, self._user_id):
             return None
         if change.membership in ("invite", "knock"):
-            return Listed(change.membership, change.position)
+            return None if self._is_unheard(connection, change) else Listed(change.membership, change.position)
         member = membership_of(connection, room_id, self._user_id)
         stored = self._rooms.events.get(connection, change.event_id)
         by_themselves = stored is None or stored.event.sender == self._user_id

@@ -16,6 +16,7 @@ from thingroom_homeserver.storage.schema_media import MEDIA_MIGRATIONS
 from thingroom_homeserver.storage.schema_presence import PRESENCE_MIGRATIONS
 from thingroom_homeserver.storage.schema_push import PUSH_MIGRATIONS
 from thingroom_homeserver.storage.schema_relations import RELATION_MIGRATIONS
+from thingroom_homeserver.storage.schema_search import SEARCH_MIGRATIONS
 from thingroom_homeserver.storage.schema_sessions import SESSION_MIGRATIONS
 from thingroom_homeserver.storage.schema_sliding import SLIDING_MIGRATIONS
 from thingroom_homeserver.storage.schema_transactions import TRANSACTION_MIGRATIONS
@@ -34,4 +35,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *IDENTITY_MIGRATIONS,
     *ERASURE_MIGRATIONS,
     *TRANSACTION_MIGRATIONS,
+    *SEARCH_MIGRATIONS,
 )

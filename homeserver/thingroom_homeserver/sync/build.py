@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from thingroom_homeserver.rooms.event_filter import EventFilter
+from thingroom_homeserver.rooms.ignoring import ignored_users
 from thingroom_homeserver.rooms.present import JsonObject, Viewer
 from thingroom_homeserver.rooms.tokens import SyncToken
 from thingroom_homeserver.storage.account_data import blocks_invites
@@ -80,7 +81,10 @@ class _Builder:
         self._token = SyncToken(self._upto, sources.typing.position)
         self._since = request.since
         self._joined = frozenset(self._rooms.occupancy.joined_rooms(request.user_id))
-        self._viewer = Viewer(request.user_id, request.session, self._rooms.clock.now_ms())
+        ignored = self._read(lambda c: ignored_users(c, request.user_id))
+        self._viewer = Viewer(request.user_id, request.session, self._rooms.clock.now_ms(), ignored)
+        since = None if request.since is None else request.since.position
+        self._told = sources.lazy_members.of(request.user_id, request.device_id, request.sync_filter, since)
         self._turn_ends = time.monotonic() + TURN_SECONDS
 
     async def build(self) -> SyncResult:
@@ -204,7 +208,9 @@ class _Builder:
 
     def _section(self, span: Span, ephemeral: list[JsonObject], data: list[JsonObject]) -> JsonObject | None:
         def read(connection: Reader) -> JsonObject | None:
-            return joined_section(self._rooms, connection, self._viewer, self._request, span, ephemeral, data)
+            return joined_section(
+                self._rooms, connection, self._viewer, self._request, span, ephemeral, data, self._told
+            )
 
         return self._read(read)
 
@@ -262,7 +268,7 @@ class _Builder:
         room_id = last.room_id
         if last.membership == "join" or not self._request.sync_filter.rooms.allows_room(room_id):
             return
-        if last.membership == "invite" and self._read(lambda c: blocks_invites(c, self._request.user_id)):
+        if last.membership == "invite" and self._read(lambda c: self._is_unwanted(c, last)):
             return
         if last.membership in ("invite", "knock"):
             stripped = self._read(lambda c: stripped_section(self._rooms, c, room_id, last.event_id))
@@ -272,6 +278,13 @@ class _Builder:
                 sections.knock[room_id] = {"knock_state": {"events": stripped}}
             return
         sections.leave[room_id] = self._read(lambda c: self._left(c, last, changes, whole))
+
+    def _is_unwanted(self, connection: Reader, invite: MembershipChange) -> bool:
+        """Whether the user blocks all invites, or ignores who sent this one."""
+        if blocks_invites(connection, self._request.user_id):
+            return True
+        stored = self._rooms.events.get(connection, invite.event_id)
+        return stored is not None and stored.event.sender in self._viewer.ignored
 
     def _left(
         self, connection: Reader, last: MembershipChange, changes: Collection[MembershipChange], whole: bool

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.event_filter import EventFilter
+from thingroom_homeserver.rooms.ignoring import is_unheard
 from thingroom_homeserver.rooms.read_events import BEFORE_ALL, MAX_SCANNED, Seen
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.events import StoredEvent
@@ -37,10 +38,16 @@ def read_timeline(
     upto: int,
     limit: int,
     event_filter: EventFilter,
+    ignored: frozenset[str] = frozenset(),
 ) -> Timeline:
-    """The newest `limit` events at since < position <= upto (since None: from the room's beginning)."""
+    """The newest `limit` events at since < position <= upto (since None: from the room's beginning).
+
+    Left out are messages of `ignored` users.
+    """
     above = BEFORE_ALL if since is None else since
-    if limit == 0 or not event_filter.allows_room(room_id):
+    if not event_filter.allows_room(room_id):
+        return Timeline([], upto, False)
+    if limit == 0:
         there = rooms.events.timeline(connection, room_id, above=above, upto=upto, limit=1, backwards=True)
         return Timeline([], upto, bool(there))
     newest_first: Seen = []
@@ -48,7 +55,9 @@ def read_timeline(
     while True:
         wanted = limit + 1 - len(newest_first)
         rows = rooms.events.timeline(connection, room_id, above=above, upto=edge, limit=wanted, backwards=True)
-        passing = [stored for stored in rows if event_filter.allows(stored.event)]
+        passing = [
+            stored for stored in rows if event_filter.allows(stored.event) and not is_unheard(stored.event, ignored)
+        ]
         newest_first += rooms.visibility.visible(connection, user_id, room_id, passing)
         scanned += len(rows)
         if len(newest_first) > limit:

@@ -147,6 +147,8 @@ async def test_rooms_are_listed_and_removed_once_they_are_left(tmp_path: Path) -
         assert unreachable_words(database) == []
         lost = "SELECT COUNT(*) FROM state_group_deltas WHERE state_group NOT IN (SELECT id FROM state_groups)"
         assert database.execute(lost).fetchone()[0] == 0
+        words = "SELECT COUNT(*) FROM event_search WHERE rowid NOT IN (SELECT position FROM events)"
+        assert database.execute(words).fetchone()[0] == 0
     async with running_homeserver(make_config(tmp_path / "data")) as server:
         client = server.client(alice.token)
         (await client.get("v3/sync", since=since)).ok()

@@ -324,7 +324,7 @@ async def test_half_requests_hold_nothing(target: Target) -> None:
         return target.memory()
 
     before = await rounds(3)
-    # Half a round is held at once on a slow machine; what were kept of eight rounds would be 24 MB for the bodies alone.
+    # Half a round is held at once on a slow machine; the bodies of eight rounds alone would be 24 MB.
     assert await rounds(8) - before < 1.5 * MAY_GROW_BYTES
 
 
