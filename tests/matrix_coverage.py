@@ -16,16 +16,23 @@ from pathlib import Path
 from tests.specification import REPOSITORY, Operation, Specification, specification
 
 from thingroom_homeserver.http.endpoint import Endpoint
-from thingroom_homeserver.server import ENDPOINTS
+from thingroom_homeserver.server import ENDPOINTS as CLIENT_ENDPOINTS
+from thingroom_homeserver.server import FEDERATION_ENDPOINTS
 
 DOCUMENT = REPOSITORY / "docs" / "matrix_coverage.md"
 SOURCES = REPOSITORY / "homeserver" / "thingroom_homeserver"
 TITLES = {
     "client-server": "Client-Server API",
+    "server-server": "Server-Server API",
     "application-service": "Application Service API (what the homeserver asks of an application service)",
     "push-gateway": "Push Gateway API (what the homeserver asks of a push gateway)",
 }
 OWN = "Beyond the specification"
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *CLIENT_ENDPOINTS,
+    *(endpoint for endpoint in FEDERATION_ENDPOINTS if endpoint not in CLIENT_ENDPOINTS),
+)
+"""Everything that is answered, at whatever listener."""
 DONE = "done"
 NOT_YET = "not yet"
 UNEXPLAINED = "?"
@@ -46,7 +53,11 @@ REASONS = {
     "openid": "OpenID tokens are not built",
     "password_management": "email addresses and telephone numbers are not built",
     "peeking_events": "deprecated; clients use /sync",
-    "policy_server": "policy servers belong to federation",
+    "policy_server": "this server is no policy server",
+    "content_repository": "media over federation is not built",
+    "query": "no kinds but directory and profile, which have endpoints of their own",
+    "public_rooms": "room directories over federation are not built",
+    "room_policy": "this server is no policy server",
     "push_notifier": "HTTP pushers are not built",
     "pusher": "HTTP pushers are not built",
     "protocols": "third-party lookups are not built",
@@ -146,7 +157,7 @@ def _row(operation: Operation, endpoint: Endpoint | None, source: str, reasons: 
     method, path = operation.method, operation.path
     if endpoint is not None:
         return Row(method, path, DONE, _also(endpoint, path))
-    if operation.api != "client-server" and path.partition("{")[0] in source:
+    if operation.api not in ("client-server", "server-server") and path.partition("{")[0] in source:
         return Row(method, path, DONE, "")
     return Row(
         method, path, NOT_YET, reasons.get((method, path), REASONS.get(Path(operation.document).stem, UNEXPLAINED))

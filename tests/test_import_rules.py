@@ -20,7 +20,7 @@ ALLOWED = {
     "thingroom": {"thingroom_common", "thingroom_gateway", "thingroom_homeserver", "thingroom_node", "thingroom_wire"},
 }
 # Inside the homeserver each layer knows only what stands before it.
-OUTERMOST = {"client_api", "appservice_api", "services", "server"}
+OUTERMOST = {"client_api", "appservice_api", "federation", "federation_api", "services", "server"}
 HOMESERVER_FORBIDDEN = {
     "core": OUTERMOST | {"storage", "rooms", "sync", "sliding", "http", "accounts", "media", "encryption", "push"},
     "storage": OUTERMOST | {"rooms", "sync", "sliding", "http", "accounts", "media", "encryption", "push"},
@@ -32,8 +32,10 @@ HOMESERVER_FORBIDDEN = {
     "outgoing": OUTERMOST | {"storage", "rooms", "sync", "sliding", "http", "accounts", "media", "encryption", "push"},
     "encryption": OUTERMOST | {"sync", "sliding", "http", "push"},
     "push": OUTERMOST | {"sync", "sliding"},
-    "client_api": {"server", "appservice_api"},
-    "appservice_api": {"server", "client_api"},
+    "federation": (OUTERMOST - {"federation"}) | {"sync", "sliding", "push"},
+    "federation_api": {"server", "client_api", "appservice_api"},
+    "client_api": {"server", "appservice_api", "federation_api"},
+    "appservice_api": {"server", "client_api", "federation", "federation_api"},
 }
 # Pure code may not reach the world outside.
 IMPURE = {"asyncio", "aiohttp", "sqlite3", "socket", "time", "logging", "subprocess", "threading", "random"}

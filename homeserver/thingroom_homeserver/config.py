@@ -22,6 +22,7 @@ from thingroom_homeserver.config_accounts import (
     Turn,
     check_accounts,
 )
+from thingroom_homeserver.config_federation import FederationConfig, check_federation
 from thingroom_homeserver.config_media import MediaConfig
 from thingroom_homeserver.core.signing import decode_base64
 
@@ -150,8 +151,8 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         tuple[str, ...],
         Meta(
             description="Private addresses that the server may connect to where others name them (push gateways,\n"
-            'identity servers), such as "10.0.0.0/8" or "127.0.0.1". Public addresses always are. Previews show users\n'
-            "what they find, and have media.preview_permitted_networks of their own."
+            'identity servers, homeservers), such as "10.0.0.0/8" or "127.0.0.1". Public addresses always are.\n'
+            "Previews show users what they find, and have media.preview_permitted_networks of their own."
         ),
     ] = ()
     outgoing_ca_file: Annotated[
@@ -176,6 +177,7 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             "for /.well-known/matrix/policy_server. Empty: there is none."
         ),
     ] = ""
+    federation: FederationConfig = FederationConfig()
     support: Support = Support()
     registration_steps: RegistrationSteps = RegistrationSteps()
     token_lifetimes: TokenLifetimes = TokenLifetimes()
@@ -208,6 +210,9 @@ def with_absolute_paths(config: HomeserverConfig, base: Path) -> HomeserverConfi
         email=msgspec.structs.replace(
             config.email, ca_file=str(base / config.email.ca_file) if config.email.ca_file else ""
         ),
+        federation=msgspec.structs.replace(
+            config.federation, ca_file=str(base / config.federation.ca_file) if config.federation.ca_file else ""
+        ),
     )
 
 
@@ -234,6 +239,7 @@ def check_config(config: HomeserverConfig) -> None:
     _check_ranges("preview_permitted_networks", config.media.preview_permitted_networks)
     if config.public_base_url and not config.public_base_url.startswith(("http://", "https://")):
         raise ConfigError("public_base_url must start with http:// or https://.")
+    check_federation(config.federation)
     check_accounts(
         config.public_base_url,
         config.email,

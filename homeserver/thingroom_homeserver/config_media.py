@@ -38,6 +38,23 @@ class MediaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     pending_upload_hours: Annotated[
         int, Meta(ge=1, le=8_760, description="For how long such a name waits for its content, in hours.")
     ] = 24
+    remote_max_bytes: Annotated[
+        int, Meta(ge=65_536, description="The largest file of another server that is fetched for a user, in bytes.")
+    ] = 104_857_600
+    remote_cache_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="What the files of other servers on this disk may come to, in bytes. 0: no limit.\n"
+            "Those that nobody has asked for the longest go first; they are fetched again when somebody does.",
+        ),
+    ] = 10_737_418_240
+    remote_keep_days: Annotated[
+        int,
+        Meta(
+            ge=0, le=36_500, description="After how many days without use such a copy goes. 0: for want of room only."
+        ),
+    ] = 0
     max_image_pixels: Annotated[
         int,
         Meta(

@@ -30,11 +30,14 @@ def media_commands() -> None:
 @media_commands.command("usage")
 @CONFIG_OPTION
 def usage_command(config_path: Path) -> None:
-    """List how many files each user has uploaded, and their size."""
+    """List how many files each user has uploaded, and their size; and what the copies of other servers' files take."""
 
     async def work(housekeeping: Housekeeping) -> None:
         for user_id, usage in housekeeping.usage():
             click.echo(f"{usage.bytes:>15,} bytes  {usage.files:>8,} files  {user_id or '(pictures of URL previews)'}")
+        remote = housekeeping.remote_usage()
+        if remote.files:
+            click.echo(f"{remote.bytes:>15,} bytes  {remote.files:>8,} files  (copies of other servers' files)")
 
     _run(config_path, work)
 
@@ -44,7 +47,7 @@ def usage_command(config_path: Path) -> None:
 @click.option("--undo", is_flag=True, help="Serve it again.")
 @CONFIG_OPTION
 def quarantine_command(what: str, undo: bool, config_path: Path) -> None:
-    """Stop serving WHAT: one file (mxc://server/id), or all files of a user (@user:server)."""
+    """Stop serving WHAT: one file (mxc://server/id, also another server's), or all files of a user (@user:server)."""
     from thingroom_homeserver.clock import SystemClock
 
     timestamp = None if undo else SystemClock().now_ms()
@@ -81,6 +84,26 @@ def delete_command(
 
     async def work(housekeeping: Housekeeping) -> None:
         deleted = await housekeeping.delete_older(before_ms, user_id=whose, keep_avatars=not avatars, dry_run=dry_run)
+        click.echo(f"{'Would delete' if dry_run else 'Deleted'} {deleted.files:,} files, {deleted.bytes:,} bytes.")
+
+    _run(config_path, work)
+
+
+@media_commands.command("delete-remote-unused")
+@click.argument("days", type=click.IntRange(0, 36_500))
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@CONFIG_OPTION
+def delete_remote_command(days: int, dry_run: bool, config_path: Path) -> None:
+    """Delete the copies of other servers' files that nobody has asked for in DAYS days.
+
+    They are fetched again when somebody asks, as long as the other server has them.
+    """
+    from thingroom_homeserver.clock import SystemClock
+
+    before_ms = SystemClock().now_ms() - days * _DAY_MS
+
+    async def work(housekeeping: Housekeeping) -> None:
+        deleted = await housekeeping.delete_remote_unused(before_ms, dry_run=dry_run)
         click.echo(f"{'Would delete' if dry_run else 'Deleted'} {deleted.files:,} files, {deleted.bytes:,} bytes.")
 
     _run(config_path, work)

@@ -10,13 +10,16 @@ from sqlite3 import Connection
 
 from thingroom_common.database import Database
 from thingroom_homeserver.accounts.appservices import AppServices
+from thingroom_homeserver.federation.service import Federation
 from thingroom_homeserver.metrics import Reading
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.storage.appservices import load_stream
 from thingroom_homeserver.storage.positions import current_position
 
 
-def readings(database: Database, notifier: Notifier, appservices: AppServices) -> tuple[Reading, ...]:
+def readings(
+    database: Database, notifier: Notifier, appservices: AppServices, federation: Federation
+) -> tuple[Reading, ...]:
     """The gauges and counters of a running server."""
 
     def queues() -> Iterable[tuple[str, float]]:
@@ -43,6 +46,18 @@ def readings(database: Database, notifier: Notifier, appservices: AppServices) -
             "How far each application service is behind the stream, in stream positions.",
             False,
             queues,
+        ),
+        (
+            "thingroom_federation_requests",
+            "Requests to other homeservers, by how they ended.",
+            True,
+            lambda: list(federation.client.ended.items()),
+        ),
+        (
+            "thingroom_federation_waiting",
+            "Events that wait in memory for other homeservers, counted once for each.",
+            False,
+            lambda: [("all", federation.sender.waiting)],
         ),
     )
 

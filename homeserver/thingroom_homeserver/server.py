@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import resource
 import signal
 import sqlite3
 import ssl
@@ -70,6 +71,10 @@ from thingroom_homeserver.encryption.device_keys import DeviceKeys
 from thingroom_homeserver.encryption.device_lists import DeviceLists
 from thingroom_homeserver.encryption.key_backup import KeyBackups
 from thingroom_homeserver.encryption.to_device import ToDevice
+from thingroom_homeserver.federation.discovery import Names
+from thingroom_homeserver.federation.local_parts import LocalParts
+from thingroom_homeserver.federation.service import opened_federation
+from thingroom_homeserver.federation_api import endpoints as federation_endpoints
 from thingroom_homeserver.http.authentication import Authentication
 from thingroom_homeserver.http.endpoint import Endpoint, Response
 from thingroom_homeserver.http.frame import Frame
@@ -78,7 +83,6 @@ from thingroom_homeserver.http.logins import Logins
 from thingroom_homeserver.http.protocol import MatrixRunner, matrix_app
 from thingroom_homeserver.http.rate_limit import RateLimiter
 from thingroom_homeserver.media.opening import opened_media
-from thingroom_homeserver.media.repository import NoRemoteMedia
 from thingroom_homeserver.metrics import Metrics, metrics_app
 from thingroom_homeserver.outgoing.guard import Guard, guarded_connector
 from thingroom_homeserver.outgoing.identity_server import IdentityServers
@@ -91,7 +95,7 @@ from thingroom_homeserver.rooms.ports import Profile
 from thingroom_homeserver.rooms.search_indexing import keep_indexed
 from thingroom_homeserver.rooms.tidying import keep_tidy
 from thingroom_homeserver.services import Services
-from thingroom_homeserver.signing_key_file import load_or_make
+from thingroom_homeserver.signing_key_file import load_old, load_or_make
 from thingroom_homeserver.sliding.connections import Connections
 from thingroom_homeserver.sliding.ports import SlidingSources
 from thingroom_homeserver.sliding.user_rooms import RoomLists
@@ -104,6 +108,7 @@ logger = logging.getLogger(__name__)
 DATABASE_NAME = "homeserver.db"
 SECONDS_TO_FINISH = 2.0
 SAVE_LAST_SEEN_SECONDS = 60.0
+MAX_FILES = 65_536
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 
@@ -127,7 +132,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 """Everything that clients and application services are answered to."""
 
-FEDERATION_ENDPOINTS: tuple[Endpoint, ...] = (*well_known.FOR_SERVERS, *health.ENDPOINTS)
+FEDERATION_ENDPOINTS: tuple[Endpoint, ...] = (
+    *federation_endpoints.ENDPOINTS,
+    *well_known.FOR_SERVERS,
+    *health.ENDPOINTS,
+)
 """Everything that other homeservers are answered to."""
 
 
@@ -140,7 +149,11 @@ def endpoints_for(listener: Listener) -> tuple[Endpoint, ...]:
 
 
 def build_app(
-    config: HomeserverConfig, *, clock: Clock | None = None, endpoints: Iterable[Endpoint] = ENDPOINTS
+    config: HomeserverConfig,
+    *,
+    clock: Clock | None = None,
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
+    names: Names | None = None,
 ) -> web.Application:
     """The server as an aiohttp application: parts are made when it starts (StartError) and closed when it ends.
 
@@ -149,7 +162,7 @@ def build_app(
     frames: list[Frame] = []
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        async with running_services(config, clock or SystemClock()) as services:
+        async with running_services(config, clock or SystemClock(), names) as services:
             app[SERVICES] = services
             frames.append(Frame(endpoints, services))
             yield
@@ -168,13 +181,19 @@ def build_app(
 
 
 @contextlib.asynccontextmanager
-async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncIterator[Services]:
-    """Open the data directory and make the parts. Raises StartError."""
+async def running_services(
+    config: HomeserverConfig, clock: Clock, names: Names | None = None
+) -> AsyncIterator[Services]:
+    """Open the data directory and make the parts. Raises StartError.
+
+    `names`: what resolves the names of other servers, instead of the domain name system.
+    """
     folder = Path(config.data_directory)
     async with contextlib.AsyncExitStack() as stack:
         try:
             stack.callback(lock(folder).close)
             signing_key = load_or_make(folder)
+            old_keys = load_old(folder)
             appservices = load_appservices(config.appservice_files, config.server_name)
             tls = outgoing_tls(config.outgoing_ca_file)
             database = await Database.open(folder / DATABASE_NAME, MIGRATIONS)
@@ -221,10 +240,29 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
         receipts = Receipts(database, rooms.notifier, account_data, clock, push.read_up_to)
         typing = Typing(rooms.notifier, clock)
         stack.callback(typing.close)
-        presence = Presence(database, rooms.notifier, rooms.occupancy, clock, enabled=config.presence)
+        presence = Presence(
+            database, rooms.notifier, rooms.occupancy, clock, config.server_name, enabled=config.presence
+        )
         device_keys = DeviceKeys(database, device_lists)
         to_device = ToDevice(database, rooms.notifier, clock)
-        media = await stack.enter_async_context(opened_media(config, database, clock, NoRemoteMedia(), tls))
+        cross_signing = CrossSigning(database, device_lists)
+        local = LocalParts(
+            receipts=receipts,
+            typing=typing,
+            presence=presence,
+            to_device=to_device,
+            device_lists=device_lists,
+            cross_signing=cross_signing,
+        )
+        try:
+            federation = await stack.enter_async_context(
+                opened_federation(
+                    config, database, clock, rooms, local, rate_limiter, signing_key, old_keys, names=names
+                )
+            )
+        except ConfigError as error:
+            raise StartError(str(error)) from None
+        media = await stack.enter_async_context(opened_media(config, database, clock, federation.media, tls))
         connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         appservice_client = AppServiceClient(http)
@@ -238,7 +276,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             config=config,
             database=database,
             clock=clock,
-            metrics=Metrics(readings(database, rooms.notifier, appservices)),
+            metrics=Metrics(readings(database, rooms.notifier, appservices, federation)),
             signing_key=signing_key,
             rate_limiter=rate_limiter,
             authentication=authentication,
@@ -265,6 +303,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             directory=directory,
             filters=Filters(database),
             rooms=rooms,
+            federation=federation,
             notifier=rooms.notifier,
             account_data=account_data,
             receipts=receipts,
@@ -276,7 +315,7 @@ async def running_services(config: HomeserverConfig, clock: Clock) -> AsyncItera
             previews=media.previews,
             legacy_media=media.legacy,
             device_lists=device_lists,
-            cross_signing=CrossSigning(database, device_lists),
+            cross_signing=cross_signing,
             to_device=to_device,
             key_backups=KeyBackups(database),
             push=push,
@@ -352,9 +391,19 @@ class NotTheirFault(logging.Filter):
         return not isinstance(error, HttpProcessingError | ConnectionError | web.RequestPayloadError)
 
 
+def allow_many_files() -> None:
+    """Raise the soft limit of open files: each server that is talked to holds a connection, and each client too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # it goes on with fewer
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def serve(config: HomeserverConfig) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads the certificates again. Raises StartError."""
     logging.getLogger("aiohttp.server").addFilter(NotTheirFault())
+    allow_many_files()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

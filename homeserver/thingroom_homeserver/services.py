@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.encryption.device_lists import DeviceLists
     from thingroom_homeserver.encryption.key_backup import KeyBackups
     from thingroom_homeserver.encryption.to_device import ToDevice
+    from thingroom_homeserver.federation.service import Federation
     from thingroom_homeserver.http.authentication import Authentication
     from thingroom_homeserver.http.interactive_auth import InteractiveAuth
     from thingroom_homeserver.http.logins import Logins
@@ -87,6 +88,7 @@ class Services:
     directory: Directory
     filters: Filters
     rooms: Rooms
+    federation: Federation
     notifier: Notifier
     account_data: AccountData
     receipts: Receipts

@@ -6,7 +6,7 @@ nio encrypts by vodozemac, which the extra `matrix-nio[e2e]` brings.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +95,21 @@ async def say(sender: Device, room_id: str, text: str) -> None:
     good(await sender.client.room_send(room_id, "m.room.message", content), nio.RoomSendResponse)
 
 
-async def verify(one: Device, other: Device) -> None:
+Wait = Callable[[tuple[Device, ...], Callable[[], Any]], Awaitable[None]]
+
+
+async def verify(one: Device, other: Device, wait: Wait = until) -> None:
     """Compare short authentication strings, as two people do it by looking at both screens."""
     both = (one, other)
     good(await one.client.start_key_verification(one.device_of(other)), nio.ToDeviceResponse)
-    await until(both, lambda: other.client.key_verifications)
+    await wait(both, lambda: other.client.key_verifications)
     transaction_id = other.sas().transaction_id
     good(await other.client.accept_key_verification(transaction_id), nio.ToDeviceResponse)
-    await until(both, lambda: one.sas().established_sas and other.sas().established_sas)
+    await wait(both, lambda: one.sas().established_sas and other.sas().established_sas)
     assert one.sas().get_emoji() == other.sas().get_emoji()
     for each in both:
         good(await each.client.confirm_short_auth_string(transaction_id), nio.ToDeviceResponse)
-    await until(both, lambda: one.device_of(other).verified and other.device_of(one).verified)
+    await wait(both, lambda: one.device_of(other).verified and other.device_of(one).verified)
 
 
 async def test_two_devices_verify_and_talk_in_secret(tmp_path: Path) -> None:

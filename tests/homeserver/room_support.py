@@ -12,7 +12,7 @@ from typing import Any
 from thingroom_common.database import Database
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.encryption.device_lists import DeviceListNews
-from thingroom_homeserver.rooms.context import Rooms, open_rooms
+from thingroom_homeserver.rooms.context import Rooms, Watcher, open_rooms
 from thingroom_homeserver.rooms.create_room import PRESETS, Created, RoomWish, create_room
 from thingroom_homeserver.rooms.event_filter import NO_FILTER
 from thingroom_homeserver.rooms.membership import Change, change_membership
@@ -151,10 +151,11 @@ class House:
     account_data: MemoryAccountData
     receipts: MemoryReceipts
     typing: MemoryTyping
+    server_name: str = SERVER
     _numbers: Any = field(default_factory=itertools.count)
 
     def user(self, name: str) -> str:
-        return f"@{name}:{SERVER}"
+        return f"@{name}:{self.server_name}"
 
     async def create(self, creator: str, **wish: Any) -> str:
         """A room by `creator` (a localpart); returns its id."""
@@ -202,23 +203,26 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def open_house(path: Path, clock: Any = None) -> AsyncIterator[House]:
+async def open_house(
+    path: Path, clock: Any = None, *, server_name: str = SERVER, watcher: Watcher | None = None
+) -> AsyncIterator[House]:
     """A House over the database at `path`, closed at the end of the block."""
     database = await Database.open(path, MIGRATIONS)
     profiles, aliases = MemoryProfiles(), MemoryAliases()
     account_data, receipts, typing = MemoryAccountData(), MemoryReceipts(), MemoryTyping()
     try:
         rooms = open_rooms(
-            server_name=SERVER,
+            server_name=server_name,
             default_room_version="12",
             signing_key=SigningKey.from_seed("ed25519:test", bytes(32)),
             database=database,
             clock=clock or TickingClock(),
             profiles=profiles,
             aliases=aliases,
+            watcher=watcher,
         )
         sources = SyncSources(rooms, account_data, receipts, typing, NoDeviceKeys(), NoToDevice(), NoDeviceLists())
-        yield House(rooms, sources, profiles, aliases, account_data, receipts, typing)
+        yield House(rooms, sources, profiles, aliases, account_data, receipts, typing, server_name)
     finally:
         await database.close()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tests.matrix_coverage import DOCUMENT, DONE, UNEXPLAINED, document, plain, read_rows, served
+from tests.matrix_coverage import DOCUMENT, DONE, ENDPOINTS, UNEXPLAINED, document, plain, read_rows, served
 from tests.specification import specification
-
-from thingroom_homeserver.server import ENDPOINTS
 
 REWRITE = "run: python -m tests.matrix_coverage"
 ASKED_OF_OTHERS = ("/_matrix/app/", "/_matrix/push/")

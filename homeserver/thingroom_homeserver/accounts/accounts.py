@@ -62,7 +62,14 @@ class SessionCache(Protocol):
 class DeviceChanges(Protocol):
     """Who must hear that the keys that others see of a user change."""
 
-    def note_change(self, transaction: Transaction, user_id: str) -> None: ...
+    def note_change(
+        self,
+        transaction: Transaction,
+        user_id: str,
+        device_ids: Collection[str] = (),
+        *,
+        signing_keys: bool = False,
+    ) -> None: ...
 
 
 class Accounts:
@@ -269,8 +276,9 @@ class Accounts:
         wanted = set(device_ids)
 
         def write(transaction: Transaction) -> None:
+            known = {row["device_id"] for row in storage.list_devices(transaction, user_id)} & wanted
             if storage.delete_devices(transaction, user_id, wanted):
-                self._device_changes.note_change(transaction, user_id)
+                self._device_changes.note_change(transaction, user_id, sorted(known))
             transaction.after_commit(lambda: self._sessions.forget_devices(user_id, wanted))
 
         await self._database.write(write)
@@ -291,7 +299,7 @@ class Accounts:
         def write(transaction: Transaction) -> None:
             storage.rename_device(transaction, user_id, device_id, display_name)
             if device_keys_text(transaction, user_id, device_id) is not None:
-                self._device_changes.note_change(transaction, user_id)
+                self._device_changes.note_change(transaction, user_id, [device_id])
 
         if refused is None:
             await self._database.write(write)
@@ -322,7 +330,7 @@ class Accounts:
             storage.mark_deactivated(transaction, user_id)
             storage.delete_devices(transaction, user_id, device_ids)
             forget_encryption(transaction, user_id)
-            self._device_changes.note_change(transaction, user_id)
+            self._device_changes.note_change(transaction, user_id, sorted(device_ids), signing_keys=True)
             transaction.execute("DELETE FROM profiles WHERE user_id = ?", (user_id,))
             transaction.execute("DELETE FROM account_data WHERE user_id = ?", (user_id,))
             delete_short_tokens_of(transaction, user_id)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from thingroom_common.database import Database, Transaction
+from thingroom_homeserver.accounts.remote_presence import RemotePresences
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.storage import presence as storage
@@ -56,23 +57,47 @@ class _There:
 
 
 class Presence:
-    """The presence of local users. Must be used on the event loop."""
+    """The presence of local users, and what is known of that of others. Must be used on the event loop."""
 
     def __init__(
-        self, database: Database, notifier: Notifier, occupancy: Occupancy, clock: Clock, *, enabled: bool = True
+        self,
+        database: Database,
+        notifier: Notifier,
+        occupancy: Occupancy,
+        clock: Clock,
+        server_name: str,
+        *,
+        enabled: bool = True,
     ) -> None:
         self._database = database
         self._notifier = notifier
         self._occupancy = occupancy
         self._clock = clock
+        self._server_name = server_name
         self._enabled = enabled
+        self._listeners: list[Callable[[str], None]] = []
+        self.remote = RemotePresences(database, notifier, occupancy, clock, self._is_local)
         self._there: dict[str, _There] = {}
         self._writes: set[asyncio.Task[None]] = set()
         if enabled:
             now_ms = clock.now_ms()
             # Whoever was there when the server stopped has the usual moment to come back.
             for row in database.read(storage.users_there):
-                self._there[row["user_id"]] = _There(row["state"], row["status_msg"], row["last_active_ts"], now_ms)
+                if self._is_local(row["user_id"]):
+                    self._there[row["user_id"]] = _There(row["state"], row["status_msg"], row["last_active_ts"], now_ms)
+
+    @property
+    def enabled(self) -> bool:
+        return self._enabled
+
+    def add_listener(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(user)` when a change of a local user's presence is committed; it must be quick."""
+        self._listeners.append(listener)
+
+    def is_there(self, user_id: str) -> bool:
+        """Whether the local user is online or idle."""
+        there = self._there.get(user_id)
+        return there is not None and there.state != "offline"
 
     async def set(self, user_id: str, state: str, status_msg: str | None) -> None:
         """What the user says: `state` is one of STATES. Saying online is activity."""
@@ -145,6 +170,7 @@ class Presence:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()
+            await self.remote.sweep()
 
     async def settled(self) -> None:
         """Wait until every change so far is written and told."""
@@ -156,7 +182,9 @@ class Presence:
         return self._database.read(lambda connection: self._content(connection, user_id))
 
     def shares_room(self, user_id: str, other: str) -> bool:
-        """Whether `user_id` may see the presence of `other`."""
+        """Whether the local user `user_id` may see the presence of `other`."""
+        if not self._is_local(other):
+            return self._database.read(lambda connection: self.remote.shares_room(connection, user_id, other))
         mine, others = self._occupancy.joined_rooms(user_id), self._occupancy.joined_rooms(other)
         small, large = sorted((mine, others), key=len)
         return user_id == other or any(room_id in large for room_id in small)
@@ -171,16 +199,20 @@ class Presence:
         if not self._enabled:
             return []
         if since is None:
-            users = list(self._there)
+            users = [*self._there, *self.remote.users()]
         else:
             users = storage.changed_users(connection, since, upto)
             for room_id in new_rooms:
                 users += [user for user in self._occupancy.joined_users(room_id) if user in self._there]
+                users += self.remote.among(connection, room_id)
         seen = [user for user in dict.fromkeys(users) if self.shares_room(user_id, user)]
         return [
             {"type": "m.presence", "sender": user, "content": self._content(connection, user)}
             for user in seen[:MAX_TOLD]
         ]
+
+    def _is_local(self, user_id: str) -> bool:
+        return user_id.partition(":")[2] == self._server_name
 
     def _returning(self, user_id: str, now_ms: int) -> _There:
         row = self._database.read(lambda connection: storage.presence_of(connection, user_id))
@@ -189,6 +221,8 @@ class Presence:
         return _There("offline", row["status_msg"], row["last_active_ts"], now_ms)
 
     def _content(self, connection: Reader, user_id: str) -> JsonObject:
+        if not self._is_local(user_id):
+            return self.remote.content(connection, user_id) if self._enabled else {"presence": "offline"}
         there = self._there.get(user_id)
         if there is not None:
             state, status_msg, active_ms = there.state, there.status_msg, there.active_ms
@@ -230,3 +264,5 @@ class Presence:
         self._notifier.publish_user(user_id, position)
         for room_id in self._occupancy.joined_rooms(user_id):
             self._notifier.publish_ephemeral(room_id)
+        for listener in self._listeners:
+            listener(user_id)

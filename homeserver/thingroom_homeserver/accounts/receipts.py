@@ -7,6 +7,8 @@ Source: client-server API, "Receipts" and "Read and unread markers".
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,6 +29,19 @@ FULLY_READ = "m.fully_read"
 UNTHREADED = ""
 
 JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteReceipt:
+    """A public receipt of a user of another server. `ts`: when that was, in ms. thread_id: "" for none."""
+
+    room_id: str
+    user_id: str
+    thread_id: str
+    event_id: str
+    ts: int
+
+
 ReadUpTo = Callable[[Transaction, str, str, str, int], None]
 
 
@@ -64,6 +79,31 @@ class Receipts:
             return None
 
         return await self._database.write(write)
+
+    async def receive(self, receipts: Collection[RemoteReceipt]) -> None:
+        """Take in what another server tells. The event of a receipt may arrive later than the receipt."""
+
+        def write(transaction: Transaction) -> None:
+            for receipt in receipts:
+                room_id, user_id, thread_id = receipt.room_id, receipt.user_id, receipt.thread_id
+                place = storage.place_of_event(transaction, room_id, receipt.event_id)
+                earlier = storage.find_receipt(transaction, room_id, user_id, READ, thread_id)
+                if earlier == receipt.event_id or self._is_behind(transaction, room_id, earlier, place):
+                    continue
+                position = next_position(transaction)
+                storage.set_receipt(
+                    transaction,
+                    room_id=room_id,
+                    user_id=user_id,
+                    kind=READ,
+                    thread_id=thread_id,
+                    event_id=receipt.event_id,
+                    ts=receipt.ts,
+                    position=position,
+                )
+                transaction.after_commit(partial(self._notifier.publish_room, room_id, position))
+
+        await self._database.write(write)
 
     def since(
         self, connection: Reader, user_id: str, room_ids: Collection[str], since: int, upto: int

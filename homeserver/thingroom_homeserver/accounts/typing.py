@@ -7,6 +7,7 @@ Source: client-server API, "Typing Notifications".
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.notifier import Notifier
@@ -23,6 +24,11 @@ class Typing:
         self._position = clock.now_ms()
         self._typing: dict[str, dict[str, asyncio.TimerHandle]] = {}
         self._changed: dict[str, int] = {}  # room id -> position of the last change, oldest first
+        self._listeners: list[Callable[[str, str, bool], None]] = []
+
+    def add_listener(self, listener: Callable[[str, str, bool], None]) -> None:
+        """Call `listener(room, user, whether they type)` each time that is said or ends; it must be quick."""
+        self._listeners.append(listener)
 
     @property
     def position(self) -> int:
@@ -50,6 +56,8 @@ class Typing:
         users[user_id] = asyncio.get_running_loop().call_later(seconds, self.stop, room_id, user_id)
         if timer is None:
             self._note_change(room_id)
+        for listener in self._listeners:
+            listener(room_id, user_id, True)
 
     def stop(self, room_id: str, user_id: str) -> None:
         """The user types no more."""
@@ -61,6 +69,8 @@ class Typing:
         if not users:
             del self._typing[room_id]
         self._note_change(room_id)
+        for listener in self._listeners:
+            listener(room_id, user_id, False)
 
     def close(self) -> None:
         """Cancel every timer."""

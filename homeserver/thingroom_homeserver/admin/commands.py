@@ -1,4 +1,4 @@
-"""`thingroom homeserver admin backup, restore, check-database, list-rooms, purge-room`.
+"""`thingroom homeserver admin backup, restore, check-database, list-rooms, purge-room, rotate-signing-key`.
 
 May import click; the rest is imported when a command runs. cli.py adds `COMMANDS` to the group.
 """
@@ -94,4 +94,29 @@ def purge_room_command(room_id: str, config_path: Path) -> None:
     click.echo(f"Removed {room_id} with {events} events.")
 
 
-COMMANDS = (backup_command, restore_command, check_database_command, list_rooms_command, purge_room_command)
+@click.command("rotate-signing-key")
+@CONFIG_OPTION
+def rotate_signing_key_command(config_path: Path) -> None:
+    """Sign with a new key from now on. Other servers go on checking old events with the old one. The server must not
+    run."""
+    from thingroom_homeserver.admin.backup import locked
+    from thingroom_homeserver.clock import SystemClock
+    from thingroom_homeserver.signing_key_file import rotate
+
+    def rotate_locked(data: Path) -> tuple[str, str]:
+        with locked(data):
+            old, new = rotate(data, SystemClock().now_ms())
+        return old.key_id, new.key_id
+
+    old, new = _on_data(config_path, rotate_locked)
+    click.echo(f"{new} signs from now on; {old} is kept for what it has signed.")
+
+
+COMMANDS = (
+    backup_command,
+    restore_command,
+    check_database_command,
+    list_rooms_command,
+    purge_room_command,
+    rotate_signing_key_command,
+)

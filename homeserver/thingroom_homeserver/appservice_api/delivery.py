@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-
-import orjson
 
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.accounts.appservices import AppService
@@ -20,15 +18,16 @@ from thingroom_homeserver.appservice_api.extras import Extras, ExtrasSource, See
 from thingroom_homeserver.appservice_api.http_client import Answered, AppServiceClient
 from thingroom_homeserver.appservice_api.interest import Interest, MemberChange
 from thingroom_homeserver.clock import Clock
-from thingroom_homeserver.core.canonical_json import JsonObject
+from thingroom_homeserver.core.canonical_json import JsonObject, encode_json
 from thingroom_homeserver.core.client_event import to_client_event
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.storage import appservices as storage
 from thingroom_homeserver.storage.appservices import SavedStream
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.current_state import members_changed_at
 from thingroom_homeserver.storage.events import StoredEvent
-from thingroom_homeserver.storage.memberships import local_joined_members
+from thingroom_homeserver.storage.memberships import MembershipChange, local_joined_members
 from thingroom_homeserver.storage.positions import current_position
 from thingroom_homeserver.storage.to_device import delete_messages
 from thingroom_homeserver.sync.room_sections import stripped_section
@@ -167,10 +166,9 @@ class Delivery:
         for stored in events:
             if batch.is_full:
                 break
-            wanted, change = interest.step(stored.event)
-            if change is not None:
-                batch.changes.append(change)
-            self._note_seen(batch.seen, stored.event, change, interest, wanted)
+            wanted, changes = interest.step(stored.event, self._members_changed(connection, stored))
+            batch.changes += changes
+            self._note_seen(batch.seen, stored.event, changes, interest, wanted)
             if wanted:
                 encoded = self._encoded(connection, stored)
                 batch.events.append(encoded)
@@ -179,22 +177,35 @@ class Delivery:
             batch.position = stored.position
         return len(events)
 
+    def _members_changed(self, connection: Reader, stored: StoredEvent) -> list[tuple[str, bool]]:
+        """(user id, whether joined now) of those whose current membership the event changed."""
+        assert stored.position is not None
+        changed = members_changed_at(connection, stored.event.room_id, stored.position)
+        if not changed:
+            return []
+        events = self._rooms.events.get_many(connection, [event_id for event_id in changed.values() if event_id])
+        return [
+            (user_id, event_id is not None and events[event_id].event.content.get("membership") == "join")
+            for user_id, event_id in changed.items()
+        ]
+
     def _encoded(self, connection: Reader, stored: StoredEvent) -> bytes:
         replaced = None
         if stored.replaces_state is not None:
             replaced = self._rooms.events.get(connection, stored.replaces_state)
-        return orjson.dumps(
+        return encode_json(
             to_client_event(
                 stored.event,
                 age=max(0, self._clock.now_ms() - stored.event.origin_server_ts),
                 prev_content=None if replaced is None else replaced.event.content,
                 replaces_state=stored.replaces_state,
-                more_unsigned=self._stripped_state(connection, stored.event),
+                more_unsigned=self._stripped_state(connection, stored),
             )
         )
 
-    def _stripped_state(self, connection: Reader, event: Event) -> JsonObject | None:
+    def _stripped_state(self, connection: Reader, stored: StoredEvent) -> JsonObject | None:
         """What one of its users is shown of a room that it is invited to or knocks at."""
+        event = stored.event
         if (
             event.type != "m.room.member"
             or event.state_key is None
@@ -202,21 +213,27 @@ class Delivery:
         ):
             return None
         membership = event.content.get("membership")
-        if membership not in ("invite", "knock"):
+        if membership not in ("invite", "knock") or stored.position is None:
             return None
-        shown = stripped_section(self._rooms, connection, event.room_id, event.event_id)
+        change = MembershipChange(
+            event.room_id, event.state_key, stored.position, event.event_id, membership, previous=None
+        )
+        shown = stripped_section(self._rooms, connection, change)
         return {f"{membership}_room_state": shown}
 
     def _note_seen(
-        self, seen: Seen, event: Event, change: MemberChange | None, interest: Interest, wanted: bool
+        self, seen: Seen, event: Event, changes: Sequence[MemberChange], interest: Interest, wanted: bool
     ) -> None:
         if wanted:
             seen.rooms.add(event.room_id)
-        if event.type != "m.room.member" or event.state_key is None:
-            return
-        if change is not None and change.joined:
+        if any(change.joined for change in changes):
             seen.entered.add(event.room_id)
-        elif change is None and interest.covers_room(event.room_id):
+        elif (
+            not changes
+            and event.type == "m.room.member"
+            and event.state_key is not None
+            and interest.covers_room(event.room_id)
+        ):
             seen.met.add(event.state_key)
 
     def _look(self, interest: Interest, batch: _Batch, since: int, upto: int) -> Extras:
@@ -230,7 +247,7 @@ class Delivery:
         )
         body = b'{"events":[' + b",".join(batch.events) + b"]"
         fields = extras.fields | counts
-        body += b"," + orjson.dumps(fields)[1:] if fields else b"}"
+        body += b"," + encode_json(fields)[1:] if fields else b"}"
         number = stream.last_transaction + 1
         return SavedStream(stream.namespaces_digest, batch.position, number, body, extras.position)
 

@@ -40,14 +40,22 @@ class Interest:
         for room_id, user_id in members:
             self._members.setdefault(room_id, set()).add(user_id)
 
-    def step(self, event: Event) -> tuple[bool, MemberChange | None]:
-        """Whether the next event of the stream is of interest, and what it changed about the joined users."""
-        change = self._change_of(event)
+    def step(self, event: Event, members: Iterable[tuple[str, bool]]) -> tuple[bool, list[MemberChange]]:
+        """Whether the next event of the stream is of interest, and what it changed about the joined users.
+
+        `members`: (user id, whether joined now) of those whose membership changed with the event. Mostly the user of a
+        member event; where the room's graph forks it may be none, or others.
+        """
+        changes = [
+            MemberChange(event.room_id, user_id, joined)
+            for user_id, joined in members
+            if joined != (user_id in self._members.get(event.room_id, ())) and self._appservice.covers_user(user_id)
+        ]
         # A user who leaves with this event is still told of it, one who joins is told of it already.
-        wanted = change is not None or self._is_about_its_users(event) or self.covers_room(event.room_id)
-        if change is not None:
+        wanted = bool(changes) or self._is_about_its_users(event) or self.covers_room(event.room_id)
+        for change in changes:
             self._apply(change)
-        return wanted, change
+        return wanted, changes
 
     def covers_room(self, room_id: str) -> bool:
         """Whether everything in the room is of interest now."""
@@ -56,16 +64,6 @@ class Interest:
     def users_in(self, room_id: str) -> AbstractSet[str]:
         """Its users that are joined to the room."""
         return self._members.get(room_id, frozenset())
-
-    def _change_of(self, event: Event) -> MemberChange | None:
-        if event.type != "m.room.member" or event.state_key is None:
-            return None
-        joined = event.content.get("membership") == "join"
-        if joined == (event.state_key in self._members.get(event.room_id, ())):
-            return None
-        if not self._appservice.covers_user(event.state_key):
-            return None
-        return MemberChange(event.room_id, event.state_key, joined)
 
     def _apply(self, change: MemberChange) -> None:
         users = self._members.setdefault(change.room_id, set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,9 +16,13 @@ from thingroom_homeserver.client_api.third_party_invites import (
     find_invited,
     leave_invite,
 )
+from thingroom_homeserver.core.identifiers import is_valid_user_id
+from thingroom_homeserver.federation.client import NOT_FEDERATING
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.create_room import InitialState, RoomWish, create_room
+from thingroom_homeserver.rooms.membership import Change
+from thingroom_homeserver.rooms.outcomes import Refused, Sender
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BY_ADDRESS = 20
+
+
+logger = logging.getLogger(__name__)
 
 
 class _State(msgspec.Struct):
@@ -76,8 +84,15 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
         alias = f"#{body.room_alias_name}:{services.rooms.server_name}"
         granted(services.directory.why_unfit(alias, request.requester.appservice))
     await know_users(services, wish.invite)
+    is_local = services.rooms.is_local
+    others = [each for each in dict.fromkeys(wish.invite) if is_valid_user_id(each) and not is_local(each)]
+    if others and not services.federation.enabled:
+        raise MatrixError(502, "M_UNKNOWN", NOT_FEDERATING)
+    if others and wish.creation_content.get("m.federate") is False:
+        raise MatrixError(403, "M_FORBIDDEN", "Users of other servers cannot be in a room that is not federated")
     sender = sender_of(request.requester)
     created = accepted(await create_room(services.rooms, sender, wish))
+    await asyncio.gather(*(_invite(services, sender, created.room_id, user_id, wish) for user_id in others))
     for invited in to_leave:
         try:
             await leave_invite(services, sender, created.room_id, invited)
@@ -85,6 +100,14 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
             # The room is there; who made it can see that this invite is not in it.
             logger.info("an invite by address was not left: %s", error)
     return {"room_id": created.room_id}
+
+
+async def _invite(services: Services, sender: Sender, room_id: str, user_id: str, wish: RoomWish) -> None:
+    """Invite a user of another server. Where that fails the room stands all the same; its members list shows it."""
+    change = Change(user_id, "invite", is_direct=wish.is_direct)
+    outcome = await services.federation.memberships.change(sender, room_id, change)
+    if isinstance(outcome, Refused):
+        logger.info("%s is not invited to the new room %s: %s", user_id, room_id, outcome.text)
 
 
 async def _by_address(services: Services, wanted: list[dict[str, Any]]) -> tuple[list[str], list[AddressInvite]]:

@@ -9,22 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.checks import granted, may_set_state, room_id_of
-from thingroom_homeserver.client_api.room_errors import room_of_alias
+from thingroom_homeserver.client_api.room_errors import directions_to
 from thingroom_homeserver.core.identifiers import is_valid_room_alias, is_valid_room_id
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.outcomes import Refused as RoomRefused
 from thingroom_homeserver.rooms.read_state import access_of
+from thingroom_homeserver.storage.room_servers import servers_in_room
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
+MAX_SERVERS = 100
 CANONICAL_ALIAS = "m.room.canonical_alias"
 
 
 async def get_alias(request: Request, services: Services) -> dict[str, Any]:
-    room_id = await room_of_alias(services, _alias_of(request))
-    return {"room_id": room_id, "servers": [services.config.server_name]}
+    there = await directions_to(services, _alias_of(request))
+    known = services.database.read(lambda connection: servers_in_room(connection, there.room_id))
+    servers = dict.fromkeys([*there.servers, *sorted(known, key=lambda name: name != services.config.server_name)])
+    return {"room_id": there.room_id, "servers": list(servers)[:MAX_SERVERS] or [services.config.server_name]}
 
 
 async def put_alias(request: Request, services: Services) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.checks import granted
+from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_USERS_A_QUERY = 1000
 USERS_AT_ONCE = 25
+MAX_SERVERS_A_QUERY = 500
+DEFAULT_TIMEOUT_SECONDS = 10.0
+MAX_TIMEOUT_SECONDS = 60.0
 
 
 async def upload_keys(request: Request, services: Services) -> dict[str, Any]:
@@ -45,11 +49,18 @@ async def query_keys(request: Request, services: Services) -> dict[str, Any]:
         for devices in wanted.values()
     ):
         raise MatrixError(400, "M_INVALID_PARAM", "device_keys must map user ids to lists of device ids")
-    viewer = request.requester.user_id
+    viewer, seconds = request.requester.user_id, _seconds(request)
+    local, remote = _apart(wanted, services)
     answer: dict[str, Any] = {"device_keys": {}, "failures": {}}
-    async for some in _in_bites(wanted):
+    async for some in _in_bites(local):
         answer["device_keys"] |= services.device_keys.query(some, viewer)
         for usage, by_user in services.cross_signing.query(some, viewer).items():
+            answer.setdefault(f"{usage}_keys", {}).update(by_user)
+    if remote:
+        found = await services.federation.remote_keys.query(remote, viewer, seconds)
+        answer["device_keys"] |= found.devices
+        answer["failures"] = found.failures
+        for usage, by_user in found.signing_keys.items():
             answer.setdefault(f"{usage}_keys", {}).update(by_user)
     return answer
 
@@ -70,10 +81,36 @@ async def claim_keys(request: Request, services: Services) -> dict[str, Any]:
         for devices in wanted.values()
     ):
         raise MatrixError(400, "M_INVALID_PARAM", "one_time_keys must map user ids to device ids to algorithms")
+    local, remote = _apart(wanted, services)
+    seconds = _seconds(request)
     claimed: dict[str, Any] = {}
-    async for some in _in_bites(wanted):
+    async for some in _in_bites(local):
         claimed |= await services.device_keys.claim(some)
-    return {"one_time_keys": claimed, "failures": {}}
+    failures: dict[str, Any] = {}
+    if remote:
+        theirs, failures = await services.federation.remote_keys.claim(remote, seconds)
+        claimed |= theirs
+    return {"one_time_keys": claimed, "failures": failures}
+
+
+def _apart(wanted: dict[str, Any], services: Services) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is asked about local users, and what about those of other servers. Raises MatrixError."""
+    local: dict[str, Any] = {}
+    remote: dict[str, Any] = {}
+    for user_id, value in wanted.items():
+        if services.accounts.is_local(user_id):
+            local[user_id] = value
+        elif is_valid_user_id(user_id):
+            remote[user_id] = value
+    if len({user_id.partition(":")[2] for user_id in remote}) > MAX_SERVERS_A_QUERY:
+        raise MatrixError(400, "M_TOO_LARGE", f"Users of more than {MAX_SERVERS_A_QUERY} servers")
+    return local, remote
+
+
+def _seconds(request: Request) -> float:
+    """How long other servers are given, by the body's `timeout` in milliseconds."""
+    timeout_ms = request.body_field("timeout", int, int(DEFAULT_TIMEOUT_SECONDS * 1000))
+    return float(min(max(timeout_ms / 1000, 0.1), MAX_TIMEOUT_SECONDS))
 
 
 ENDPOINTS = (

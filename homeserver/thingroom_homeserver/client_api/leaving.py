@@ -5,6 +5,7 @@ May import the rooms services. Source: client-server API, "Account deactivation"
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from thingroom_homeserver.http.restrictions import guests_may_join
@@ -20,8 +21,9 @@ async def leave_everywhere(user_id: str, services: Services) -> None:
     """Leave every room, reject every invite and take back every knock; and from now on hide what is to be erased."""
     services.database.read(services.rooms.erasures.load)
     members = services.database.read(lambda connection: rooms_of_user(connection, user_id, ("join", "invite", "knock")))
-    for member in members:
-        await change_membership(services.rooms, Sender(user_id), member.room_id, Change(user_id, "leave"))
+    change, memberships = Change(user_id, "leave"), services.federation.memberships
+    # Together, since other servers may have to be asked, of which some may be down.
+    await asyncio.gather(*(memberships.change(Sender(user_id), member.room_id, change) for member in members))
 
 
 async def remove_guests(room_id: str, services: Services) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from thingroom_homeserver.client_api.media_answer import file_response, media_error, mxc_of_path, wait_of
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response
 from thingroom_homeserver.http.errors import MatrixError
+from thingroom_homeserver.media.mxc import Mxc
 from thingroom_homeserver.media.outcomes import NOT_FOUND, Refused
 from thingroom_homeserver.media.presentation import MAX_FILE_NAME, disposition_of
 
@@ -34,11 +35,20 @@ def require_legacy(services: Services) -> None:
         raise media_error(NOT_FOUND)
 
 
+def allowed_mxc(request: Request, services: Services) -> Mxc:
+    """The file of an old path. Raises MatrixError M_NOT_FOUND, also for another server's with allow_remote=false."""
+    mxc = mxc_of_path(request)
+    if not request.query_bool("allow_remote", True) and mxc.server_name != services.config.server_name:
+        raise media_error(NOT_FOUND)
+    return mxc
+
+
 async def _download(request: Request, services: Services, *, public: bool) -> Response:
     name = request.path.get("fileName")
     if name is not None and len(name) > MAX_FILE_NAME:
         raise MatrixError(400, "M_INVALID_PARAM", "The file name is too long")
-    stored = await services.media.find(mxc_of_path(request), wait_of(request))
+    mxc = allowed_mxc(request, services) if public else mxc_of_path(request)
+    stored = await services.media.find(mxc, wait_of(request))
     file = stored if isinstance(stored, Refused) else await services.media.open(stored.media_id)
     if isinstance(stored, Refused) or isinstance(file, Refused):
         raise media_error(stored if isinstance(stored, Refused) else NOT_FOUND)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from thingroom_homeserver.client_api.media_answer import file_response, media_error, mxc_of_path, wait_of
-from thingroom_homeserver.client_api.media_download import LEGACY_VERSIONS, require_legacy
+from thingroom_homeserver.client_api.media_download import LEGACY_VERSIONS, allowed_mxc, require_legacy
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.media.outcomes import NOT_FOUND, Refused
@@ -33,7 +33,7 @@ async def get_thumbnail_unauthenticated(request: Request, services: Services) ->
 
 
 async def _thumbnail(request: Request, services: Services, *, public: bool) -> Response:
-    mxc = mxc_of_path(request)
+    mxc = allowed_mxc(request, services) if public else mxc_of_path(request)
     width, height = _side(request, "width"), _side(request, "height")
     method = request.query.get("method", "scale")
     if method not in ("crop", "scale"):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 async def get_presence(request: Request, services: Services) -> dict[str, Any]:
     user_id = request.path["userId"]
-    if not (services.accounts.is_local(user_id) and services.accounts.exists(user_id)):
+    if services.accounts.is_local(user_id) and not services.accounts.exists(user_id):
         raise MatrixError(404, "M_NOT_FOUND", "There is no such user")
     if not services.presence.shares_room(request.requester.user_id, user_id):
         raise MatrixError(403, "M_FORBIDDEN", "You share no room with this user")

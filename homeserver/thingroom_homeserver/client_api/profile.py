@@ -11,6 +11,7 @@ from thingroom_homeserver.accounts.profiles import IN_MEMBER_EVENTS, why_unfit_k
 from thingroom_homeserver.client_api.checks import granted, own_user_id
 from thingroom_homeserver.client_api.room_errors import sender_of
 from thingroom_homeserver.core.identifiers import is_valid_user_id
+from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError, error_for
 from thingroom_homeserver.rooms.membership import update_profile
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 
 async def get_profile(request: Request, services: Services) -> dict[str, Any]:
-    return _fields(request, services)
+    return await _fields(request, services)
 
 
 async def get_field(request: Request, services: Services) -> dict[str, Any]:
-    fields, key = _fields(request, services), request.path["keyName"]
+    fields, key = await _fields(request, services), request.path["keyName"]
     if key not in fields:
         raise MatrixError(404, "M_NOT_FOUND", "The profile has no such field")
     return {key: fields[key]}
@@ -47,14 +48,28 @@ async def delete_field(request: Request, services: Services) -> dict[str, Any]:
     return await _carry_into_rooms(request, services, key, changed)
 
 
-def _fields(request: Request, services: Services) -> dict[str, Any]:
+async def _fields(request: Request, services: Services) -> dict[str, Any]:
     user_id = request.path["userId"]
     if not is_valid_user_id(user_id):
         raise MatrixError(400, "M_INVALID_PARAM", "Not a user id")
-    fields = services.profiles.fields_of(user_id) if services.accounts.is_local(user_id) else None
+    if not services.accounts.is_local(user_id):
+        return await _remote_fields(request, services, user_id)
+    fields = services.profiles.fields_of(user_id)
     if fields is None:
         raise MatrixError(404, "M_NOT_FOUND", "There is no such user")
     return fields
+
+
+async def _remote_fields(request: Request, services: Services, user_id: str) -> dict[str, Any]:
+    """What the user's server says. Who is not logged in makes this server ask nobody."""
+    if request.requester_or_none is None or not services.federation.enabled:
+        raise MatrixError(404, "M_NOT_FOUND", "There is no such user")
+    fields = await services.federation.remote_profiles.fetch(user_id)
+    if not isinstance(fields, Failed):
+        return fields
+    if fields.status == 403:
+        raise MatrixError(403, "M_FORBIDDEN", "The user's server does not tell")
+    raise MatrixError(404, "M_NOT_FOUND", "There is no such user, or their server does not answer")
 
 
 async def _carry_into_rooms(request: Request, services: Services, key: str, changed: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thingroom_homeserver.client_api.history import fill_around, find_elsewhere
 from thingroom_homeserver.client_api.room_errors import accepted, viewer_of
 from thingroom_homeserver.client_api.room_paging import DEFAULT_LIMIT, MAX_LIMIT, event_filter_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
@@ -29,6 +30,7 @@ async def get_context(request: Request, services: Services) -> dict[str, Any]:
     rooms, viewer, path = services.rooms, viewer_of(request.requester, services), request.path
     limit = request.query_int("limit", DEFAULT_LIMIT, highest=MAX_LIMIT) or 0
     event_filter = event_filter_of(request)
+    await fill_around(services, viewer.user_id, path["roomId"], path["eventId"], limit)
     return services.database.read(
         lambda c: accepted(read_context(rooms, c, viewer, path["roomId"], path["eventId"], limit, event_filter))
     )
@@ -39,8 +41,10 @@ async def get_by_time(request: Request, services: Services) -> dict[str, Any]:
     timestamp, direction = request.query_int("ts", highest=2**63 - 1), request.query.get("dir")
     if timestamp is None or direction not in ("f", "b"):
         raise MatrixError(400, "M_INVALID_PARAM", "ts must be a time in milliseconds, dir must be f or b")
+    forwards = direction == "f"
+    await find_elsewhere(services, user_id, room_id, timestamp, forwards)
     stored = accepted(
-        services.database.read(lambda c: event_near_time(rooms, c, user_id, room_id, timestamp, direction == "f"))
+        services.database.read(lambda c: event_near_time(rooms, c, user_id, room_id, timestamp, forwards))
     )
     return {"event_id": stored.event_id, "origin_server_ts": stored.event.origin_server_ts}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingroom_homeserver.client_api.room_errors import accepted, know_users, room_id_of, sender_of
+from thingroom_homeserver.client_api.room_errors import accepted, directions_to, know_users, sender_of
 from thingroom_homeserver.client_api.third_party_invites import address_invite, find_invited, leave_invite
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
-from thingroom_homeserver.rooms.membership import Change, change_membership, forget, kick, unban
-from thingroom_homeserver.rooms.third_party_invite import join_by_third_party, why_not_invite
+from thingroom_homeserver.rooms.membership import Change, forget, kick, unban
+from thingroom_homeserver.rooms.third_party_invite import why_not_invite
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
@@ -23,21 +23,23 @@ async def knock(request: Request, services: Services) -> dict[str, Any]:
 
 
 async def _enter(request: Request, services: Services, membership: str) -> dict[str, Any]:
-    room_id = await room_id_of(services, request.path.get("roomId") or request.path["roomIdOrAlias"])
-    sender = sender_of(request.requester)
+    there = await directions_to(services, request.path.get("roomId") or request.path["roomIdOrAlias"])
+    # `server_name` is what `via` was called before v1.12.
+    via = (*request.query.getall("via", []), *request.query.getall("server_name", []), *there.servers)
+    sender, memberships = sender_of(request.requester), services.federation.memberships
     change = Change(sender.user_id, membership, _reason(request))
     signed = request.body_field("third_party_signed", dict, None) if request.optional_body else None
     if membership == "join" and signed is not None:
-        accepted(await join_by_third_party(services.rooms, sender, room_id, change, signed))
+        accepted(await memberships.join_by_third_party(sender, there.room_id, change, signed, via))
     else:
-        accepted(await change_membership(services.rooms, sender, room_id, change))
-    return {"room_id": room_id}
+        accepted(await memberships.change(sender, there.room_id, change, via))
+    return {"room_id": there.room_id}
 
 
 async def leave(request: Request, services: Services) -> dict[str, Any]:
     sender = sender_of(request.requester)
     change = Change(sender.user_id, "leave", _reason(request))
-    accepted(await change_membership(services.rooms, sender, request.path["roomId"], change))
+    accepted(await services.federation.memberships.change(sender, request.path["roomId"], change))
     return {}
 
 
@@ -62,7 +64,8 @@ async def _invite_address(request: Request, services: Services) -> dict[str, Any
         await leave_invite(services, sender, room_id, invited)
         return {}
     await know_users(services, (user_id,))
-    accepted(await change_membership(services.rooms, sender, room_id, Change(user_id, "invite", _reason(request))))
+    change = Change(user_id, "invite", _reason(request))
+    accepted(await services.federation.memberships.change(sender, room_id, change))
     return {}
 
 
@@ -75,7 +78,7 @@ async def _change_other(request: Request, services: Services, membership: str) -
     if membership == "invite":
         await know_users(services, (change.user_id,))
     sender = sender_of(request.requester)
-    accepted(await change_membership(services.rooms, sender, request.path["roomId"], change))
+    accepted(await services.federation.memberships.change(sender, request.path["roomId"], change))
     return {}
 
 

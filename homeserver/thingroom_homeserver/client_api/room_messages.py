@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thingroom_homeserver.client_api.history import filled_page
 from thingroom_homeserver.client_api.room_errors import accepted, viewer_of
 from thingroom_homeserver.client_api.room_paging import event_filter_of, page_wish_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
-from thingroom_homeserver.rooms.read_events import present_seen, read_page, senders_members
+from thingroom_homeserver.rooms.read_events import present_seen, senders_members
 from thingroom_homeserver.rooms.tokens import page_token
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ async def messages(request: Request, services: Services) -> dict[str, Any]:
     event_filter = event_filter_of(request)
     wish = page_wish_of(request, limit=event_filter.limit)
 
+    page = accepted(await filled_page(services, viewer.user_id, wish, event_filter))
+
     def read(connection: Reader) -> dict[str, Any]:
-        page = accepted(read_page(rooms, connection, viewer.user_id, wish, event_filter))
         answer: dict[str, Any] = {
             "start": page_token(page.start),
             "chunk": present_seen(rooms, connection, viewer, page.events),

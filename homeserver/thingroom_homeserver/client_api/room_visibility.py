@@ -36,7 +36,7 @@ async def put_visibility(request: Request, services: Services) -> dict[str, Any]
 
 def _is_public(room_id: str, services: Services) -> bool:
     row = services.database.read(lambda connection: room_row(connection, room_id))
-    if row is None:
+    if row is None or row.state_group is None:
         raise MatrixError(404, "M_NOT_FOUND", "There is no such room")
     return row.is_public
 

@@ -56,6 +56,22 @@ def encode_canonical_json(value: JsonValue, *, strict: bool = True) -> bytes:
     return encode_checked(value)
 
 
+def encode_json(value: JsonValue) -> bytes:
+    """`value` as JSON, not canonical: for storage and answers. Integers of any size, which old events may hold."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def json_length(value: JsonValue) -> int | None:
+    """How many bytes `value` has as JSON; None if it holds integers beyond 64 bits, which most parsers would spoil."""
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:
+        return None
+
+
 def encode_checked(value: JsonValue) -> bytes:
     """The canonical JSON of a value which `check_canonical` has passed already, or which is made of such values."""
     try:

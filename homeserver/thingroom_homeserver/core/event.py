@@ -35,6 +35,8 @@ MAX_PDU_BYTES = 65536
 MAX_FIELD_BYTES = 255
 MAX_AUTH_EVENTS = 10
 MAX_PREV_EVENTS = 20
+MAX_ONCE = 2000
+"""What fits into an event: there was no other limit once."""
 _MAX_OWN_BYTES = MAX_PDU_BYTES - len(',"unsigned":{}')
 """For events built here: Synapse counts an empty `unsigned` that is not there."""
 _MAX_TIMESTAMP = 2**63 - 1
@@ -92,10 +94,11 @@ class MalformedEvent:
     reason: str
 
 
-def parse_untrusted_pdu(pdu: object, room_version: str) -> Event | MalformedEvent:
+def parse_untrusted_pdu(pdu: object, room_version: str, *, historic: bool = False) -> Event | MalformedEvent:
     """Check the format of a PDU from another server (step 1 of the checks on receipt) and compute its ID.
 
-    `pdu` is decoded JSON. Signatures and the content hash are not checked here.
+    `pdu` is decoded JSON. Signatures and the content hash are not checked here. `historic`: it comes from /backfill,
+    where events may have more auth_events and prev_events than they may today.
     """
     rules = ROOM_RULES.get(room_version)
     if rules is None:
@@ -108,7 +111,7 @@ def parse_untrusted_pdu(pdu: object, room_version: str) -> Event | MalformedEven
         return MalformedEvent(f"not canonical JSON: {error}")
     if size > MAX_PDU_BYTES:
         return MalformedEvent(f"the event has {size} bytes, more than {MAX_PDU_BYTES}")
-    fault = _format_fault(pdu, rules)
+    fault = _format_fault(pdu, rules, historic)
     if fault is not None:
         return MalformedEvent(fault)
     event_id = event_id_of(pdu, rules)
@@ -181,7 +184,7 @@ def _is_integer(value: object, low: int, high: int) -> bool:
     return type(value) is int and low <= value <= high
 
 
-def _format_fault(pdu: dict[str, Any], rules: RoomRules) -> str | None:
+def _format_fault(pdu: dict[str, Any], rules: RoomRules, historic: bool) -> str | None:
     """What is wrong with the fields of a PDU, or None."""
     event_type = pdu.get("type")
     if not isinstance(event_type, str) or not _fits(event_type):
@@ -202,8 +205,8 @@ def _format_fault(pdu: dict[str, Any], rules: RoomRules) -> str | None:
         _room_id_fault(pdu, rules)
         or _event_id_fault(pdu, rules)
         or _hashes_fault(pdu)
-        or _references_fault(pdu.get("auth_events"), "auth_events", MAX_AUTH_EVENTS, rules)
-        or _references_fault(pdu.get("prev_events"), "prev_events", MAX_PREV_EVENTS, rules)
+        or _references_fault(pdu.get("auth_events"), "auth_events", MAX_ONCE if historic else MAX_AUTH_EVENTS, rules)
+        or _references_fault(pdu.get("prev_events"), "prev_events", MAX_ONCE if historic else MAX_PREV_EVENTS, rules)
     )
 
 

@@ -31,6 +31,8 @@ class RoomRules:
     """v12: the room ID is the create event's ID with `!` for `$`; the create event carries none."""
     redacts_in_content: bool
     """v11: m.room.redaction names its target in `content.redacts`."""
+    invites_need_whole_events: bool
+    """v12: an invite that does not show the create event, or shows anything else than signed events, is refused."""
 
     # Redaction
     redaction_keeps: frozenset[str]
@@ -128,6 +130,7 @@ _V1 = RoomRules(
     max_depth_field=2**63 - 1,
     room_id_is_create_event_id=False,
     redacts_in_content=False,
+    invites_need_whole_events=False,
     redaction_keeps=_V1_KEPT,
     redaction_keeps_in_content=MappingProxyType(_V1_KEPT_IN_CONTENT),
     redaction_keeps_all_create_content=False,
@@ -187,6 +190,7 @@ _V12 = replace(
     _V11,
     version="12",
     room_id_is_create_event_id=True,
+    invites_need_whole_events=True,
     create_event_in_auth_events=False,
     privileged_creators=True,
     state_resolution="v2.1",

@@ -126,7 +126,7 @@ class CrossSigning:
                     changed = True
                     storage.set_key(transaction, user_id, usage, key.public_key, orjson.dumps(key.json).decode())
             if changed:
-                self._device_lists.note_change(transaction, user_id)
+                self._device_lists.note_change(transaction, user_id, signing_keys=True)
             return None
 
         return await self._database.write(write)
@@ -162,7 +162,11 @@ class CrossSigning:
                     continue
                 storage.add_signatures(transaction, accepted)
                 if user_id == signer:
-                    self._device_lists.note_change(transaction, signer)
+                    signed_names = {signature.key_name for signature in accepted}
+                    devices = {name for name in signed_names if find_device(transaction, signer, name) is not None}
+                    self._device_lists.note_change(
+                        transaction, signer, sorted(devices), signing_keys=devices != signed_names
+                    )
                 else:
                     self._device_lists.note_own_signature(transaction, signer, user_id)
             return failures

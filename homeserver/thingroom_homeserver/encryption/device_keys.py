@@ -48,7 +48,7 @@ class DeviceKeys:
         fallback_keys: JsonObject,
     ) -> Refused | dict[str, int]:
         """Store keys; the number of one-time keys left, by algorithm. A key id keeps the key it had first."""
-        refused = None if device_keys is None else _fault(device_keys, user_id, device_id)
+        refused = None if device_keys is None else device_keys_fault(device_keys, user_id, device_id)
         if refused is not None:
             return refused
         one_time = _split(one_time_keys)
@@ -92,7 +92,7 @@ class DeviceKeys:
         # Signatures on the old keys say nothing of the new ones.
         forget_signatures_on(transaction, user_id, device_id)
         storage.set_device_keys(transaction, user_id, device_id, keys)
-        self._device_lists.note_change(transaction, user_id)
+        self._device_lists.note_change(transaction, user_id, [device_id])
 
     def query(self, wanted: dict[str, list[str]], viewer: str) -> dict[str, dict[str, JsonObject]]:
         """User id to device id to keys, of local users; an empty list of devices means all.
@@ -144,7 +144,7 @@ class DeviceKeys:
         return storage.unused_fallback_algorithms(connection, user_id, device_id)
 
 
-def _fault(keys: JsonObject, user_id: str, device_id: str) -> Refused | None:
+def device_keys_fault(keys: JsonObject, user_id: str, device_id: str) -> Refused | None:
     """Why `keys` cannot be the identity keys of that device."""
     if (keys.get("user_id"), keys.get("device_id")) != (user_id, device_id):
         return Refused(Refusal.INVALID, "device_keys names another user or device")

@@ -7,6 +7,7 @@ May import storage, the notifier and rooms' occupancy. Source: client-server API
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from thingroom_common.database import Transaction
@@ -14,8 +15,10 @@ from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.rooms.occupancy import Occupancy
 from thingroom_homeserver.storage import device_lists as storage
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.memberships import changes_of_user
+from thingroom_homeserver.storage.device_list_outbox import SIGNING_KEYS, queue_changes
+from thingroom_homeserver.storage.memberships import changes_of_user, rooms_of_user
 from thingroom_homeserver.storage.positions import next_position
+from thingroom_homeserver.storage.room_servers import servers_sharing_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,45 @@ class DeviceLists:
     def __init__(self, occupancy: Occupancy, notifier: Notifier) -> None:
         self._occupancy = occupancy
         self._notifier = notifier
+        self._listeners: list[Callable[[Collection[str]], None]] = []
 
-    def note_change(self, transaction: Transaction, user_id: str) -> None:
-        """The user's devices or their keys change with this write; whoever shares a room hears of it."""
+    def add_listener(self, listener: Callable[[Collection[str]], None]) -> None:
+        """Call `listener(servers)` when something was queued for other servers; it must be quick."""
+        self._listeners.append(listener)
+
+    def note_change(
+        self,
+        transaction: Transaction,
+        user_id: str,
+        device_ids: Collection[str] = (),
+        *,
+        signing_keys: bool = False,
+    ) -> None:
+        """These devices of a local user, or the cross-signing keys, change with this write.
+
+        Whoever shares a room hears of it, here and on other servers.
+        """
         position = next_position(transaction)
         storage.note_change(transaction, user_id, position)
-        transaction.after_commit(lambda: self._notifier.publish_users(self._neighbours(user_id), position))
+        own_name = user_id.partition(":")[2]
+        servers = [name for name in servers_sharing_with(transaction, user_id) if name != own_name]
+        queue_changes(transaction, user_id, [*device_ids, *([SIGNING_KEYS] if signing_keys else [])], servers)
+
+        def tell() -> None:
+            self._notifier.publish_users(self._neighbours(user_id), position)
+            for listener in self._listeners if servers else ():
+                listener(servers)
+
+        transaction.after_commit(tell)
+
+    def note_remote_change(self, transaction: Transaction, user_id: str) -> None:
+        """The devices or keys of another server's user change with this write, as far as this server knows."""
+        position = next_position(transaction)
+        storage.note_change(transaction, user_id, position)
+        neighbours: set[str] = set()
+        for member in rooms_of_user(transaction, user_id, ("join",)):
+            neighbours |= self._occupancy.joined_users(member.room_id)
+        transaction.after_commit(lambda: self._notifier.publish_users(neighbours, position))
 
     def note_own_signature(self, transaction: Transaction, signer: str, user_id: str) -> None:
         """`signer` signs another user's key with this write; the signer's own devices hear of it."""

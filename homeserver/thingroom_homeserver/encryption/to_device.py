@@ -7,7 +7,7 @@ Source: client-server API, "Send-to-Device messaging".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -24,18 +24,35 @@ MAX_WAITING = 20_000
 KEEP_TRANSACTION_IDS_MS = 7 * 24 * 3600 * 1000
 
 ALL_DEVICES = "*"
+FROM_SERVER = ""
+"""Stands where a local sender's session would; no device has that id."""
 
 JsonObject = dict[str, Any]
+
+
+class RemoteMessages(Protocol):
+    """What takes messages to users of other servers along."""
+
+    def queue(
+        self, transaction: Transaction, sender: str, kind: str, messages: Mapping[str, Mapping[str, JsonObject]]
+    ) -> None:
+        """Queue, with this write, those of the messages that are for users of other servers."""
+        ...
 
 
 class ToDevice:
     """The queues of messages to devices."""
 
     def __init__(self, database: Database, notifier: Notifier, clock: Clock, *, max_waiting: int = MAX_WAITING) -> None:
+        self._remote: RemoteMessages | None = None
         self._database = database
         self._notifier = notifier
         self._clock = clock
         self._max_waiting = max_waiting
+
+    def send_remote_by(self, remote: RemoteMessages) -> None:
+        """From now on messages to users of other servers go there; until then they are left out."""
+        self._remote = remote
 
     async def send(
         self,
@@ -49,6 +66,23 @@ class ToDevice:
 
         `session` is what transaction ids are scoped to; one that was used before does nothing.
         """
+        await self._take(sender, session, kind, transaction_id, messages, self._remote)
+
+    async def receive(
+        self, sender: str, kind: str, message_id: str, messages: Mapping[str, Mapping[str, JsonObject]]
+    ) -> None:
+        """The same for what another server brings of its user `sender`; a message id does something only once."""
+        await self._take(sender, FROM_SERVER, kind, message_id, messages, None)
+
+    async def _take(
+        self,
+        sender: str,
+        session: str,
+        kind: str,
+        transaction_id: str,
+        messages: Mapping[str, Mapping[str, JsonObject]],
+        remote: RemoteMessages | None,
+    ) -> None:
         now_ms = self._clock.now_ms()
 
         def write(transaction: Transaction) -> None:
@@ -67,6 +101,8 @@ class ToDevice:
                     storage.add_message(transaction, user_id, device_id, message, position, self._max_waiting)
                 if known:
                     reached.append(user_id)
+            if remote is not None:
+                remote.queue(transaction, sender, kind, messages)
             transaction.after_commit(lambda: self._notifier.publish_users(reached, position))
 
         await self._database.write(write)

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-import orjson
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.http.json_body import parse_json_object
 from thingroom_homeserver.http.requester import Requester
@@ -38,13 +38,17 @@ Response = web.StreamResponse
 
 
 class Auth(Enum):
-    """Whose token an endpoint wants. APPSERVICE_OR_NONE: a token counts only if it is an application service's."""
+    """Whose token an endpoint wants. APPSERVICE_OR_NONE: a token counts only if it is an application service's.
+
+    SERVER: no token, but another homeserver's signature over the request; `request.origin` is that server.
+    """
 
     USER = auto()
     OPTIONAL = auto()
     NONE = auto()
     APPSERVICE_ONLY = auto()
     APPSERVICE_OR_NONE = auto()
+    SERVER = auto()
 
 
 class Body(Enum):
@@ -71,8 +75,10 @@ class Request:
         self.address = address
         self.token_in_query = token_in_query
         self.raw_body = b""
+        self.any_integers = False
         self._query_string = query_string
         self._requester: Requester | None = None
+        self._origin: str | None = None
 
     @property
     def method(self) -> str:
@@ -87,6 +93,16 @@ class Request:
     @property
     def requester_or_none(self) -> Requester | None:
         return self._requester
+
+    @property
+    def origin(self) -> str:
+        """The homeserver that asks. Only for endpoints with Auth.SERVER."""
+        assert self._origin is not None, "the endpoint's auth does not promise an origin"
+        return self._origin
+
+    def set_origin(self, origin: str) -> None:
+        """The frame's, before the handler runs."""
+        self._origin = origin
 
     def set_requester(self, requester: Requester | None) -> None:
         """The frame's, before the handler runs."""
@@ -105,7 +121,7 @@ class Request:
     @cached_property
     def body(self) -> dict[str, Any]:
         """The JSON object that was sent. Raises MatrixError: M_NOT_JSON, M_BAD_JSON."""
-        return parse_json_object(self.raw_body)
+        return parse_json_object(self.raw_body, any_integers=self.any_integers)
 
     @property
     def optional_body(self) -> dict[str, Any]:
@@ -177,4 +193,4 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     if headers:
         all_headers = _JSON_HEADERS.copy()
         all_headers.update(headers)
-    return web.Response(body=orjson.dumps(value), status=status, headers=all_headers)
+    return web.Response(body=encode_json(value), status=status, headers=all_headers)

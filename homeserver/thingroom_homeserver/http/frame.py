@@ -38,6 +38,9 @@ requests_logger = logging.getLogger("thingroom_homeserver.requests")
 
 ENDPOINT: web.RequestKey[Endpoint] = web.RequestKey("endpoint", Endpoint)
 
+MAX_SERVER_BODY_BYTES = 12 * 1024 * 1024
+"""Of a request by another homeserver: a transaction of 50 of the largest events, and 100 messages beside them."""
+
 _WITH_BODY = frozenset({"POST", "PUT", "DELETE"})
 
 
@@ -110,6 +113,8 @@ class Frame:
         request = Request(
             http, found.parameters, query_string, self._address(http), token_in_query=self._token_in_query
         )
+        if endpoint.auth is Auth.SERVER:
+            return await self._answer_server(endpoint, request)
         if endpoint.auth is not Auth.NONE:
             requester = self._services.authentication.requester_of(request, endpoint)
             request.set_requester(requester)
@@ -121,6 +126,19 @@ class Frame:
             if http.content_length is not None and http.content_length > self._max_body_bytes:
                 raise MatrixError(413, "M_TOO_LARGE", "The body is too large")
             request.raw_body = await http.read()
+        result = await endpoint.handler(request, self._services)
+        return json_response(result) if isinstance(result, dict) else result
+
+    async def _answer_server(self, endpoint: Endpoint, request: Request) -> Response:
+        """Answer another homeserver. The signature covers the body, so that is read first."""
+        authentication = self._services.federation.authentication
+        claimed = authentication.credentials_of(request)
+        request.any_integers = True
+        request.raw_body = await _read_at_most(request.http, MAX_SERVER_BODY_BYTES)
+        origin = await authentication.origin_of(request, claimed)
+        request.set_origin(origin)
+        if endpoint.limit is not None and (wait := self._services.rate_limiter.take(endpoint.limit, origin)):
+            raise limit_exceeded(wait)
         result = await endpoint.handler(request, self._services)
         return json_response(result) if isinstance(result, dict) else result
 
@@ -139,3 +157,15 @@ class Frame:
             if forwarded:
                 return forwarded.rpartition(",")[2].strip()
         return http.remote or ""
+
+
+async def _read_at_most(http: web.Request, limit: int) -> bytes:
+    """The body. Raises MatrixError M_TOO_LARGE."""
+    if (http.content_length or 0) > limit:
+        raise MatrixError(413, "M_TOO_LARGE", "The body is too large")
+    data = bytearray()
+    async for chunk in http.content.iter_any():
+        data += chunk
+        if len(data) > limit:
+            raise MatrixError(413, "M_TOO_LARGE", "The body is too large")
+    return bytes(data)

@@ -16,8 +16,8 @@ from thingroom_homeserver.http.errors import MatrixError
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 
 
-def parse_json_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`.
+def parse_json_object(data: bytes, *, any_integers: bool = False) -> dict[str, Any]:
+    """The JSON object in `data`. `any_integers`: also beyond 64 bits, which events of old room versions may hold.
 
     Raises MatrixError: M_NOT_JSON for what is not JSON or nested too deeply, M_BAD_JSON for a value of another kind.
     """
@@ -27,7 +27,7 @@ def parse_json_object(data: bytes) -> dict[str, Any]:
         raise MatrixError(400, "M_NOT_JSON", f"The body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MatrixError(400, "M_BAD_JSON", "The body must be a JSON object")
-    if _LONG_INTEGER.search(data) is not None and not _can_be_written(value):
+    if not any_integers and _LONG_INTEGER.search(data) is not None and not _can_be_written(value):
         raise MatrixError(400, "M_BAD_JSON", "The body holds an integer beyond 64 bits")
     return value
 

@@ -51,6 +51,16 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "openid": Rate(1, 20),
         "to_device": Rate(20, 500),
         "third_party": Rate(1, 30),
+        "key_query": Rate(1, 30),
+        "server_join": Rate(10, 200),
+        "server_invite": Rate(5, 100),
+        "server_query": Rate(20, 500),
+        "server_media": Rate(20, 500),
+        "openid_userinfo": Rate(10, 200),
+        "elsewhere": Rate(2, 60),
+        "invited": Rate(0.2, 30),
+        "onbind": Rate(0.2, 10),
+        "unknown_server": Rate(10, 200),
     }
 )
 

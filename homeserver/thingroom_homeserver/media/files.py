@@ -2,6 +2,7 @@
 
     arriving/<id>            being written, or written and not moved yet
     local/<ab>/<cd>/<id>     uploaded files
+    remote/<ab>/<cd>/<id>    files of other servers; these ids end in REMOTE_SUFFIX, which no uploaded file's does
     thumbnails/<ab>/<cd>/<id>/<name>
 
 May import the standard library only. Every function blocks: call them in a thread. An upload is written under
@@ -18,6 +19,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+REMOTE_SUFFIX = ".remote"
 
 
 class ArrivingFile:
@@ -58,6 +61,7 @@ class MediaFiles:
     def __init__(self, root: Path) -> None:
         self._arriving = root / "arriving"
         self._local = root / "local"
+        self._remote = root / "remote"
         self._thumbnails = root / "thumbnails"
 
     def start(self, media_id: str) -> ArrivingFile:
@@ -124,7 +128,8 @@ class MediaFiles:
         return path
 
     def _place(self, media_id: str) -> Path:
-        return self._local.joinpath(*_shard(media_id))
+        folder = self._remote if media_id.endswith(REMOTE_SUFFIX) else self._local
+        return folder.joinpath(*_shard(media_id))
 
     def _thumbnail_folder(self, media_id: str) -> Path:
         return self._thumbnails.joinpath(*_shard(media_id))

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.media.files import MediaFiles
 from thingroom_homeserver.media.mxc import Mxc, parse_mxc
+from thingroom_homeserver.media.remote_files import delete_remote
 from thingroom_homeserver.storage import media as storage
 from thingroom_homeserver.storage.media import Usage
+from thingroom_homeserver.storage.remote_media import kept_bytes, least_used, quarantine_remote
 
 _AT_ONCE = 200
 
@@ -39,15 +41,33 @@ class Housekeeping:
         return self._database.read(storage.usage_of_all)
 
     async def quarantine(self, uri: str, quarantined_ts: int | None) -> bool:
-        """Stop serving a file, or (with None) serve it again. False if it is not one of this server's."""
+        """Stop serving a file, or (with None) serve it again: one of this server's, or any of another's, here or not.
+
+        False if there is no such file, or none in quarantine.
+        """
         mxc = parse_mxc(uri)
-        if mxc is None or mxc.server_name != self._server_name:
+        if mxc is None:
             return False
+        if mxc.server_name != self._server_name:
+            server_name, media_id = mxc.server_name, mxc.media_id
+            return await self._database.write(lambda t: quarantine_remote(t, server_name, media_id, quarantined_ts))
         return await self._database.write(lambda t: storage.set_quarantined(t, mxc.media_id, quarantined_ts))
 
     async def quarantine_user(self, user_id: str, quarantined_ts: int | None) -> int:
         """The same for everything that a user uploaded. How many files."""
         return await self._database.write(lambda t: storage.set_quarantined_of_user(t, user_id, quarantined_ts))
+
+    def remote_usage(self) -> Usage:
+        """What the files of other servers on this disk come to."""
+        return Usage(*self._database.read(kept_bytes))
+
+    async def delete_remote_unused(self, before_ms: int, *, dry_run: bool = False) -> Deleted:
+        """Delete the copies of other servers' files that nobody has asked for since `before_ms`."""
+        rows = self._database.read(lambda connection: least_used(connection, -1, before_ms))
+        if not dry_run:
+            for start in range(0, len(rows), _AT_ONCE):
+                await delete_remote(self._database, self._files, rows[start : start + _AT_ONCE])
+        return Deleted(len(rows), sum(row["size"] for row in rows))
 
     async def delete_older(
         self, before_ms: int, *, user_id: str | None = None, keep_avatars: bool = True, dry_run: bool = False

@@ -19,7 +19,8 @@ from thingroom_homeserver.media.files import MediaFiles
 from thingroom_homeserver.media.guarded_fetch import GuardedFetch
 from thingroom_homeserver.media.legacy import serves_legacy
 from thingroom_homeserver.media.previews import Previews
-from thingroom_homeserver.media.repository import MediaRepository, RemoteMedia
+from thingroom_homeserver.media.remote_files import Fetcher, RemoteFiles
+from thingroom_homeserver.media.repository import MediaRepository
 from thingroom_homeserver.media.thumbnails import Thumbnails
 from thingroom_homeserver.outgoing.guard import Guard
 
@@ -38,11 +39,12 @@ class MediaParts:
 
 @contextlib.asynccontextmanager
 async def opened_media(
-    config: HomeserverConfig, database: Database, clock: Clock, remote: RemoteMedia, tls: ssl.SSLContext | None
+    config: HomeserverConfig, database: Database, clock: Clock, fetcher: Fetcher, tls: ssl.SSLContext | None
 ) -> AsyncIterator[MediaParts]:
-    """The parts, as long as the block runs. Raises OSError."""
+    """The parts, as long as the block runs; `fetcher` brings the files of other servers. Raises OSError."""
     media = config.media
     files = MediaFiles(Path(config.data_directory) / FOLDER)
+    remote = RemoteFiles(database, files, clock, media, fetcher)
     repository = MediaRepository(database, files, clock, media, config.server_name, config.max_upload_bytes, remote)
     await repository.recover()
     thumbnails = Thumbnails(repository, media.max_image_pixels)
@@ -57,7 +59,8 @@ async def opened_media(
         public_host=urlsplit(config.public_base_url).hostname if config.public_base_url else None,
     )
     try:
-        yield MediaParts(repository, thumbnails, previews, legacy)
+        async with remote.running():
+            yield MediaParts(repository, thumbnails, previews, legacy)
     finally:
         repository.close()
         if previews is not None:

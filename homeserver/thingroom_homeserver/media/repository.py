@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, BinaryIO, Protocol, TypeVar
+from collections.abc import AsyncIterator
+from typing import BinaryIO, Protocol
 
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config_media import MediaConfig
-from thingroom_homeserver.media.files import ArrivingFile, MediaFiles
+from thingroom_homeserver.media.files import REMOTE_SUFFIX, ArrivingFile, MediaFiles
+from thingroom_homeserver.media.in_threads import undisturbed
 from thingroom_homeserver.media.mxc import Mxc
 from thingroom_homeserver.media.outcomes import NOT_FOUND, Refused, Reserved, StoredFile, Why
 from thingroom_homeserver.storage import media as storage
-
-T = TypeVar("T")
+from thingroom_homeserver.storage.remote_media import is_kept
 
 WRITE_BYTES = 262_144
 """How much of an upload is gathered in memory before a thread writes it."""
@@ -31,18 +31,11 @@ SERVER = ""
 
 
 class RemoteMedia(Protocol):
-    """Files of other servers: the federation's part."""
+    """Files of other servers: remote_files.py."""
 
     async def find(self, mxc: Mxc, wait_ms: int) -> StoredFile | Refused:
         """Bring the file onto this disk, within about `wait_ms`."""
         ...
-
-
-class NoRemoteMedia:
-    """A server that speaks to no other has no other's files."""
-
-    async def find(self, mxc: Mxc, wait_ms: int) -> StoredFile | Refused:
-        return NOT_FOUND
 
 
 class MediaRepository:
@@ -74,6 +67,8 @@ class MediaRepository:
         """Tidy up what a crash left behind. Once, before the first request."""
 
         def is_recorded(media_id: str) -> bool:
+            if media_id.endswith(REMOTE_SUFFIX):
+                return self._database.read(lambda connection: is_kept(connection, media_id))
             row = self._database.read(lambda connection: storage.find_media(connection, media_id))
             return row is not None and row["size"] is not None
 
@@ -176,13 +171,13 @@ class MediaRepository:
     async def _take_in(
         self, media_id: str, user_id: str, chunks: AsyncIterator[bytes], content_type: str, file_name: str | None
     ) -> StoredFile | Refused:
-        file = await _undisturbed(asyncio.to_thread(self.files.start, media_id))
+        file = await undisturbed(asyncio.to_thread(self.files.start, media_id))
         try:
             refused = await self._receive(file, user_id, chunks)
             if refused is not None:
                 return refused
             stored = StoredFile(media_id, file.size, file.sha256, content_type, file_name)
-            kept = await _undisturbed(self._keep(file, user_id, stored))
+            kept = await undisturbed(self._keep(file, user_id, stored))
             return stored if kept else Refused(Why.OVERWRITE, "The file has been uploaded already")
         finally:
             self._arriving_bytes[user_id] -= file.size
@@ -231,7 +226,7 @@ class MediaRepository:
     async def _write(self, file: ArrivingFile, user_id: str, data: bytearray) -> None:
         before = file.size
         try:
-            await _undisturbed(asyncio.to_thread(file.write, data))
+            await undisturbed(asyncio.to_thread(file.write, data))
         finally:
             self._arriving_bytes[user_id] += file.size - before
 
@@ -264,16 +259,6 @@ class MediaRepository:
         for future in self._waiting.pop(media_id, ()):
             if not future.done():
                 future.set_result(None)
-
-
-async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
-    """The work's result. A cancellation of the caller waits until the work is done: a thread cannot be stopped."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _new_id() -> str:

@@ -16,6 +16,7 @@ from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import MEMBER, current_entry
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.notifications import Notification
+from thingroom_homeserver.storage.out_of_band import out_of_band_of
 from thingroom_homeserver.storage.pushers import PusherRow
 
 EVENT_ID_ONLY = "event_id_only"
@@ -57,10 +58,15 @@ def event_body(
         "user_is_target": event.type == MEMBER and event.state_key == pusher.user_id,
     }
 
+    invite = out_of_band_of(connection, event.room_id, pusher.user_id)
+    stripped = () if invite is None else invite.stripped_state
+    shown = {(each["type"], each["state_key"]): each["content"] for each in stripped}
+
     def state(event_type: str, state_key: str, field: str) -> str | None:
         event_id = current_entry(connection, event.room_id, event_type, state_key)
         found = None if event_id is None else rooms.events.get(connection, event_id)
-        value = None if found is None else found.event.content.get(field)
+        content = shown.get((event_type, state_key), {}) if found is None else found.event.content
+        value = content.get(field)
         return value if isinstance(value, str) and value else None
 
     alias = state("m.room.canonical_alias", "", "alias") or next(iter(aliases_of(event.room_id)), None)

@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import orjson
 
+from thingroom_homeserver.core.canonical_json import encode_json
+
 MAX_ANSWER_BYTES = 65_536
 WITHIN_SECONDS = 30.0
 
@@ -38,7 +40,7 @@ class PushGateway:
         self._timeout = aiohttp.ClientTimeout(total=within_seconds)
 
     async def notify(self, url: str, notification: dict[str, Any]) -> Accepted | Failed:
-        body = orjson.dumps({"notification": notification})
+        body = encode_json({"notification": notification})
         headers = {"Content-Type": "application/json"}
         try:
             async with self._http.post(

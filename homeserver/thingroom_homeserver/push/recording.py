@@ -102,6 +102,8 @@ class _Situation:
         return self._audience.member_count
 
     def may_notify(self, key: str) -> bool:
+        if not self._room.state:
+            return False  # an invite to a room of other servers, whose power levels are not known here
         levels = self._rooms.cache.power_levels(self._transaction, self._room)
         return levels.user_level(self._event.sender) >= levels.notification_level(key)
 
@@ -133,6 +135,11 @@ class Recorder:
             self._forget_user(user_id)
             # The old rules may be read again before the change is committed or undone.
             transaction.after_rollback(lambda: self._forget_user(user_id))
+
+    def members_changed(self, transaction: Transaction, room_id: str) -> None:
+        self._drop_audience(room_id)
+        # It may be read again before the change is committed or undone.
+        transaction.after_rollback(lambda: self._drop_audience(room_id))
 
     def stored(self, rooms: Rooms, transaction: Transaction, room: Room, stored: StoredEvent) -> None:
         event, position = stored.event, stored.position

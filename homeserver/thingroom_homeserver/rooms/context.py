@@ -6,7 +6,7 @@ read_state, read_events, published_rooms. May import core, storage and thingroom
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from thingroom_common.database import Database, Transaction
@@ -14,8 +14,10 @@ from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.rooms.erasures import Erasures
 from thingroom_homeserver.rooms.occupancy import Occupancy
+from thingroom_homeserver.rooms.policies import Policies
 from thingroom_homeserver.rooms.ports import Aliases, Clock, Profiles
 from thingroom_homeserver.rooms.room_cache import Room, RoomCache
+from thingroom_homeserver.rooms.states import States
 from thingroom_homeserver.rooms.visibility import Visibility
 from thingroom_homeserver.storage.events import EventStore, StoredEvent
 from thingroom_homeserver.storage.memberships import local_joined_members
@@ -27,6 +29,10 @@ class Watcher(Protocol):
 
     def stored(self, rooms: Rooms, transaction: Transaction, room: Room, stored: StoredEvent) -> None:
         """The event is written, its room's state advanced, nothing committed. It must be quick."""
+        ...
+
+    def members_changed(self, transaction: Transaction, room_id: str) -> None:
+        """The room's members are not what the events up to now made them: the state was resolved, or told anew."""
         ...
 
 
@@ -47,7 +53,9 @@ class Rooms:
     notifier: Notifier
     visibility: Visibility
     erasures: Erasures
+    states: States
     watcher: Watcher | None = None
+    policies: Policies = field(default_factory=Policies)
 
     def is_local(self, user_id: str) -> bool:
         return user_id.partition(":")[2] == self.server_name
@@ -83,5 +91,6 @@ def open_rooms(
         Notifier(occupancy.joined_users, database.read(current_position)),
         Visibility(events, occupancy),
         erasures,
+        States(events),
         watcher,
     )

@@ -22,6 +22,7 @@ from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.membership import Change, apply_change
 from thingroom_homeserver.rooms.outcomes import Abandoned, Refused, Sender, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.rooms import insert_room, room_row, set_room_public
 
@@ -73,7 +74,7 @@ class Created:
 
 
 async def create_room(rooms: Rooms, sender: Sender, wish: RoomWish) -> Created | Refused:
-    """Make the room and join its creator."""
+    """Make the room, join its creator and invite; users of other servers are left to the caller to invite."""
     version = wish.room_version or rooms.default_room_version
     rules = ROOM_RULES.get(version)
     if rules is None:
@@ -96,12 +97,12 @@ async def create_room(rooms: Rooms, sender: Sender, wish: RoomWish) -> Created |
         for state in _implied_state(wish, rules, sender.user_id, alias):
             draft = Draft(state.type, state.content, state.state_key)
             must(append_event(rooms, transaction, room, sender, draft))
-        for user_id in dict.fromkeys(wish.invite):
+        for user_id in filter(rooms.is_local, dict.fromkeys(wish.invite)):
             must(apply_change(rooms, transaction, room, sender, Change(user_id, "invite", is_direct=wish.is_direct)))
         return Created(room.room_id)
 
     try:
-        return await rooms.database.write(write)
+        return await write_approved(rooms, write)
     except Abandoned as abandoned:
         return abandoned.refused
 
@@ -113,8 +114,18 @@ def must(outcome: object) -> None:
         raise Abandoned(Refused(why, outcome.text))
 
 
-def make_empty_room(rooms: Rooms, transaction: Transaction, sender: Sender, wish: RoomWish, rules: RoomRules) -> Room:
-    """The room with its create event only, inside a write function. Raises Abandoned."""
+def make_empty_room(
+    rooms: Rooms,
+    transaction: Transaction,
+    sender: Sender,
+    wish: RoomWish,
+    rules: RoomRules,
+    create: Event | None = None,
+) -> Room:
+    """The room with its create event only, inside a write function. Raises Abandoned.
+
+    `create`: the event that an earlier try made, which was undone: the room is to have the same id.
+    """
     content = {key: value for key, value in wish.creation_content.items() if key != "creator"}
     content["room_version"] = rules.version
     if rules.creator_in_content:
@@ -123,7 +134,7 @@ def make_empty_room(rooms: Rooms, transaction: Transaction, sender: Sender, wish
         named = content.get("additional_creators", [])
         if isinstance(named, list):
             content["additional_creators"] = list(dict.fromkeys([*named, *wish.invite]))
-    event = _build_create(rooms, sender, rules, content, transaction)
+    event = create or _build_create(rooms, sender, rules, content, transaction)
     verdict = check_auth(event, {}, rules, create=event)
     if isinstance(verdict, Rejected):
         raise Abandoned(Refused(Why.BAD_JSON, verdict.reason))
@@ -131,7 +142,7 @@ def make_empty_room(rooms: Rooms, transaction: Transaction, sender: Sender, wish
     rooms.events.note_version(event.room_id, rules.version)
     room = Room(event.room_id, rules, {}, None, {})
     rooms.cache.add(transaction, room)
-    accept_on_top(rooms, transaction, room, event, session=sender.session)
+    accept_on_top(rooms, transaction, room, event, session=sender.session, send_out=True)
     return room
 
 

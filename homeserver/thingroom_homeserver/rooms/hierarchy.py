@@ -18,7 +18,7 @@ from thingroom_homeserver.rooms.present import JsonObject
 from thingroom_homeserver.rooms.room_summary import may_find, summary_with_conditions
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import entries_of_type
-from thingroom_homeserver.storage.rooms import room_row
+from thingroom_homeserver.storage.rooms import is_known
 
 SPACE, CHILD = "m.space", "m.space.child"
 MAX_DEPTH = 100
@@ -76,7 +76,7 @@ async def read_hierarchy(rooms: Rooms, user_id: str, wish: HierarchyWish) -> Hie
 
 def _entry(rooms: Rooms, user_id: str, room_id: str, suggested_only: bool, connection: Reader) -> JsonObject | None:
     """A room of the tree with its children in order; None if the user may not know of it."""
-    if room_row(connection, room_id) is None:
+    if not is_known(connection, room_id):
         return None
     summary = summary_with_conditions(rooms, connection, room_id)
     if not may_find(rooms, connection, user_id, summary):

@@ -18,13 +18,16 @@ from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.carry_over import carry_over
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.policies import write_approved
+from thingroom_homeserver.rooms.residence import knows_best
+from thingroom_homeserver.rooms.restricted_join import VOUCHER, voucher_for
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.rooms.send_event import same_state, sent
 from thingroom_homeserver.storage.account_data import blocks_invites
+from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.memberships import forget_room, membership_of
 
 MEMBER = "m.room.member"
-JOIN_RULES = "m.room.join_rules"
 PROFILE_KEYS = ("displayname", "avatar_url")
 _NO_ROOM = Refused(Why.NOT_FOUND, "This server knows no such room")
 
@@ -47,9 +50,11 @@ async def change_membership(rooms: Rooms, sender: Sender, room_id: str, change: 
         room = rooms.cache.get(transaction, room_id)
         if room is None:
             return _NO_ROOM
+        if change.membership in ("join", "knock") and not knows_best(transaction, room_id):
+            return Refused(Why.UNREACHABLE, "This server is not in the room any more; another one must be asked")
         return apply_change(rooms, transaction, room, sender, change)
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 async def kick(rooms: Rooms, sender: Sender, room_id: str, user_id: str, reason: str | None) -> Sent | Refused:
@@ -75,7 +80,7 @@ async def _change_from(
             return Refused(Why.FORBIDDEN, f"{change.user_id} {else_text}")
         return apply_change(rooms, transaction, room, sender, change)
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 async def forget(rooms: Rooms, user_id: str, room_id: str) -> Refused | None:
@@ -102,21 +107,22 @@ async def update_profile(rooms: Rooms, sender: Sender) -> None:
             apply_change(rooms, transaction, room, sender, Change(sender.user_id, "join"))
 
     room_ids = sorted(rooms.occupancy.joined_rooms(sender.user_id))
-    await asyncio.gather(*(rooms.database.write(partial(write, room_id=room_id)) for room_id in room_ids))
+    await asyncio.gather(*(write_approved(rooms, partial(write, room_id=room_id)) for room_id in room_ids))
 
 
 def apply_change(rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, change: Change) -> Sent | Refused:
     """The same inside a write function. If it is refused, nothing was written."""
     if not is_valid_user_id(change.user_id):
         return Refused(Why.INVALID_PARAM, f"{change.user_id!r} is not a user id")
-    if change.membership == "invite" and not rooms.is_local(change.user_id):
-        return Refused(Why.UNREACHABLE, "This server cannot reach other servers")
-    if change.membership == "invite" and blocks_invites(transaction, change.user_id):
-        return Refused(Why.INVITE_BLOCKED, f"{change.user_id} wants no invites")
+    if change.membership == "invite":
+        if not rooms.is_local(change.user_id):
+            return Refused(Why.UNREACHABLE, "The invited user's server must be asked first")
+        if blocks_invites(transaction, change.user_id):
+            return Refused(Why.INVITE_BLOCKED, f"{change.user_id} does not want to be invited")
     current = rooms.cache.state_event(transaction, room, MEMBER, change.user_id)
     content = _content(rooms, transaction, sender, change, current)
     if change.membership == "join":
-        refused = _authorise_join(rooms, transaction, room, sender, content, current)
+        refused = _authorise_join(rooms, transaction, room, sender, content)
         if refused is not None:
             return refused
     if change.membership in ("leave", "ban") and current is not None:
@@ -133,6 +139,27 @@ def apply_change(rooms: Rooms, transaction: Transaction, room: Room, sender: Sen
     return sent(outcome)
 
 
+def invite_draft(rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, change: Change) -> Draft | Refused:
+    """The invite of a user of another server, which is to see it before it is stored."""
+    if not is_valid_user_id(change.user_id):
+        return Refused(Why.INVALID_PARAM, f"{change.user_id!r} is not a user id")
+    if rooms.cache.create_event(transaction, room).content.get("m.federate") is False:
+        return Refused(Why.FORBIDDEN, "Users of other servers cannot be in a room that is not federated")
+    current = rooms.cache.state_event(transaction, room, MEMBER, change.user_id)
+    return Draft(MEMBER, _content(rooms, transaction, sender, change, current), change.user_id)
+
+
+def member_content(rooms: Rooms, connection: Reader, change: Change) -> JsonObject:
+    """What a member event by the user themselves says, in a room that this server is not in."""
+    content: JsonObject = dict(change.extra or {})
+    content["membership"] = change.membership
+    if change.reason is not None:
+        content["reason"] = change.reason
+    if change.membership in ("join", "knock"):
+        _add_profile(rooms, connection, change.user_id, content)
+    return content
+
+
 def _content(
     rooms: Rooms, transaction: Transaction, sender: Sender, change: Change, current: Event | None
 ) -> JsonObject:
@@ -141,10 +168,7 @@ def _content(
     if change.reason is not None:
         content["reason"] = change.reason
     if change.membership in ("join", "invite", "knock"):
-        profile = rooms.profiles.profile_of(transaction, change.user_id)
-        for name, value in (("displayname", profile.displayname), ("avatar_url", profile.avatar_url)):
-            if value is not None:
-                content.setdefault(name, value)
+        _add_profile(rooms, transaction, change.user_id, content)
     elif current is not None and change.user_id != sender.user_id:
         for name in PROFILE_KEYS:
             if name in current.content:
@@ -154,6 +178,13 @@ def _content(
     return content
 
 
+def _add_profile(rooms: Rooms, connection: Reader, user_id: str, content: JsonObject) -> None:
+    profile = rooms.profiles.profile_of(connection, user_id)
+    for name, value in (("displayname", profile.displayname), ("avatar_url", profile.avatar_url)):
+        if value is not None:
+            content.setdefault(name, value)
+
+
 def _as_it_is(rooms: Rooms, transaction: Transaction, event: Event) -> Sent | Refused:
     stored = rooms.events.get(transaction, event.event_id)
     assert stored is not None
@@ -161,43 +192,13 @@ def _as_it_is(rooms: Rooms, transaction: Transaction, event: Event) -> Sent | Re
 
 
 def _authorise_join(
-    rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, content: JsonObject, current: Event | None
+    rooms: Rooms, transaction: Transaction, room: Room, sender: Sender, content: JsonObject
 ) -> Refused | None:
     """In a restricted room, find the member who vouches for a join that has no invite (and put it in `content`)."""
-    content.pop("join_authorised_via_users_server", None)
-    if current is not None and current.content.get("membership") in ("join", "invite"):
-        return None
-    rules_event = rooms.cache.state_event(transaction, room, JOIN_RULES)
-    rule = None if rules_event is None else rules_event.content.get("join_rule")
-    restricted = (rule == "restricted" and room.rules.restricted_join) or (
-        rule == "knock_restricted" and room.rules.knock_restricted_join
-    )
-    if rules_event is None or not restricted:
-        return None
-    if not _meets_condition(transaction, sender.user_id, rules_event.content.get("allow")):
-        return Refused(Why.FORBIDDEN, "You are in none of the rooms whose members may join")
-    voucher = _voucher(rooms, transaction, room)
-    if voucher is None:
-        return Refused(Why.UNABLE_TO_AUTHORISE_JOIN, "No member on this server may invite you")
-    content["join_authorised_via_users_server"] = voucher
-    return None
-
-
-def _meets_condition(transaction: Transaction, user_id: str, allow: object) -> bool:
-    for condition in allow if isinstance(allow, list) else ():
-        if not isinstance(condition, dict) or condition.get("type") != "m.room_membership":
-            continue
-        room_id = condition.get("room_id")
-        member = membership_of(transaction, room_id, user_id) if isinstance(room_id, str) else None
-        if member is not None and member.membership == "join":
-            return True
-    return False
-
-
-def _voucher(rooms: Rooms, transaction: Transaction, room: Room) -> str | None:
-    levels = rooms.cache.power_levels(transaction, room)
-    for user_id in sorted(rooms.occupancy.joined_users(room.room_id)):
-        joined = rooms.cache.membership(transaction, room, user_id) == "join"
-        if joined and levels.user_level(user_id) >= levels.invite:
-            return user_id
+    content.pop(VOUCHER, None)
+    voucher = voucher_for(rooms, transaction, room, sender.user_id)
+    if isinstance(voucher, Refused):
+        return voucher
+    if voucher is not None:
+        content[VOUCHER] = voucher
     return None

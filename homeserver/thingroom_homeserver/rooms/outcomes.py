@@ -5,8 +5,10 @@ May import nothing of ours. `client_api/room_errors.py` maps each reason to its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 
 class Why(Enum):
@@ -22,18 +24,25 @@ class Why(Enum):
     UNSUPPORTED_ROOM_VERSION = auto()
     INVALID_ROOM_STATE = auto()
     UNABLE_TO_AUTHORISE_JOIN = auto()
-    UNREACHABLE = auto()
-    DUPLICATE_ANNOTATION = auto()
+    UNABLE_TO_GRANT_JOIN = auto()
+    INCOMPATIBLE_ROOM_VERSION = auto()
     INVITE_BLOCKED = auto()
+    UNREACHABLE = auto()
+    POLICY = auto()
+    DUPLICATE_ANNOTATION = auto()
     UNKNOWN = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The request was understood and refused; `text` is for the person who asked."""
+    """The request was understood and refused; `text` is for the person who asked.
+
+    details: further keys of the error response; `errcode` among them stands for the one that goes with `why`.
+    """
 
     why: Why
     text: str
+    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

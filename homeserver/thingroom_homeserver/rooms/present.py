@@ -59,10 +59,13 @@ def present_event(
     prev_content = None
     if stored.replaces_state is not None:
         replaced = rooms.events.get(connection, stored.replaces_state)
-        # One's own membership is known to oneself, whatever else one may see: of an invite, that it was one.
+        # One's own membership is known to oneself, whatever else one may see: of an invite, that it was one. What is
+        # not in the stream, but in the state before an event that the viewer may see, came to them with it.
         is_own = (event.type, event.state_key) == ("m.room.member", viewer.user_id)
         if replaced is not None and (
-            is_own or rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None
+            is_own
+            or replaced.position is None
+            or rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None
         ):
             prev_content = rooms.erasures.shown(connection, viewer.user_id, replaced).content
     redacted_because = None

@@ -24,7 +24,10 @@ MAX_PREV_EVENTS = 20
 
 @dataclass(slots=True)
 class Room:
-    """One room as the open transaction leaves it. `depth` is the greatest of its extremities."""
+    """One room as the open transaction leaves it. `depth` is the greatest of its extremities.
+
+    `state` and `state_group` are the state after all extremities, resolved where they differ.
+    """
 
     room_id: str
     rules: RoomRules
@@ -53,7 +56,7 @@ class RoomCache:
         self._rooms: OrderedDict[str, Room] = OrderedDict()
 
     def get(self, transaction: Transaction, room_id: str) -> Room | None:
-        """The room, for reading and changing in this write; None if it is not known here."""
+        """The room, for reading and changing in this write; None if it is not known here but by outliers."""
         room = self._rooms.get(room_id)
         if room is None:
             room = self._load(transaction, room_id)
@@ -98,14 +101,14 @@ class RoomCache:
 
     def _load(self, transaction: Transaction, room_id: str) -> Room | None:
         row = room_row(transaction, room_id)
-        if row is None:
+        if row is None or row.state_group is None:
             return None
         extremities = {}
         for event_id in forward_extremities(transaction, room_id):
             stored = self._events.get(transaction, event_id)
             assert stored is not None, f"the extremity {event_id} is not stored"
             extremities[event_id] = stored.event.depth
-        group = None if row.state_group is None else load_group(transaction, row.state_group)
+        group = load_group(transaction, row.state_group)
         return Room(room_id, ROOM_RULES[row.version], load_current_state(transaction, room_id), group, extremities)
 
     def _forget(self, room_id: str) -> None:

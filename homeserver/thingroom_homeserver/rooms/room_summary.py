@@ -18,7 +18,7 @@ from thingroom_homeserver.storage.appservices import listed_rooms
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import current_entry
 from thingroom_homeserver.storage.memberships import member_count, membership_of
-from thingroom_homeserver.storage.rooms import public_room_ids, room_row
+from thingroom_homeserver.storage.rooms import is_known, public_room_ids, room_row
 
 # Summaries made in one turn of the event loop.
 A_TURN = 10
@@ -72,7 +72,7 @@ def summarise(rooms: Rooms, connection: Reader, room_id: str) -> JsonObject:
 
 def summary_for(rooms: Rooms, connection: Reader, room_id: str, user_id: str) -> JsonObject | Refused:
     """A room's summary, for its members, invited users, and anyone if the room may be found."""
-    if room_row(connection, room_id) is None:
+    if not is_known(connection, room_id):
         return _UNKNOWN
     member = membership_of(connection, room_id, user_id)
     summary = summary_with_conditions(rooms, connection, room_id)

@@ -6,12 +6,16 @@ events to a room", "Transaction identifiers", "Redactions". Next: append_event.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.server_acl import server_allowed
 from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.relations import relation_fault
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.storage.events import StoredEvent
@@ -43,9 +47,19 @@ async def redact_event(
 
 
 async def send_state(
-    rooms: Rooms, sender: Sender, room_id: str, event_type: str, state_key: str, content: JsonObject
+    rooms: Rooms,
+    sender: Sender,
+    room_id: str,
+    event_type: str,
+    state_key: str,
+    content: JsonObject,
+    *,
+    aliases_elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> Sent | Refused:
-    """Set an entry of the room's state. The same sender setting the same content again changes nothing."""
+    """Set an entry of the room's state. The same sender setting the same content again changes nothing.
+
+    `aliases_elsewhere`: for m.room.canonical_alias, the rooms that aliases of other servers point to.
+    """
 
     def write(transaction: Transaction) -> Sent | Refused:
         room = rooms.cache.get(transaction, room_id)
@@ -54,7 +68,7 @@ async def send_state(
         if event_type == REDACTION:
             return Refused(Why.BAD_JSON, "A redaction cannot be state")
         if event_type == CANONICAL_ALIAS:
-            fault = _alias_fault(rooms, transaction, room, content)
+            fault = _alias_fault(rooms, transaction, room, content, aliases_elsewhere)
             if fault is not None:
                 return fault
         if event_type == SERVER_ACL and state_key == "" and not server_allowed(content, rooms.server_name):
@@ -64,7 +78,7 @@ async def send_state(
             return same
         return sent(append_event(rooms, transaction, room, sender, Draft(event_type, content, state_key)))
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 def sent(outcome: StoredEvent | Refused) -> Sent | Refused:
@@ -119,7 +133,7 @@ async def _send_once(rooms: Rooms, sender: Sender, room_id: str, draft: Draft, s
             note_transaction(transaction, key, outcome.event_id, rooms.clock.now_ms())
         return sent(outcome)
 
-    return await rooms.database.write(write)
+    return await write_approved(rooms, write)
 
 
 def _redaction_fault(
@@ -136,20 +150,23 @@ def _redaction_fault(
     return None
 
 
-def _alias_fault(rooms: Rooms, transaction: Transaction, room: Room, content: JsonObject) -> Refused | None:
+def _alias_fault(
+    rooms: Rooms, transaction: Transaction, room: Room, content: JsonObject, elsewhere: Mapping[str, str]
+) -> Refused | None:
     """New aliases of m.room.canonical_alias must point to the room (PUT state, M_BAD_ALIAS)."""
     current = rooms.cache.state_event(transaction, room, CANONICAL_ALIAS)
-    known = _aliases_in(current.content if current is not None else {}) or set()
-    named = _aliases_in(content)
+    known = aliases_in(current.content if current is not None else {}) or set()
+    named = aliases_in(content)
     if named is None:
         return Refused(Why.INVALID_PARAM, "alias must be a room alias, alt_aliases a list of room aliases")
     for alias in named - known:
-        if rooms.aliases.room_of_alias(transaction, alias) != room.room_id:
+        if (elsewhere.get(alias) or rooms.aliases.room_of_alias(transaction, alias)) != room.room_id:
             return Refused(Why.BAD_ALIAS, f"{alias} does not point to this room")
     return None
 
 
-def _aliases_in(content: JsonObject) -> set[str] | None:
+def aliases_in(content: JsonObject) -> set[str] | None:
+    """The aliases that the content of an m.room.canonical_alias names; None if one is malformed."""
     alias, others = content.get("alias"), content.get("alt_aliases", [])
     if not isinstance(others, list):
         return None

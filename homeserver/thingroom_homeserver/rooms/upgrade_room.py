@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
+from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.core.room_rules import ROOM_RULES, RoomRules
 from thingroom_homeserver.rooms.append_event import Draft, append_event
@@ -19,6 +20,7 @@ from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.create_room import LEVELS, Created, RoomWish, make_empty_room, must
 from thingroom_homeserver.rooms.membership import Change, apply_change
 from thingroom_homeserver.rooms.outcomes import Abandoned, Refused, Sender, Why
+from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.rooms.upgrade_levels import closed_levels, levels_for, raised_levels
 from thingroom_homeserver.storage.rooms import room_row, set_room_public
@@ -49,6 +51,8 @@ async def upgrade_room(
         if not is_valid_user_id(user_id):
             return Refused(Why.INVALID_PARAM, f"{user_id!r} is not a user id")
 
+    tries: list[Event] = []
+
     def write(transaction: Transaction) -> Created | Refused:
         old = rooms.cache.get(transaction, room_id)
         if old is None or rooms.cache.membership(transaction, old, sender.user_id) != "join":
@@ -57,23 +61,30 @@ async def upgrade_room(
         levels = rooms.cache.power_levels(transaction, old)
         if levels.user_level(sender.user_id) < levels.event_level(TOMBSTONE, is_state=True):
             return Refused(Why.FORBIDDEN, "Your power level is too low to upgrade this room")
-        return _Upgrade(rooms, transaction, sender, old, rules).run(additional_creators)
+        return _Upgrade(rooms, transaction, sender, old, rules, tries).run(additional_creators)
 
     try:
-        return await rooms.database.write(write)
+        return await write_approved(rooms, write)
     except Abandoned as abandoned:
         return abandoned.refused
 
 
 class _Upgrade:
-    """One upgrade, inside its write function."""
+    """One upgrade, inside its write function.
 
-    def __init__(self, rooms: Rooms, transaction: Transaction, sender: Sender, old: Room, rules: RoomRules) -> None:
+    `tries` holds the create event once it is made: if the old room's policy server has to be asked for the tombstone,
+    which names the new room, the next try is to make the same one.
+    """
+
+    def __init__(
+        self, rooms: Rooms, transaction: Transaction, sender: Sender, old: Room, rules: RoomRules, tries: list[Event]
+    ) -> None:
         self._rooms = rooms
         self._transaction = transaction
         self._sender = sender
         self._old = old
         self._rules = rules
+        self._tries = tries
 
     def run(self, additional_creators: tuple[str, ...]) -> Created:
         # 2. Creates a replacement room with a predecessor field, the room version and the type of the old room.
@@ -104,7 +115,10 @@ class _Upgrade:
         if self._rules.privileged_creators and others:
             content["additional_creators"] = list(dict.fromkeys(others))
         wish = RoomWish(creation_content=content, preset="private_chat")
-        return make_empty_room(self._rooms, self._transaction, self._sender, wish, self._rules)
+        earlier = self._tries[0] if self._tries else None
+        room = make_empty_room(self._rooms, self._transaction, self._sender, wish, self._rules, earlier)
+        self._tries[:] = [self._rooms.cache.create_event(self._transaction, room)]
+        return room
 
     def _transfer_state(self, new: Room, additional_creators: tuple[str, ...]) -> None:
         sender, rules = self._sender.user_id, self._rules

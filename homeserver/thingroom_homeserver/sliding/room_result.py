@@ -104,7 +104,7 @@ def stripped_result(rooms: Rooms, connection: Reader, ask: Ask, change: Membersh
         "initial": True,
         "membership": change.membership,
         "bump_stamp": change.position,
-        "stripped_state": stripped_section(rooms, connection, ask.room_id, change.event_id),
+        "stripped_state": stripped_section(rooms, connection, change),
     }
     if ask.is_dm:
         body["is_dm"] = True

@@ -21,13 +21,13 @@ from typing import Any
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.ignoring import ignored_users
+from thingroom_homeserver.rooms.invite_permission import hides_change
 from thingroom_homeserver.rooms.ports import AccountData
 from thingroom_homeserver.sliding.request import Filters
 from thingroom_homeserver.storage.account_data import INVITE_PERMISSION, blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import current_entry
 from thingroom_homeserver.storage.memberships import (
-    MembershipChange,
     changes_of_user,
     last_joined_position,
     membership_at,
@@ -257,11 +257,6 @@ class UserRooms:
         stored = None if event_id is None else self._rooms.events.get(connection, event_id)
         return None if stored is None else stored.event
 
-    def _is_unheard(self, connection: Reader, change: MembershipChange) -> bool:
-        """Whether it is an invite by somebody whom the user ignores."""
-        stored = self._rooms.events.get(connection, change.event_id) if self._ignored else None
-        return stored is not None and change.membership == "invite" and stored.event.sender in self._ignored
-
     def _listed(self, connection: Reader, room_id: str, upto: int) -> Listed | None:
         """The room as the list holds it: joined, invited, knocked at, or left by no wish of the user's."""
         change = membership_at(connection, room_id, self._user_id, upto)
@@ -269,10 +264,10 @@ class UserRooms:
             return None
         if change.membership == "join":
             return Listed("join", last_event_position(connection, room_id, upto))
-        if change.membership == "invite" and blocks_invites(connection, self._user_id):
-            return None
         if change.membership in ("invite", "knock"):
-            return None if self._is_unheard(connection, change) else Listed(change.membership, change.position)
+            if change.membership == "invite" and hides_change(self._rooms, connection, change):
+                return None
+            return Listed(change.membership, change.position)
         member = membership_of(connection, room_id, self._user_id)
         stored = self._rooms.events.get(connection, change.event_id)
         by_themselves = stored is None or stored.event.sender == self._user_id

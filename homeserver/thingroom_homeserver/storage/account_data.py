@@ -26,8 +26,8 @@ def read_data(connection: Reader, user_id: str, room_id: str, kind: str) -> str 
 def blocks_invites(connection: Reader, user_id: str) -> bool:
     """Whether the user wants no invites (client-server API, "Invite permission")."""
     text = read_data(connection, user_id, "", INVITE_PERMISSION)
-    content = {} if text is None else orjson.loads(text)
-    return bool(content.get("default_action") == "block")
+    content = None if text is None else orjson.loads(text)
+    return isinstance(content, dict) and content.get("default_action") == "block"
 
 
 def set_data(transaction: Transaction, user_id: str, room_id: str, kind: str, content: str, position: int) -> None:

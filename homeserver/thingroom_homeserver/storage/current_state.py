@@ -68,6 +68,20 @@ def set_entry(
     )
 
 
+def remove_entry(transaction: Transaction, room_id: str, position: int, key: StateKey, previous: str) -> None:
+    """From `position` on, `key` is not set any more."""
+    transaction.execute("DELETE FROM current_state WHERE room_id = ? AND type = ? AND state_key = ?", (room_id, *key))
+    transaction.execute("INSERT INTO state_changes VALUES (?, ?, ?, ?, NULL, ?)", (room_id, position, *key, previous))
+
+
+def fill_from_group(transaction: Transaction, room_id: str, state_group: int) -> None:
+    """Make a snapshot group the current state of a room that has none. No change is noted: it began so."""
+    transaction.execute(
+        "INSERT INTO current_state SELECT ?1, type, state_key, event_id FROM state_group_deltas WHERE state_group = ?2",
+        (room_id, state_group),
+    )
+
+
 def changes_between(connection: Reader, room_id: str, after: int, upto: int) -> dict[StateKey, StateChange]:
     """The entries that changed at after < position <= upto: what each was at `after` and is at `upto`."""
     rows = connection.execute(
@@ -81,6 +95,15 @@ def changes_between(connection: Reader, room_id: str, after: int, upto: int) -> 
         earlier = changes.get(key)
         changes[key] = StateChange(row[3] if earlier is None else earlier.before, row[2])
     return changes
+
+
+def members_changed_at(connection: Reader, room_id: str, position: int) -> dict[str, str | None]:
+    """By user, the member event that became current with the change at `position`; None: the entry was taken away."""
+    rows = connection.execute(
+        "SELECT state_key, event_id FROM state_changes WHERE room_id = ? AND position = ? AND type = ?",
+        (room_id, position, MEMBER),
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def rewind(state: dict[StateKey, str], changes: Mapping[StateKey, StateChange]) -> dict[StateKey, str]:

@@ -11,16 +11,16 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import orjson
-
 from thingroom_common.database import Transaction
+from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.core.event import Event, load_stored_pdu, redacted_event
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.rooms import room_version
 
 CACHED_EVENTS = 10_000
 _COLUMNS = (
-    "event_id, room_id, position, rejected, redacted_by, state_group, replaces_state, session, transaction_id, json"
+    "event_id, room_id, position, rejected, redacted_by, state_group, replaces_state, session, transaction_id, json, "
+    "soft_failed, send_out, backfilled"
 )
 
 
@@ -28,8 +28,10 @@ _COLUMNS = (
 class StoredEvent:
     """An event and what the server knows about it.
 
-    position: its place in the stream; None for an outlier or a rejected event. state_group: the state after it.
-    replaces_state: the event whose place in the state it took. session, transaction_id: who sent it here, with what id.
+    position: its place in the stream; None for what is not part of it: rejected, soft-failed, outliers. state_group:
+    the state after it, which after a rejected event is the one before; None for an outlier. replaces_state: the event
+    whose place in the state it took. session, transaction_id: who sent it here, with what id. send_out: whether this
+    server sends it to the others in the room. backfilled: it was put into the history later; nobody hears of it.
     """
 
     event: Event
@@ -40,10 +42,18 @@ class StoredEvent:
     replaces_state: str | None = None
     session: str | None = None
     transaction_id: str | None = None
+    soft_failed: bool = False
+    send_out: bool = False
+    backfilled: bool = False
 
     @property
     def event_id(self) -> str:
         return self.event.event_id
+
+    @property
+    def is_outlier(self) -> bool:
+        """Whether its place in the graph is not known: it may authorise others and be in a state, no more."""
+        return self.state_group is None and self.rejected is None
 
 
 class EventStore:
@@ -94,20 +104,21 @@ class EventStore:
         return [self._from_row(connection, row) for row in rows]
 
     def stream_after(self, connection: Reader, position: int, upto: int, limit: int) -> list[StoredEvent]:
-        """Up to `limit` events of all rooms at position < their position <= upto, in order."""
+        """Up to `limit` events of all rooms at position < their position <= upto, in order; no backfilled ones."""
         rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?",  # noqa: S608 - constants
+            f"SELECT {_COLUMNS} FROM events WHERE position > ? AND position <= ? AND NOT backfilled "  # noqa: S608 - constants
+            "ORDER BY position LIMIT ?",
             (position, upto, limit),
         )
         return [self._from_row(connection, row) for row in rows]
 
     def insert(self, transaction: Transaction, stored: StoredEvent) -> None:
-        """Keep a new event with its edges. Raises sqlite3.IntegrityError if it is there already."""
+        """Keep a new event with its edges, an outlier without. Raises sqlite3.IntegrityError if it is there already."""
         event = stored.event
         transaction.execute(
             "INSERT INTO events (event_id, room_id, type, state_key, sender, depth, origin_server_ts, position, "
-            "rejected, redacted_by, state_group, replaces_state, session, transaction_id, json) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "rejected, redacted_by, state_group, replaces_state, session, transaction_id, json, soft_failed, send_out, "
+            "backfilled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 event.event_id,
                 event.room_id,
@@ -123,12 +134,37 @@ class EventStore:
                 stored.replaces_state,
                 stored.session,
                 stored.transaction_id,
-                orjson.dumps(event.pdu),
+                encode_json(event.pdu),
+                stored.soft_failed,
+                stored.send_out,
+                stored.backfilled,
             ),
         )
-        for previous in event.prev_event_ids:
-            transaction.execute("INSERT INTO event_edges VALUES (?, ?)", (previous, event.event_id))
+        if stored.state_group is not None:
+            _insert_edges(transaction, event)
         self._remember_until_rollback(transaction, stored)
+
+    def promote(self, transaction: Transaction, stored: StoredEvent) -> None:
+        """Give an outlier, or a rejected event without a place, its place in the graph: all that is now known of it."""
+        event = stored.event
+        transaction.execute(
+            "UPDATE events SET position = ?, rejected = ?, state_group = ?, replaces_state = ?, json = ?, "
+            "soft_failed = ?, send_out = ?, backfilled = ? WHERE event_id = ?",
+            (
+                stored.position,
+                stored.rejected,
+                stored.state_group,
+                stored.replaces_state,
+                encode_json(event.pdu),
+                stored.soft_failed,
+                stored.send_out,
+                stored.backfilled,
+                event.event_id,
+            ),
+        )
+        if stored.state_group is not None:
+            _insert_edges(transaction, event)
+        self._change(transaction, stored)
 
     def redact(self, transaction: Transaction, stored: StoredEvent, redaction_id: str) -> StoredEvent:
         """Replace the event's JSON by its redacted form, for good. A second redaction changes nothing."""
@@ -137,16 +173,25 @@ class EventStore:
         redacted = replace(stored, event=redacted_event(stored.event), redacted_by=redaction_id)
         transaction.execute(
             "UPDATE events SET json = ?, redacted_by = ? WHERE event_id = ?",
-            (orjson.dumps(redacted.event.pdu), redaction_id, stored.event_id),
+            (encode_json(redacted.event.pdu), redaction_id, stored.event_id),
         )
-        self._remember_until_rollback(transaction, redacted)
-        # A reader may have loaded the old row again meanwhile.
-        transaction.after_commit(lambda: self._remember(redacted))
+        self._change(transaction, redacted)
         return redacted
+
+    def forget_room(self, transaction: Transaction, room_id: str) -> None:
+        """Take out all events of a room of which nothing but outliers is known: what was said of it was false."""
+        for row in transaction.execute("SELECT event_id FROM events WHERE room_id = ?", (room_id,)).fetchall():
+            self._forget(row[0])
+        transaction.execute("DELETE FROM events WHERE room_id = ?", (room_id,))
+        self._versions.pop(room_id, None)
 
     def note_version(self, room_id: str, version: str) -> None:
         """Remember a room's version before its row is committed."""
         self._versions[room_id] = version
+
+    def forget_version(self, room_id: str) -> None:
+        """Its row was not committed."""
+        self._versions.pop(room_id, None)
 
     def _from_row(self, connection: Reader, row: sqlite3.Row) -> StoredEvent:
         cached = self._cache.get(row[0])
@@ -158,7 +203,17 @@ class EventStore:
             assert version is not None, "an event of a room that is not stored"
             self._versions[row[1]] = version
         stored = StoredEvent(
-            load_stored_pdu(row[9], row[0], version), row[2], row[3], row[4], row[5], row[6], row[7], row[8]
+            load_stored_pdu(row[9], row[0], version),
+            row[2],
+            row[3],
+            row[4],
+            row[5],
+            row[6],
+            row[7],
+            row[8],
+            bool(row[10]),
+            bool(row[11]),
+            bool(row[12]),
         )
         self._remember(stored)
         return stored
@@ -174,6 +229,16 @@ class EventStore:
     def _remember_until_rollback(self, transaction: Transaction, stored: StoredEvent) -> None:
         self._remember(stored)
         transaction.after_rollback(lambda: self._forget(stored.event_id))
+
+    def _change(self, transaction: Transaction, stored: StoredEvent) -> None:
+        self._remember_until_rollback(transaction, stored)
+        # A reader may have loaded the old row again meanwhile.
+        transaction.after_commit(lambda: self._remember(stored))
+
+
+def _insert_edges(transaction: Transaction, event: Event) -> None:
+    for previous in event.prev_event_ids:
+        transaction.execute("INSERT OR IGNORE INTO event_edges VALUES (?, ?)", (previous, event.event_id))
 
 
 def event_ids_near_time(connection: Reader, room_id: str, timestamp: int, forwards: bool, limit: int) -> list[str]:

@@ -1,17 +1,22 @@
 """Who is in which room, and who was when.
 
 `room_members` is the present, one row per user and room; `membership_changes` the history, numbered by stream
-position. Both follow the current state of the room. May import thingroom_common only.
+position. Both follow the current state of the room, as do the servers in it (room_servers.py).
+May import thingroom_common and storage.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.storage.out_of_band import drop_out_of_band
+from thingroom_homeserver.storage.room_servers import enter_at_once, note_membership
 
 NO_END = 2**62
 """A position after all others."""
@@ -43,6 +48,13 @@ class MembershipChange:
 
 def set_membership(transaction: Transaction, change: MembershipChange, *, is_local: bool) -> None:
     """Make `change` the present and part of the history. A forgotten room comes back with it."""
+    before = transaction.execute(
+        "SELECT membership FROM room_members WHERE room_id = ? AND user_id = ?", (change.room_id, change.user_id)
+    ).fetchone()
+    held = None if before is None else before[0]
+    note_membership(transaction, change.room_id, change.user_id, held, change.membership, change.position, is_local)
+    if is_local and held in ("invite", "knock"):
+        drop_out_of_band(transaction, change.room_id, change.user_id)
     transaction.execute(
         "INSERT INTO room_members VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, 0) ON CONFLICT (room_id, user_id) DO UPDATE SET "
         "since = CASE WHEN membership = excluded.membership THEN since ELSE excluded.since END, "
@@ -53,6 +65,52 @@ def set_membership(transaction: Transaction, change: MembershipChange, *, is_loc
         "INSERT INTO membership_changes VALUES (?, ?, ?, ?, ?, ?)",
         (change.user_id, change.position, change.room_id, change.event_id, change.membership, change.previous),
     )
+
+
+def remove_membership(transaction: Transaction, change: MembershipChange, *, is_local: bool) -> None:
+    """The user's entry is taken out of the room's state; for the history, and for a local user, they left."""
+    assert change.previous is not None
+    if is_local:  # who has to be told that they are out
+        set_membership(transaction, change, is_local=True)
+        return
+    note_membership(
+        transaction, change.room_id, change.user_id, change.previous, change.membership, change.position, is_local
+    )
+    transaction.execute("DELETE FROM room_members WHERE room_id = ? AND user_id = ?", (change.room_id, change.user_id))
+    transaction.execute(
+        "INSERT INTO membership_changes VALUES (?, ?, ?, ?, ?, ?)",
+        (change.user_id, change.position, change.room_id, change.event_id, change.membership, change.previous),
+    )
+
+
+def add_remote_members(transaction: Transaction, room_id: str, members: Mapping[str, str], own_name: str) -> None:
+    """Take those of `members` (event id by user id) who are of other servers as they are when this one comes in.
+
+    They are in the order of their events' depth. No change is noted: who comes into a room finds them there.
+    """
+    transaction.execute(
+        "INSERT OR REPLACE INTO room_members SELECT ?1, m.key, "
+        "COALESCE(CAST(e.json AS TEXT) ->> '$.content.membership', 'leave'), e.event_id, 0, e.depth, 0, 0 "
+        "FROM json_each(?2) m CROSS JOIN events e ON e.event_id = m.value "
+        "WHERE substr(m.key, instr(m.key, ':') + 1) != ?3",
+        (room_id, orjson.dumps(members).decode(), own_name),
+    )
+
+
+def enter_with_servers(transaction: Transaction, room_id: str, position: int) -> None:
+    """The servers of the remote members are in the room from `position` on: those of its current state alone."""
+    # An import that was given up may have left others.
+    transaction.execute(
+        "DELETE FROM room_members WHERE room_id = ?1 AND is_local = 0 AND user_id NOT IN "
+        "(SELECT state_key FROM current_state WHERE room_id = ?1 AND type = 'm.room.member')",
+        (room_id,),
+    )
+    rows = transaction.execute(
+        "SELECT substr(user_id, instr(user_id, ':') + 1) AS server, COUNT(*) FROM room_members "
+        "WHERE room_id = ? AND membership = 'join' AND is_local = 0 GROUP BY server",
+        (room_id,),
+    ).fetchall()
+    enter_at_once(transaction, room_id, {row[0]: row[1] for row in rows}, position)
 
 
 def forget_room(transaction: Transaction, user_id: str, room_id: str) -> None:
@@ -167,11 +225,37 @@ def local_joined_members(connection: Reader) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
+def newest_join(connection: Reader, user_id: str) -> str | None:
+    """The event id of the newest member event of the user in a room they are joined to."""
+    row = connection.execute(
+        "SELECT event_id FROM room_members WHERE user_id = ? AND membership = 'join' ORDER BY position DESC LIMIT 1",
+        (user_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def joined_remote_users(connection: Reader, room_id: str) -> list[str]:
+    """The users of other servers who are in the room."""
+    rows = connection.execute(
+        "SELECT user_id FROM room_members WHERE room_id = ? AND membership = 'join' AND is_local = 0", (room_id,)
+    )
+    return [row[0] for row in rows]
+
+
 def joined_local_users(connection: Reader, room_id: str) -> list[str]:
     rows = connection.execute(
         "SELECT user_id FROM room_members WHERE room_id = ? AND membership = 'join' AND is_local = 1", (room_id,)
     )
     return [row[0] for row in rows]
+
+
+def has_joined_member(connection: Reader, room_id: str, *, local: bool) -> bool:
+    """Whether anybody of this server, or of any other one, is joined to the room."""
+    row = connection.execute(
+        "SELECT 1 FROM room_members WHERE room_id = ? AND membership = 'join' AND is_local = ? LIMIT 1",
+        (room_id, int(local)),
+    ).fetchone()
+    return row is not None
 
 
 def _member(row: sqlite3.Row) -> Member:

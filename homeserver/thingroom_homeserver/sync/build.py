@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from thingroom_homeserver.rooms.event_filter import EventFilter
 from thingroom_homeserver.rooms.ignoring import ignored_users
+from thingroom_homeserver.rooms.invite_permission import hides_change
 from thingroom_homeserver.rooms.present import JsonObject, Viewer
 from thingroom_homeserver.rooms.tokens import SyncToken
-from thingroom_homeserver.storage.account_data import blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.memberships import (
     Member,
@@ -268,23 +268,16 @@ class _Builder:
         room_id = last.room_id
         if last.membership == "join" or not self._request.sync_filter.rooms.allows_room(room_id):
             return
-        if last.membership == "invite" and self._read(lambda c: self._is_unwanted(c, last)):
-            return
         if last.membership in ("invite", "knock"):
-            stripped = self._read(lambda c: stripped_section(self._rooms, c, room_id, last.event_id))
+            if last.membership == "invite" and self._read(lambda c: hides_change(self._rooms, c, last)):
+                return
+            stripped = self._read(lambda c: stripped_section(self._rooms, c, last))
             if last.membership == "invite":
                 sections.invite[room_id] = {"invite_state": {"events": stripped}}
             else:
                 sections.knock[room_id] = {"knock_state": {"events": stripped}}
             return
         sections.leave[room_id] = self._read(lambda c: self._left(c, last, changes, whole))
-
-    def _is_unwanted(self, connection: Reader, invite: MembershipChange) -> bool:
-        """Whether the user blocks all invites, or ignores who sent this one."""
-        if blocks_invites(connection, self._request.user_id):
-            return True
-        stored = self._rooms.events.get(connection, invite.event_id)
-        return stored is not None and stored.event.sender in self._viewer.ignored
 
     def _left(
         self, connection: Reader, last: MembershipChange, changes: Collection[MembershipChange], whole: bool

@@ -16,10 +16,11 @@ from thingroom_homeserver.rooms.tokens import page_token
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import MEMBER, StateKey, current_entry
 from thingroom_homeserver.storage.memberships import MembershipChange, first_members, member_count
+from thingroom_homeserver.storage.out_of_band import out_of_band_of
 from thingroom_homeserver.sync.lazy_members import NOBODY_TOLD, ToldMembers
 from thingroom_homeserver.sync.request import SyncRequest
 from thingroom_homeserver.sync.state_delta import members_at, state_delta, whole_state
-from thingroom_homeserver.sync.timeline import Timeline, read_timeline
+from thingroom_homeserver.sync.timeline import Timeline, read_timeline, without_overruled
 
 HEROES = 5
 
@@ -92,8 +93,15 @@ def refused_section(
     }
 
 
-def stripped_section(rooms: Rooms, connection: Reader, room_id: str, change_event_id: str) -> list[JsonObject]:
-    """The stripped state for an invited or knocking user: what the room is, who invites, and that event itself."""
+def stripped_section(rooms: Rooms, connection: Reader, change: MembershipChange) -> list[JsonObject]:
+    """The stripped state for an invited or knocking user: what the room is, who invites, and that event itself.
+
+    Of a room that this server is not in: what its servers showed then.
+    """
+    room_id, change_event_id = change.room_id, change.event_id
+    entry = out_of_band_of(connection, room_id, change.user_id)
+    if entry is not None and entry.event_id == change_event_id:
+        return list(entry.stripped_state)
     ids = [current_entry(connection, room_id, event_type, "") for event_type in STRIPPED_TYPES]
     own = rooms.events.get(connection, change_event_id)
     if own is not None and own.event.sender != own.event.state_key:
@@ -118,8 +126,9 @@ def _timeline(rooms: Rooms, connection: Reader, viewer: Viewer, request: SyncReq
     )
     if span.since is None and request.since is not None:
         # The client may know an earlier stay in the room, which this does not continue.
-        return replace(timeline, limited=True)
-    return timeline
+        timeline = replace(timeline, limited=True)
+    # With `state_after` the state does not come from the timeline.
+    return timeline if request.state_after else without_overruled(connection, span.room_id, timeline, span.upto)
 
 
 def _state(

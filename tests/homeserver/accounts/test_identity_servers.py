@@ -20,7 +20,6 @@ from tests.homeserver.running import (
 
 from thingroom_homeserver.config import HomeserverConfig
 from thingroom_homeserver.rooms.outcomes import Refused, Sent
-from thingroom_homeserver.rooms.third_party_invite import redeem_third_party_invite
 
 BOB = "bob@example.org"
 
@@ -114,13 +113,13 @@ async def test_what_the_identity_server_says_of_a_binding_becomes_an_invite(
     room_id = await room_of(alice)
     (await alice.post(f"v3/rooms/{escape(room_id)}/invite", by_address(identity))).ok()
     token = identity.invites[0]["token"]
-    rooms = homeserver.services.rooms
+    take_up = homeserver.services.federation.memberships.third_party.take_up
     signed = identity.signed(bob.user_id, token)
     forged = signed | {"mxid": "@mallory:localhost"}
-    assert isinstance(await redeem_third_party_invite(rooms, room_id, forged), Refused)
-    assert isinstance(await redeem_third_party_invite(rooms, room_id, signed | {"token": "other"}), Refused)
-    assert isinstance(await redeem_third_party_invite(rooms, "!nowhere", signed), Refused)
-    assert isinstance(await redeem_third_party_invite(rooms, room_id, signed), Sent)
+    assert isinstance(await take_up(room_id, alice.user_id, bob.user_id, forged), Refused)
+    assert isinstance(await take_up(room_id, alice.user_id, bob.user_id, signed | {"token": "other"}), Refused)
+    assert isinstance(await take_up("!nowhere", alice.user_id, bob.user_id, signed), Refused)
+    assert isinstance(await take_up(room_id, alice.user_id, bob.user_id, signed), Sent)
     (invited,) = (await bob.get("v3/sync")).ok()["rooms"]["invite"]
     assert invited == room_id
     member = (await state(alice, room_id, f"m.room.member/{escape(bob.user_id)}")).ok()

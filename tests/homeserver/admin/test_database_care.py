@@ -83,6 +83,15 @@ DAMAGE = {
     "is not in the database": "UPDATE forward_extremities SET event_id = '$gone'",
     "has no last event": "DELETE FROM forward_extremities",
     "beyond the stream's end": "UPDATE stream_position SET position = 1",
+    "which counts as a last event": "INSERT INTO event_edges SELECT f.event_id, e.event_id "
+    "FROM forward_extremities f, events e WHERE e.type = 'm.room.name'",
+    "but has a place in the stream": "UPDATE events SET soft_failed = 1 WHERE type = 'm.room.name'",
+    "has no place in the stream": "UPDATE events SET position = NULL WHERE type = 'm.room.message'",
+    "or of another room": "UPDATE state_groups SET room_id = '!other:localhost'",
+    "which was rejected": "UPDATE events SET rejected = 'x', position = NULL WHERE type = 'm.room.name'",
+    "where nothing should be yet": "INSERT INTO gaps (room_id, floor, next) SELECT room_id, 0, 100 FROM rooms",
+    "nothing is missing in gap": "INSERT INTO gaps (room_id, floor, next) SELECT room_id, 1000, 1001 FROM rooms",
+    "which is there": "INSERT INTO gap_missing SELECT event_id, 1 FROM events WHERE type = 'm.room.name'",
     "not a state event": "UPDATE events SET type = 'm.other' WHERE type = 'm.room.name'",
 }
 
@@ -167,11 +176,12 @@ def unreachable_words(database: sqlite3.Connection) -> list[int]:
 NOT_OF_ROOMS = re.findall(
     r"\S+",
     """
-    access_tokens accounts appservice_streams bound_addresses cross_signing_keys device_keys device_list_changes devices
-    email_validations erasures external_ids fallback_keys filters key_backups key_signatures media media_usage
-    one_time_keys outside_changes own_signature_changes presence profiles pushers refresh_tokens registration_tokens
-    schema_migrations short_tokens sliding_connections stream_position third_party_ids to_device_messages
-    to_device_transactions
+    access_tokens accounts appservice_streams bound_addresses cross_signing_keys destinations device_keys
+    device_list_changes device_list_outbox device_list_streams device_list_told devices email_validations erasures
+    external_ids fallback_keys filters key_backups key_signatures media media_usage one_time_keys outside_changes
+    own_signature_changes presence profiles pushers received_transactions refresh_tokens registration_tokens
+    remote_device_lists remote_devices remote_media schema_migrations server_key_documents server_keys short_tokens
+    sliding_connections stream_position third_party_ids to_device_messages to_device_outbox to_device_transactions
     """,
 )
 """Tables that a room's end leaves alone. A new table stands here, has a column room_id, or is in admin/rooms.py."""

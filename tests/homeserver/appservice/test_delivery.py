@@ -241,23 +241,30 @@ def test_a_walk_that_is_interrupted_finds_the_same(
     (appservice,) = load_appservices([write_registration(folder, None)], "localhost")
     events = [event_of(number, *step) for number, step in enumerate(steps)]
     whole = Interest(appservice, [], lambda _: [])
-    decisions = [whole.step(event) for event in events]
+    decisions = [whole.step(event, members_of(event)) for event in events]
     saved: set[tuple[str, str]] = set()
     first = Interest(appservice, [], lambda _: [])
     for event in events[:stop]:
-        apply(saved, first.step(event)[1])
+        apply(saved, first.step(event, members_of(event))[1])
     second = Interest(appservice, saved, lambda _: [])
-    assert [second.step(event) for event in events[stop:]] == decisions[stop:]
+    assert [second.step(event, members_of(event)) for event in events[stop:]] == decisions[stop:]
     joined: set[tuple[str, str]] = set()
-    for event, (wanted, change) in zip(events, decisions, strict=True):
+    for event, (wanted, changes) in zip(events, decisions, strict=True):
         concerned = "thing_" in event.sender or "thing_" in (event.state_key or "")
         before = any(room_id == event.room_id for room_id, _ in joined)
-        apply(joined, change)
+        apply(joined, changes)
         assert wanted == (concerned or before)
 
 
-def apply(members: set[tuple[str, str]], change: MemberChange | None) -> None:
-    if change is not None:
+def members_of(event: Event) -> list[tuple[str, bool]]:
+    """What the event changes in a room that does not fork."""
+    if event.type != "m.room.member" or event.state_key is None:
+        return []
+    return [(event.state_key, event.content.get("membership") == "join")]
+
+
+def apply(members: set[tuple[str, str]], changes: list[MemberChange]) -> None:
+    for change in changes:
         key = (change.room_id, change.user_id)
         members.add(key) if change.joined else members.discard(key)
 

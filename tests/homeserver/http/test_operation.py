@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -26,7 +27,7 @@ from thingroom_common.config_file import ConfigError
 from thingroom_homeserver.config import HomeserverConfig, Listener, Support, check_config, load_config, local_url
 from thingroom_homeserver.http.routes import Routes
 from thingroom_homeserver.log_lines import REQUEST_ID, Lines
-from thingroom_homeserver.server import ENDPOINTS
+from thingroom_homeserver.server import ENDPOINTS, allow_many_files
 
 
 @contextmanager
@@ -181,6 +182,20 @@ async def test_metrics_count_what_happens(homeserver: RunningHomeserver, alice: 
     assert value("thingroom_database_batches_total") > batches
     assert value("thingroom_database_writes_total") >= value("thingroom_database_batches_total")
     assert value("thingroom_sync_waiters") == 0
+    assert value("thingroom_federation_waiting") == 0
+
+
+def test_the_limit_of_open_files_is_raised_and_never_lowered() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        allow_many_files()
+        raised = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert raised == (min(65_536, hard) if hard != resource.RLIM_INFINITY else 65_536, hard)
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == raised
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_line_of_the_log_is_one_line_whatever_it_says() -> None:

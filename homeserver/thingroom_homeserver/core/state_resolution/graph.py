@@ -112,9 +112,12 @@ class RoomGraph:
         `missing_is_conflict`: whether a place conflicts when a set has no event for it (since version 2), or only when
         sets have different ones (version 1).
         """
-        unconflicted: dict[StateKey, str] = {}
+        # Almost everywhere all sets have the same.
+        unconflicted = dict(self.state_sets[0])
+        for state in self.state_sets[1:]:
+            unconflicted = {key: event_id for key, event_id in unconflicted.items() if state.get(key) == event_id}
         conflicted: dict[StateKey, set[str]] = {}
-        for key in sorted(set().union(*self.state_sets)):
+        for key in sorted(set().union(*self.state_sets) - unconflicted.keys()):
             found = [state.get(key) for state in self.state_sets]
             ids = {event_id for event_id in found if event_id is not None}
             if len(ids) == 1 and not (missing_is_conflict and None in found):

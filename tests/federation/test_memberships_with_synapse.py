@@ -1,0 +1,241 @@
+"""Memberships between our server and Synapse, in both directions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from tests.federation.peers import Authority, running_peer, running_synapse_peer, synapse_client
+from tests.federation.shared_room import until
+from tests.homeserver.running import MatrixClient, escape
+
+VERSIONS = ("10", "11", "12")
+_COUNTER = itertools.count()
+
+
+@dataclass
+class Sides:
+    """A user here and one there. `ours` and `theirs` are the servers' names."""
+
+    ours: str
+    theirs: str
+    alice: MatrixClient
+    bob: MatrixClient
+
+    def servers(self, client: MatrixClient) -> str:
+        """The name of the client's own server."""
+        return client.user_id.partition(":")[2]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sides(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sides]:
+    folder = tmp_path_factory.mktemp("sides")
+    authority = Authority(folder / "authority")
+    async with (
+        aiohttp.ClientSession() as http,
+        running_synapse_peer(folder / "synapse", authority) as synapse,
+        running_peer(folder / "ours", authority) as ours,
+    ):
+        alice = await ours.register("alice")
+        alice.sends_odd_events = True  # Synapse puts null where there is no avatar
+        bob = await synapse_client(http, synapse, "bob")
+        yield Sides(ours.server_name, synapse.settings.server_name, alice, bob)
+
+
+async def create(client: MatrixClient, version: str, **body: Any) -> str:
+    made = await client.post("v3/createRoom", {"room_version": version, **body})
+    return str(made.ok()["room_id"])
+
+
+async def membership(client: MatrixClient, room_id: str, user_id: str) -> str | None:
+    answer = await client.get(f"v3/rooms/{escape(room_id)}/state/m.room.member/{escape(user_id)}")
+    return answer.body.get("membership") if answer.status == 200 else None
+
+
+async def becomes(client: MatrixClient, room_id: str, user_id: str, wanted: str) -> None:
+    """Wait until the client sees that membership."""
+
+    async def check() -> bool:
+        return await membership(client, room_id, user_id) == wanted
+
+    await until(check)
+
+
+async def rooms_in_sync(client: MatrixClient, kind: str) -> dict[str, Any]:
+    """The rooms of a kind in a first /sync. Synapse keeps its answers to equal questions for a while."""
+    found: dict[str, Any] = (await client.get("v3/sync", timeout=next(_COUNTER))).ok().get("rooms", {})
+    return found.get(kind, {})
+
+
+async def shown(client: MatrixClient, kind: str, room_id: str) -> Any:
+    """What /sync has of the room among those of a kind: waits for it."""
+
+    async def check() -> Any:
+        return (await rooms_in_sync(client, kind)).get(room_id)
+
+    return await until(check)
+
+
+async def not_shown(client: MatrixClient, kind: str, room_id: str) -> None:
+    async def check() -> bool:
+        return room_id not in await rooms_in_sync(client, kind)
+
+    await until(check)
+
+
+async def state_of(client: MatrixClient, room_id: str) -> dict[tuple[str, str], str]:
+    answer = await client.get(f"v3/rooms/{escape(room_id)}/state")
+    assert answer.status == 200, answer
+    return {(each["type"], each["state_key"]): each["event_id"] for each in answer.body}
+
+
+async def agree(sides: Sides, room_id: str) -> None:
+    async def check() -> bool:
+        return await state_of(sides.alice, room_id) == await state_of(sides.bob, room_id)
+
+    await until(check)
+
+
+@pytest.fixture(params=["here", "there"])
+def host_and_guest(request: pytest.FixtureRequest, sides: Sides) -> tuple[MatrixClient, MatrixClient]:
+    """Who makes the room, and who comes from the other server."""
+    return (sides.alice, sides.bob) if request.param == "here" else (sides.bob, sides.alice)
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize("version", ("1", "2", "3", "4", "5", "6", "7", "8", "9", *VERSIONS))
+async def test_join_leave_and_come_back(sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient], version: str):
+    host, guest = host_and_guest
+    room_id = await create(host, version, preset="public_chat", name="Greenhouse")
+    join = f"v3/join/{escape(room_id)}?via={sides.servers(host)}&server_name={sides.servers(host)}"
+    (await guest.post(join)).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    await becomes(guest, room_id, host.user_id, "join")
+    await agree(sides, room_id)
+    (await guest.post(f"v3/rooms/{escape(room_id)}/leave")).ok()
+    await becomes(host, room_id, guest.user_id, "leave")
+    (await host.put(f"v3/rooms/{escape(room_id)}/state/m.room.topic", {"topic": "Plants"})).ok()
+    (await guest.post(join)).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    await agree(sides, room_id)
+    assert (await guest.get(f"v3/rooms/{escape(room_id)}/state/m.room.topic")).body == {"topic": "Plants"}
+
+
+@pytest.mark.parametrize("version", ("1", "5", *VERSIONS))
+async def test_invite_accept_and_reject(sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient], version: str):
+    host, guest = host_and_guest
+    room_id = await create(host, version, preset="private_chat", name="Greenhouse")
+    invite = f"v3/rooms/{escape(room_id)}/invite"
+    (await host.post(invite, {"user_id": guest.user_id, "reason": "Come in"})).ok()
+    events = (await shown(guest, "invite", room_id))["invite_state"]["events"]
+    found = {(each["type"], each["state_key"]): each for each in events}
+    assert found["m.room.name", ""]["content"] == {"name": "Greenhouse"}
+    assert found["m.room.create", ""]["sender"] == host.user_id
+    assert found["m.room.member", guest.user_id]["content"]["reason"] == "Come in"
+    (await guest.post(f"v3/rooms/{escape(room_id)}/leave")).ok()
+    await becomes(host, room_id, guest.user_id, "leave")
+    await not_shown(guest, "invite", room_id)
+    (await host.post(invite, {"user_id": guest.user_id})).ok()
+    await shown(guest, "invite", room_id)
+    (await guest.post(f"v3/rooms/{escape(room_id)}/join")).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    await agree(sides, room_id)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_invite_is_withdrawn(sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient], version: str):
+    host, guest = host_and_guest
+    room_id = await create(host, version, preset="private_chat")
+    (await host.post(f"v3/rooms/{escape(room_id)}/invite", {"user_id": guest.user_id})).ok()
+    await shown(guest, "invite", room_id)
+    (await host.post(f"v3/rooms/{escape(room_id)}/kick", {"user_id": guest.user_id})).ok()
+    await not_shown(guest, "invite", room_id)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_knock_taken_back_and_granted(
+    sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient], version: str
+):
+    host, guest = host_and_guest
+    rule = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
+    room_id = await create(host, version, preset="private_chat", name="Greenhouse", initial_state=[rule])
+    knock = f"v3/knock/{escape(room_id)}?via={sides.servers(host)}&server_name={sides.servers(host)}"
+    (await guest.post(knock, {"reason": "Please"})).ok()
+    await becomes(host, room_id, guest.user_id, "knock")
+    events = (await shown(guest, "knock", room_id))["knock_state"]["events"]
+    found = {each["type"]: each for each in events}
+    assert found["m.room.name"]["content"] == {"name": "Greenhouse"}
+    # Synapse forgets by whose help it knocked, so it takes back a knock only for itself.
+    (await guest.post(f"v3/rooms/{escape(room_id)}/leave")).ok()
+    await not_shown(guest, "knock", room_id)
+    if guest is sides.alice:
+        await becomes(host, room_id, guest.user_id, "leave")
+        (await guest.post(knock)).ok()
+        await becomes(host, room_id, guest.user_id, "knock")
+    (await host.post(f"v3/rooms/{escape(room_id)}/invite", {"user_id": guest.user_id})).ok()
+    await shown(guest, "invite", room_id)
+    (await guest.post(f"v3/rooms/{escape(room_id)}/join")).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    await agree(sides, room_id)
+
+
+@pytest.mark.parametrize("rule", ["restricted", "knock_restricted"])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_restricted_join(
+    sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient], version: str, rule: str
+):
+    host, guest = host_and_guest
+    space = await create(host, version, preset="public_chat")
+    content = {"join_rule": rule, "allow": [{"type": "m.room_membership", "room_id": space}]}
+    state = [{"type": "m.room.join_rules", "state_key": "", "content": content}]
+    room_id = await create(host, version, preset="private_chat", initial_state=state)
+    via = f"via={sides.servers(host)}&server_name={sides.servers(host)}"
+    (await guest.post(f"v3/join/{escape(room_id)}?{via}")).is_error(403, "M_FORBIDDEN")
+    (await guest.post(f"v3/join/{escape(space)}?{via}")).ok()
+    await becomes(host, space, guest.user_id, "join")
+    (await guest.post(f"v3/join/{escape(room_id)}?{via}")).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    member = await guest.get(f"v3/rooms/{escape(room_id)}/state/m.room.member/{escape(guest.user_id)}")
+    assert member.body["join_authorised_via_users_server"] == host.user_id
+    await agree(sides, room_id)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_kick_ban_and_unban(sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient], version: str):
+    host, guest = host_and_guest
+    room_id = await create(host, version, preset="public_chat")
+    join = f"v3/join/{escape(room_id)}?via={sides.servers(host)}&server_name={sides.servers(host)}"
+    (await guest.post(join)).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    (await host.post(f"v3/rooms/{escape(room_id)}/kick", {"user_id": guest.user_id})).ok()
+    await not_shown(guest, "join", room_id)
+    (await guest.post(join)).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    (await host.post(f"v3/rooms/{escape(room_id)}/ban", {"user_id": guest.user_id})).ok()
+    await not_shown(guest, "join", room_id)
+    (await guest.post(join)).is_error(403, "M_FORBIDDEN")
+    (await host.post(f"v3/rooms/{escape(room_id)}/unban", {"user_id": guest.user_id})).ok()
+    await becomes(host, room_id, guest.user_id, "leave")
+    (await guest.post(join)).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    await agree(sides, room_id)
+
+
+async def test_aliases_and_new_rooms(sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient]):
+    host, guest = host_and_guest
+    body = {"preset": "public_chat", "room_alias_name": "greenhouse", "invite": [guest.user_id], "is_direct": True}
+    room_id = await create(host, "11", **body)
+    events = (await shown(guest, "invite", room_id))["invite_state"]["events"]
+    own = next(each for each in events if each["state_key"] == guest.user_id)
+    assert own["content"]["is_direct"] is True
+    alias = escape(f"#greenhouse:{sides.servers(host)}")
+    assert (await guest.get(f"v3/directory/room/{alias}")).body["room_id"] == room_id
+    assert (await guest.post(f"v3/join/{alias}")).ok() == {"room_id": room_id}
+    await becomes(host, room_id, guest.user_id, "join")
