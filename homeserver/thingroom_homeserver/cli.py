@@ -16,6 +16,7 @@ import click
 from thingroom_homeserver.admin.commands import COMMANDS
 from thingroom_homeserver.admin_account_commands import ACCOUNT_COMMANDS
 from thingroom_homeserver.cli_options import CONFIG_OPTION
+from thingroom_homeserver.federation_commands import federation_commands
 from thingroom_homeserver.media_commands import media_commands
 
 
@@ -41,6 +42,7 @@ def admin_commands() -> None:
 for _command in COMMANDS:
     admin_commands.add_command(_command)
 admin_commands.add_command(media_commands)
+admin_commands.add_command(federation_commands)
 
 
 @admin_commands.command("create-user")

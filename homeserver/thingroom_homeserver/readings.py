@@ -15,6 +15,7 @@ from thingroom_homeserver.metrics import Reading
 from thingroom_homeserver.notifier import Notifier
 from thingroom_homeserver.storage.appservices import load_stream
 from thingroom_homeserver.storage.positions import current_position
+from thingroom_homeserver.storage.staged_events import count_staged
 
 
 def readings(
@@ -58,6 +59,30 @@ def readings(
             "Events that wait in memory for other homeservers, counted once for each.",
             False,
             lambda: [("all", federation.sender.waiting)],
+        ),
+        (
+            "thingroom_federation_received",
+            "What other homeservers sent: transactions, events (PDUs), ephemeral messages (EDUs).",
+            True,
+            lambda: list(federation.traffic.received.items()),
+        ),
+        (
+            "thingroom_federation_sent",
+            "What other homeservers took: transactions, events (PDUs), ephemeral messages (EDUs).",
+            True,
+            lambda: list(federation.traffic.sent.items()),
+        ),
+        (
+            "thingroom_federation_backing_off",
+            "Homeservers that do not answer.",
+            False,
+            lambda: [("all", federation.reachability.failing)],
+        ),
+        (
+            "thingroom_federation_staged",
+            "Events of other homeservers that wait for what came before them.",
+            False,
+            lambda: [("all", database.read(count_staged))],
         ),
     )
 

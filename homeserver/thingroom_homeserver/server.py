@@ -13,7 +13,7 @@ import resource
 import signal
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -101,6 +101,7 @@ from thingroom_homeserver.sliding.ports import SlidingSources
 from thingroom_homeserver.sliding.user_rooms import RoomLists
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.schema import MIGRATIONS
+from thingroom_homeserver.storage.standing import TRY_AGAIN
 from thingroom_homeserver.sync.request import SyncSources
 
 logger = logging.getLogger(__name__)
@@ -338,9 +339,12 @@ async def running_services(
         for appservice in appservices:
             await accounts.ensure_sender(appservice)
         await stack.enter_async_context(delivering(_deliveries(services), rooms.notifier))
-        rooms_to_leave = partial(leave_everywhere, services=services)
-        await standing.catch_up(rooms_to_leave)
-        keeping_up = asyncio.create_task(standing.keep_up(rooms_to_leave), name="changes by commands")
+        acts: dict[str, Callable[[str], Awaitable[None]]] = {
+            "deactivated": partial(leave_everywhere, services=services),
+            TRY_AGAIN: federation.try_again,
+        }
+        await standing.catch_up(acts)
+        keeping_up = asyncio.create_task(standing.keep_up(acts), name="changes by commands")
         stack.push_async_callback(_cancel, keeping_up)
         gateways = guarded_connector(guard, tls=tls)
         await stack.enter_async_context(push.running(rooms, directory.aliases_of, gateways, Patience(), mailer))

@@ -333,9 +333,18 @@ class SynapsePlace:
 
 
 def synapse_place(
-    directory: Path, authority: Authority, *, port: int | None = None, extra: Mapping[str, Any] = {}, **settings: Any
+    directory: Path,
+    authority: Authority,
+    *,
+    port: int | None = None,
+    server_name: str | None = None,
+    extra: Mapping[str, Any] = {},
+    **settings: Any,
 ) -> SynapsePlace:
-    """A Synapse that federates over TLS on loopback, trusts the authority, and gives up on nobody for long."""
+    """A Synapse that federates over TLS on loopback, trusts the authority, and gives up on nobody for long.
+
+    `server_name` is for one that others reach by way of something else: it listens on `port` all the same.
+    """
     port = port or free_port()
     certificate, key = authority.files("localhost", "127.0.0.1")
     listener = {
@@ -345,7 +354,7 @@ def synapse_place(
         "bind_addresses": ["127.0.0.1"],
         "resources": [{"names": ["federation"], "compress": False}],
     }
-    server_name = f"localhost:{port}"
+    server_name = server_name or f"localhost:{port}"
     defaults: dict[str, Any] = {
         "tls_certificate_path": str(certificate),
         "tls_private_key_path": str(key),

@@ -167,3 +167,21 @@ async def test_an_event_by_its_time_in_history_that_is_not_here(peers: list[Peer
         event["event_id"] for event in await page_back(alice, room_id, 99)
     ]
     (await bob.get(path, ts=1, dir="b")).is_error(404, "M_NOT_FOUND")
+
+
+async def test_what_a_server_said_that_is_gone_by_now(tmp_path: Path) -> None:
+    """One talks while two is away, and dies; three has it all, and two gets it from there."""
+    async with running_peers(tmp_path, 3) as (one, two, three):
+        alice, bob, carol = await one.register("alice"), await two.register("bob"), await three.register("carol")
+        room_id = (await alice.post("v3/createRoom", {"preset": "public_chat"})).ok()["room_id"]
+        for client in (bob, carol):
+            (await client.post(f"v3/join/{escape(room_id)}", via=one.server_name)).ok()
+        await two.stop()
+        told = [f"m{number}" for number in range(30)]
+        await send(alice, room_id, *told)
+        await eventually(lambda: _has_all(carol, room_id, told[::-1]))
+        await one.stop()
+        await two.start()
+        two.again(bob)
+        await send(carol, room_id, "now")
+        await eventually(lambda: _has_all(bob, room_id, ["now", *told[::-1]]))

@@ -201,10 +201,17 @@ async def test_invites_that_are_none(scene: Scene):
 async def test_old_servers_show_less_in_old_rooms(scene: Scene):
     room = ForeignRoom(scene.server, "10")
     event, body = room.invite(scene.bob.user_id)
-    odd = [{"type": "m.room.name", "state_key": "", "sender": room.owner, "content": {"name": "Old"}, "more": 1}, 7]
+    name = {"type": "m.room.name", "state_key": "", "sender": room.owner, "content": {"name": "Old"}}
+    odd = [
+        {**name, "more": 1},
+        {**name, "type": "m.room.topic", "content": {"topic": 10**30}},
+        7,
+        {**name, "sender": 1},
+    ]
     (await scene.invite(event, {**body, "invite_room_state": odd})).ok()
     shown = (await scene.bob.get("v3/sync")).ok()["rooms"]["invite"][room.room_id]["invite_state"]["events"]
-    assert {"type": "m.room.name", "state_key": "", "sender": room.owner, "content": {"name": "Old"}} in shown
+    assert name in shown
+    assert {each["type"] for each in shown} == {"m.room.name", "m.room.member"}
     oldest = ForeignRoom(scene.server, "1")
     event, body = oldest.invite(scene.bob.user_id)
     pdu = {**event.pdu, "unsigned": {"invite_room_state": body["invite_room_state"]}}
@@ -338,3 +345,53 @@ async def test_an_invite_that_was_a_lie_is_gone_after_a_try_to_join(scene: Scene
     (await scene.bob.get("v3/initialSync")).ok()
     assert await scene.rooms("invite") == []
     (await scene.bob.post(f"v3/rooms/{escape(room.room_id)}/leave")).is_error(404, "M_NOT_FOUND")
+
+
+ODD: tuple[Any, ...] = (
+    {},
+    {"event": 1, "room_version": "12"},
+    {"event": {}, "room_version": 12},
+    {"event": {"state_key": "@bob"}, "room_version": "12", "invite_room_state": {}},
+    {"type": "m.room.member", "content": [], "signatures": 1, "hashes": 2, "depth": -1, "sender": "x"},
+    {"sender": "@a:b", "state_key": "@a:b", "content": {"third_party_invite": {"signed": {"signatures": 1}}}},
+    {"mxid": 1, "invites": {}, "medium": [], "address": None},
+    {"medium": "email", "address": "a", "mxid": "@bob:x", "invites": [1, None, {"signed": []}]},
+)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "PUT v1/send_join/{room}/{event}",
+        "PUT v2/send_join/{room}/{event}",
+        "PUT v1/send_leave/{room}/{event}",
+        "PUT v2/send_leave/{room}/{event}",
+        "PUT v1/send_knock/{room}/{event}",
+        "PUT v1/invite/{room}/{event}",
+        "PUT v2/invite/{room}/{event}",
+        "PUT v1/exchange_third_party_invite/{room}",
+        "PUT v1/3pid/onbind",
+        "GET v1/make_join/{room}/{user}",
+        "GET v1/make_leave/{room}/{user}",
+        "GET v1/make_knock/{room}/{user}",
+        "GET v1/query/directory",
+    ],
+)
+async def test_odd_requests_are_refused(tmp_path: Path, authority: Authority, endpoint: str):
+    async with federated_house(tmp_path, authority) as house:
+        liar = house.other
+        method, _, uri = endpoint.partition(" ")
+        for room in (house.room_id, "!nowhere:elsewhere.test", "room", "!" + "ä" * 200):
+            names = {"room": escaped(room), "event": escaped("$odd"), "user": escaped(liar.user_id)}
+            path = "/_matrix/federation/" + uri.format(**names)
+            for body in (
+                ODD if method == "PUT" else ({"room_alias": "#a"}, {"room_alias": f"#a:{liar.peer.server_name}"})
+            ):
+                if method == "PUT":
+                    answer = await liar.ask(method, path, body)
+                else:
+                    answer = await liar.ask(method, path, **body)
+                assert 400 <= answer.status < 500 or "make_" in uri, (answer.status, answer.body)
+                assert answer.status < 500, (answer.status, answer.body)
+                if answer.status != 200:
+                    assert isinstance(answer.body["errcode"], str)

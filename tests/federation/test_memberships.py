@@ -180,6 +180,9 @@ async def test_invites_are_blocked_or_hidden_as_their_user_wishes(peers: list[Pe
     carol = await two.register("carol")
     own_room = await create(carol, preset="private_chat")
     (await carol.post(f"v3/rooms/{escape(own_room)}/invite", body)).is_error(403, "M_INVITE_BLOCKED")
+    (await carol.post("v3/createRoom", {"invite": [bob.user_id]})).is_error(403, "M_INVITE_BLOCKED")
+    state = f"v3/rooms/{escape(own_room)}/state/m.room.member/{escape(bob.user_id)}"
+    (await carol.put(state, {"membership": "invite"})).is_error(403, "M_INVITE_BLOCKED")
     (await bob.put(setting, {})).ok()
     (await alice.post(path, body)).ok()
     assert (await rooms_of(bob, "invite")).keys() == {room_id}

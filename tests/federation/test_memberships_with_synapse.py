@@ -239,3 +239,44 @@ async def test_aliases_and_new_rooms(sides: Sides, host_and_guest: tuple[MatrixC
     assert (await guest.get(f"v3/directory/room/{alias}")).body["room_id"] == room_id
     assert (await guest.post(f"v3/join/{alias}")).ok() == {"room_id": room_id}
     await becomes(host, room_id, guest.user_id, "join")
+
+
+async def test_an_upgraded_room_is_followed(sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient]):
+    host, guest = host_and_guest
+    old = await create(host, "10", preset="public_chat", name="Greenhouse")
+    via = f"via={sides.servers(host)}&server_name={sides.servers(host)}"
+    (await guest.post(f"v3/join/{escape(old)}?{via}")).ok()
+    await becomes(host, old, guest.user_id, "join")
+    new = (await host.post(f"v3/rooms/{escape(old)}/upgrade", {"new_version": "12"})).ok()["replacement_room"]
+
+    async def is_told() -> bool:
+        found = await guest.get(f"v3/rooms/{escape(old)}/state/m.room.tombstone")
+        return found.status == 200 and found.body["replacement_room"] == new
+
+    await until(is_told)
+    (await guest.post(f"v3/join/{escape(new)}?{via}")).ok()
+    await becomes(host, new, guest.user_id, "join")
+    await agree(sides, new)
+
+
+async def test_power_that_is_given_across_servers_is_used_there(
+    sides: Sides, host_and_guest: tuple[MatrixClient, MatrixClient]
+):
+    host, guest = host_and_guest
+    room_id = await create(host, "12", preset="public_chat")
+    via = f"via={sides.servers(host)}&server_name={sides.servers(host)}"
+    (await guest.post(f"v3/join/{escape(room_id)}?{via}")).ok()
+    await becomes(host, room_id, guest.user_id, "join")
+    levels = (await host.get(f"v3/rooms/{escape(room_id)}/state/m.room.power_levels")).body
+    users = {**levels.get("users", {}), guest.user_id: 50}
+    (await host.put(f"v3/rooms/{escape(room_id)}/state/m.room.power_levels", {**levels, "users": users})).ok()
+
+    async def is_told() -> bool:
+        found = await guest.get(f"v3/rooms/{escape(room_id)}/state/m.room.power_levels")
+        return bool(found.body["users"].get(guest.user_id) == 50)
+
+    await until(is_told)
+    stranger = f"@stranger:{sides.servers(host)}"
+    (await guest.post(f"v3/rooms/{escape(room_id)}/ban", {"user_id": stranger, "reason": "before they come"})).ok()
+    await becomes(host, room_id, stranger, "ban")
+    await agree(sides, room_id)

@@ -230,3 +230,19 @@ async def test_odd_questions_do_no_harm(house: FederatedHouse) -> None:
         for name, path in (("limit", "backfill"), ("ts", "timestamp_to_event")):
             query = {"v": NOWHERE, "dir": "f", name: number}
             assert (await house.other.ask("GET", about(house, path), **query)).status in (200, 400, 404)
+
+
+async def test_a_server_with_many_users_sees_what_one_of_them_sees(tmp_path: Path, authority: Authority) -> None:
+    async with federated_house(tmp_path, authority, room={"initial_state": [HIDDEN]}) as house:
+        before = await house.send("before they came")
+        await house.other_knows(before)
+        async with lying_peer(authority, house.peer, house.room_id, "first") as late:
+            users = [f"@user{number}:{late.name}" for number in range(30)]
+            joins = [late.make("m.room.member", {"membership": "join"}, user, sender=user) for user in users]
+            assert set((await late.sent(*joins)).values()) == {None}
+            after = await house.send("after they came")
+            found = {}
+            for event_id in (before, after):
+                pdu = (await late.ask("GET", f"{V1}/event/{escaped(event_id)}")).ok()["pdus"][0]
+                found[event_id] = pdu["content"].get("body")
+            assert found == {before: None, after: "after they came"}

@@ -180,14 +180,14 @@ async def _device_lists(owner: MatrixClient, seen: Syncing) -> None:
         answer = await owner.post("v3/keys/device_signing/upload", {**body, "auth": {**auth, "password": PASSWORD}})
     answer.ok()
 
-    async def master() -> Any:
-        return (await query(asker, owner.user_id))["master_keys"].get(owner.user_id, {}).get("keys")
+    async def are_known() -> bool:
+        found = await query(asker, owner.user_id)
+        of_owner = [found[f"{usage}_keys"].get(owner.user_id, {}) for usage in ("master", "self_signing")]
+        return [key.get("keys") for key in of_owner] == [
+            body[f"{usage}_key"]["keys"] for usage in ("master", "self_signing")
+        ]
 
-    async def is_known() -> bool:
-        return bool(await master() == identity.master_json()["keys"])
-
-    await until(is_known)
-    assert (await query(asker, owner.user_id))["self_signing_keys"].get(owner.user_id)
+    await until(are_known)
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.federation.peers import Authority, Peer, running_peers
-from tests.federation.scripted import scripted_server
+from tests.federation.scripted import ScriptedServer, scripted_server
 from tests.homeserver.running import MatrixClient, escape
 
 from thingroom_homeserver.core.signing import SigningKey, encode_base64, sign_json
@@ -24,9 +25,10 @@ PATIENCE = 10.0
 class House:
     """Alice's private room on one server, with an invite of whoever owns an address; Bob is on the other server."""
 
-    def __init__(self, one: Peer, two: Peer) -> None:
+    def __init__(self, one: Peer, two: Peer, identity: ScriptedServer) -> None:
         self.one = one
         self.two = two
+        self.identity = identity
         self.key = SigningKey.from_seed("ed25519:1", os.urandom(32))
         self.alice: MatrixClient
         self.bob: MatrixClient
@@ -39,7 +41,7 @@ class House:
         content = {
             "display_name": "b...@example.org",
             "public_key": encode_base64(self.key.public_key),
-            "key_validity_url": f"https://{IDENTITY}/isvalid",
+            "key_validity_url": f"https://{self.identity.server_name}/isvalid",
         }
         path = f"v3/rooms/{escape(self.room_id)}/state/m.room.third_party_invite/{escape(TOKEN)}"
         (await self.alice.put(path, content)).ok()
@@ -72,8 +74,9 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path, authority: Authority) -> AsyncIterator[House]:
-    async with running_peers(tmp_path, 2, authority) as (one, two):
-        yield House(one, two)
+    async with running_peers(tmp_path, 2, authority) as (one, two), scripted_server(authority) as identity:
+        identity.on("GET", "/isvalid", {"valid": True})
+        yield House(one, two, identity)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -180,3 +183,27 @@ async def test_only_what_is_whole_is_exchanged(house: House, authority: Authorit
         answer = await peer.ask(house.one.base_url, house.one.server_name, "PUT", uri, good)
         answer.ok()
     assert (await house.membership())["membership"] == "invite"
+
+
+@pytest.mark.parametrize(
+    "said", [{"valid": False}, {}, [], {"valid": "yes"}, None], ids=["no", "nothing", "list", "words", "silence"]
+)
+async def test_a_key_that_the_identity_server_has_revoked(house: House, said: Any):
+    await house.fill("12")
+    key = encode_base64(house.key.public_key)
+
+    def answer(request: web.Request, body: Any) -> web.Response:
+        assert request.query["public_key"] == key
+        return web.json_response(said, status=404 if said is None else 200)
+
+    house.identity.on("GET", "/isvalid", answer)
+    (await house.onbind()).ok()
+    assert "membership" not in await house.membership()
+    join = f"v3/join/{escape(house.room_id)}?via={house.one.server_name}"
+    (await house.bob.post(join, {"third_party_signed": house.signed()})).is_error(403, "M_FORBIDDEN")
+    carol = await house.one.register("carol")
+    signed = sign_json({"mxid": carol.user_id, "token": TOKEN, "sender": house.alice.user_id}, IDENTITY, house.key)
+    path = f"v3/rooms/{escape(house.room_id)}/join"
+    (await carol.post(path, {"third_party_signed": signed})).is_error(403, "M_FORBIDDEN")
+    house.identity.on("GET", "/isvalid", {"valid": True})
+    (await carol.post(path, {"third_party_signed": signed})).ok()

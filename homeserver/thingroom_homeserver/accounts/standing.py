@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.accounts.accounts import SessionCache
@@ -38,20 +38,20 @@ class Standing:
 
         await self._database.write(write)
 
-    async def catch_up(self, leave_everywhere: Callable[[str], Awaitable[None]]) -> None:
-        """Act on what was changed, here or by a command: forget sessions in memory, leave rooms."""
+    async def catch_up(self, acts: Mapping[str, Callable[[str], Awaitable[None]]]) -> None:
+        """Act on what was changed, here or by a command: forget sessions in memory; `acts` say what else, by change."""
         changes: list[sqlite3.Row] = self._database.read(storage.outside_changes)
         if not changes:
             return
         for change in changes:
             self._sessions.forget_user(change["user_id"])
-            if change["what"] == "deactivated":
-                await leave_everywhere(change["user_id"])
+            if (act := acts.get(change["what"])) is not None:
+                await act(change["user_id"])
         last = changes[-1]["number"]
         await self._database.write(lambda transaction: storage.delete_outside_changes(transaction, last))
 
-    async def keep_up(self, leave_everywhere: Callable[[str], Awaitable[None]]) -> None:
+    async def keep_up(self, acts: Mapping[str, Callable[[str], Awaitable[None]]]) -> None:
         """`catch_up`, every second, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-            await self.catch_up(leave_everywhere)
+            await self.catch_up(acts)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-def _on_data(config_path: Path, action: Callable[[Path], T]) -> T:
+def on_data(config_path: Path, action: Callable[[Path], T]) -> T:
     """Do `action` with the data directory; what goes wrong ends the program with a sentence and 2."""
     from thingroom_common.config_file import ConfigError
     from thingroom_common.database import SchemaTooNew
@@ -41,7 +41,7 @@ def backup_command(path: Path, config_path: Path) -> None:
     """Copy database, signing key and media into the new folder PATH. The server may run meanwhile."""
     from thingroom_homeserver.admin.backup import back_up
 
-    size = _on_data(config_path, lambda data: back_up(data, path))
+    size = on_data(config_path, lambda data: back_up(data, path))
     click.echo(f"Copied {size} bytes to {path}. It holds secrets: keep it as you keep the data directory.")
 
 
@@ -52,7 +52,7 @@ def restore_command(path: Path, config_path: Path) -> None:
     """Put the backup PATH into the empty data directory. The server must not run."""
     from thingroom_homeserver.admin.backup import restore
 
-    _on_data(config_path, lambda data: restore(path, data))
+    on_data(config_path, lambda data: restore(path, data))
     click.echo(f"Restored {path}.")
 
 
@@ -63,7 +63,7 @@ def check_database_command(config_path: Path) -> None:
     from thingroom_homeserver.admin.check import problems_of
     from thingroom_homeserver.server import DATABASE_NAME
 
-    problems = _on_data(config_path, lambda data: problems_of(data / DATABASE_NAME))
+    problems = on_data(config_path, lambda data: problems_of(data / DATABASE_NAME))
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -77,7 +77,7 @@ def list_rooms_command(config_path: Path) -> None:
     """Print each room with its version, members (of them local), events and name."""
     from thingroom_homeserver.admin.rooms import list_rooms
 
-    for room in _on_data(config_path, list_rooms):
+    for room in on_data(config_path, list_rooms):
         public = "public" if room.is_public else "private"
         members = f"{room.joined} joined ({room.local} local)"
         click.echo(f"{room.room_id}  version {room.version}  {public}  {members}  {room.events} events  {room.name}")
@@ -90,7 +90,7 @@ def purge_room_command(room_id: str, config_path: Path) -> None:
     """Remove a room that nobody here is in, with all of its events. The server must not run."""
     from thingroom_homeserver.admin.rooms import purge_room
 
-    events = _on_data(config_path, lambda data: asyncio.run(purge_room(data, room_id)))
+    events = on_data(config_path, lambda data: asyncio.run(purge_room(data, room_id)))
     click.echo(f"Removed {room_id} with {events} events.")
 
 
@@ -108,7 +108,7 @@ def rotate_signing_key_command(config_path: Path) -> None:
             old, new = rotate(data, SystemClock().now_ms())
         return old.key_id, new.key_id
 
-    old, new = _on_data(config_path, rotate_locked)
+    old, new = on_data(config_path, rotate_locked)
     click.echo(f"{new} signs from now on; {old} is kept for what it has signed.")
 
 

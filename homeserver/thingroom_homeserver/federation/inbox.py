@@ -44,6 +44,8 @@ MAX_SECONDS_FOR_ARRIVAL = 30.0
 KEYS_SECONDS = 3.0
 """How long a transaction waits for servers to tell the keys that its events are signed with."""
 KNOWN_KEYS_SECONDS = 0.2
+POLICY_SECONDS = 10.0
+"""How long it waits for the policy server of a room. What that did not say by then, it does not recommend."""
 MAX_LATE = 100
 """How many events of all servers may be waited for whose keys take longer."""
 ABSENT = "This server is not in the room"
@@ -254,7 +256,9 @@ class Inbox:
             return take_in(self._rooms, transaction, Arrival(origin, self._rooms.clock.now_ms(), space_left), some)
 
         outcomes: dict[str, Received | Dropped | None] = {}
-        await self._rooms.policies.prepare(self._rooms, events)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLICY_SECONDS):
+                await self._rooms.policies.prepare(self._rooms, events)
         try:
             outcomes |= await self._rooms.database.write(partial(write, some=events))
         except Exception:

@@ -6,6 +6,7 @@ joined_state.py, rooms/import_room.py.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -30,6 +31,8 @@ from thingroom_homeserver.rooms.residence import is_resident
 logger = logging.getLogger(__name__)
 
 SEND_JOIN_SECONDS = 180.0
+ENOUGH_SECONDS = 60.0
+"""After so long no further server is tried: nobody waits any more."""
 MAX_STATE_BYTES = 512 * 1024 * 1024
 NOBODY = "No server was named that could know the room; name one with via"
 
@@ -46,7 +49,11 @@ class Joining:
     async def join(self, sender: Sender, room_id: str, change: Change, servers: Sequence[str]) -> Sent | Refused:
         """Join through the first of `servers` that helps. The caller sees to it that no other join runs in the room."""
         failures: list[tuple[str, Failed]] = []
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         for server in servers:
+            if loop.time() - started > ENOUGH_SECONDS:
+                break
             outcome = await self._join_through(server, sender, room_id, change)
             if isinstance(outcome, Sent):
                 return outcome

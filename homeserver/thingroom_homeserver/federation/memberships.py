@@ -18,6 +18,7 @@ from thingroom_homeserver.federation.handshake import servers_to_ask
 from thingroom_homeserver.federation.invited import Invited
 from thingroom_homeserver.federation.inviting import Inviting
 from thingroom_homeserver.federation.joining import Joining
+from thingroom_homeserver.federation.key_validity import KeyValidity
 from thingroom_homeserver.federation.knocking import Knocking
 from thingroom_homeserver.federation.leaving import Leaving
 from thingroom_homeserver.federation.remote_aliases import RemoteAliases
@@ -41,7 +42,13 @@ class Memberships:
     """Changes of membership by local users, in rooms wherever they are."""
 
     def __init__(
-        self, rooms: Rooms, client: FederationClient, keys: ServerKeys, events: EventFetching, arriving: Arriving
+        self,
+        rooms: Rooms,
+        client: FederationClient,
+        keys: ServerKeys,
+        events: EventFetching,
+        arriving: Arriving,
+        key_validity: KeyValidity,
     ) -> None:
         self._rooms = rooms
         self._arriving = arriving
@@ -49,7 +56,7 @@ class Memberships:
         self._leaving = Leaving(rooms, client)
         self._knocking = Knocking(rooms, client, keys)
         self._inviting = Inviting(rooms, client, keys)
-        self.third_party = ThirdParty(rooms, client, self._inviting)
+        self.third_party = ThirdParty(rooms, client, self._inviting, key_validity)
         self.invited = Invited(rooms, keys)
         self.aliases = RemoteAliases(client)
 
@@ -69,6 +76,9 @@ class Memberships:
     ) -> Sent | Refused:
         """Join with what an identity server has signed for a third-party invite, here or elsewhere."""
         if self._rooms.database.read(lambda connection: is_resident(connection, room_id)):
+            refused = await self.third_party.why_not_join(room_id, signed)
+            if refused is not None:
+                return refused
             return await join_by_third_party(self._rooms, sender, room_id, change, signed)
         inviter = signed.get("sender")
         if not is_valid_user_id(inviter) or self._rooms.is_local(str(inviter)):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.client_event import stripped_state
 from thingroom_homeserver.core.event import Event
@@ -59,6 +61,11 @@ async def read_glimpse(keys: ServerKeys, entries: object, room_id: str, room_ver
 
 
 def _is_stripped(value: JsonObject) -> bool:
+    """Whether it has the four keys, with contents that clients can be told (no integers beyond 64 bits)."""
+    try:
+        orjson.dumps(value.get("content"))
+    except TypeError:
+        return False
     return (
         isinstance(value.get("type"), str)
         and isinstance(value.get("state_key"), str)

@@ -32,21 +32,24 @@ from thingroom_homeserver.federation.edus.passing import PassingEdus
 from thingroom_homeserver.federation.event_fetching import EventFetching
 from thingroom_homeserver.federation.helping import Helping
 from thingroom_homeserver.federation.inbox import Inbox
+from thingroom_homeserver.federation.key_validity import KeyValidity
 from thingroom_homeserver.federation.local_parts import LocalParts
 from thingroom_homeserver.federation.memberships import Memberships
 from thingroom_homeserver.federation.missing import Completing
 from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.federation.policy_servers import PolicyServers
-from thingroom_homeserver.federation.reachability import Reachability
+from thingroom_homeserver.federation.remote_directory import RemoteDirectory
 from thingroom_homeserver.federation.remote_keys import RemoteKeys
 from thingroom_homeserver.federation.remote_media import MediaFetching
 from thingroom_homeserver.federation.remote_profiles import RemoteProfiles
+from thingroom_homeserver.federation.remote_spaces import RemoteSpaces
 from thingroom_homeserver.federation.sender.book import DestinationBook
 from thingroom_homeserver.federation.sender.kit import Kit
 from thingroom_homeserver.federation.sender.sender import Sender
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.state_fetching import StateFetching
 from thingroom_homeserver.federation.time_search import TimeSearch
+from thingroom_homeserver.federation.traffic import Traffic
 from thingroom_homeserver.federation.waiting import Waiting
 from thingroom_homeserver.federation.well_known import WellKnown
 from thingroom_homeserver.http.rate_limit import RateLimiter
@@ -64,7 +67,7 @@ class Federation:
     client: FederationClient
     keys: ServerKeys
     authentication: ServerAuthentication
-    reachability: Reachability
+    reachability: DestinationBook
     choosing: Choosing
     events: EventFetching
     states: StateFetching
@@ -78,6 +81,15 @@ class Federation:
     remote_keys: RemoteKeys
     remote_profiles: RemoteProfiles
     media: MediaFetching
+    directory: RemoteDirectory
+    spaces: RemoteSpaces
+    traffic: Traffic
+
+    async def try_again(self, server_name: str) -> None:
+        """An administrator says that the server is up again."""
+        self.reachability.succeeded(server_name)
+        if self.enabled:
+            self.sender.try_again(server_name)
 
 
 def federates(config: HomeserverConfig) -> bool:
@@ -140,10 +152,13 @@ async def opened_federation(
         stack.push_async_callback(remote_keys.close)
         remote_profiles = RemoteProfiles(database, rooms.events, client, clock)
         stack.push_async_callback(remote_profiles.close)
+        spaces = RemoteSpaces(client, clock, config.server_name)
+        stack.push_async_callback(spaces.close)
         edus = EduHandlers(PassingEdus(rooms, local), DeviceEdus(rooms, local, remote_devices, remote_keys))
         arriving = Arriving()
         inbox = Inbox(rooms, keys, waiting, edus, arriving)
         await stack.enter_async_context(inbox.running())
+        traffic = Traffic()
         sender = Sender(
             Kit(
                 rooms,
@@ -154,6 +169,7 @@ async def opened_federation(
                 local.presence,
                 refused_initial_seconds=config.federation.backoff_initial_seconds,
                 refused_max_seconds=config.federation.backoff_max_seconds,
+                traffic=traffic,
             )
         )
         authentication = ServerAuthentication(config.server_name, keys, rate_limiter)
@@ -174,11 +190,14 @@ async def opened_federation(
             inbox=inbox,
             backfill=backfill,
             time_search=TimeSearch(rooms, client, events, states, choosing),
-            memberships=Memberships(rooms, client, keys, events, arriving),
+            memberships=Memberships(rooms, client, keys, events, arriving, KeyValidity(http if enabled else None)),
             helping=Helping(rooms, keys),
             sender=sender,
             edus=edus,
             remote_keys=remote_keys,
             remote_profiles=remote_profiles,
             media=MediaFetching(client, http),
+            directory=RemoteDirectory(client),
+            spaces=spaces,
+            traffic=traffic,
         )

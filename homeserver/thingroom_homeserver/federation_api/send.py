@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from thingroom_homeserver.federation.inbox import TooBusy
+from thingroom_homeserver.federation.traffic import count
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response, json_response
 from thingroom_homeserver.http.errors import MatrixError, limit_exceeded
 
@@ -26,6 +27,7 @@ async def send(request: Request, services: Services) -> Response:
     pdus = [pdu for pdu in _list(request, "pdus", MAX_PDUS) if isinstance(pdu, dict)]
     edus = _list(request, "edus", MAX_EDUS)
     try:
+        count(services.federation.traffic.received, len(pdus), len(edus))
         answer = await services.federation.inbox.transaction(request.origin, transaction_id, pdus, edus)
     except TooBusy:
         raise limit_exceeded(BUSY_SECONDS) from None

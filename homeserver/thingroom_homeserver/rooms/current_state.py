@@ -14,13 +14,15 @@ from thingroom_common.database import Transaction
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.room_cache import Room
-from thingroom_homeserver.rooms.state_at import state_after_all
+from thingroom_homeserver.rooms.state_at import current_state_of, state_after_all
 from thingroom_homeserver.rooms.states import StateAt, difference
 from thingroom_homeserver.storage.current_state import MEMBER, StateKey, remove_entry, set_entry
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.memberships import MembershipChange, remove_membership, set_membership
 from thingroom_homeserver.storage.rooms import followers, set_extremities, set_room_state_group
 
+MAX_RESOLVED = 20
+"""Of how many different states the current one is the resolution. Beyond, a new one is resolved with the last."""
 MAX_WALKED = 1000
 """How many events that are no part of the stream are looked through for what they follow, or what follows them."""
 
@@ -50,7 +52,16 @@ def follow(rooms: Rooms, transaction: Transaction, room: Room, stored: StoredEve
     if not gone and not added:
         return []
     found = rooms.events.get_many(transaction, room.extremities)
-    return set_current(rooms, transaction, room, position, state_after_all(rooms, transaction, room, [*found.values()]))
+    if len({each.state_group for each in found.values()}) <= MAX_RESOLVED:
+        now = state_after_all(rooms, transaction, room, [*found.values()])
+    elif added:
+        # Somebody forks the room on purpose: the work must not grow with each fork.
+        assert stored.state_group is not None
+        both = (current_state_of(room), stored.state_group)
+        now = rooms.states.resolved(transaction, room.room_id, room.rules, both)
+    else:
+        now = current_state_of(room)
+    return set_current(rooms, transaction, room, position, now)
 
 
 def set_current(rooms: Rooms, transaction: Transaction, room: Room, position: int, state: StateAt) -> list[LocalChange]:

@@ -32,7 +32,6 @@ __all__ = [
     "Imported",
     "find_gap",
     "gaps_between",
-    "give_up_gap",
     "import_history",
     "missing_states",
     "split_gap",
@@ -129,11 +128,6 @@ def missing_states(rooms: Rooms, connection: Reader, events: Sequence[Event]) ->
     followed = {event_id for event in events for event_id in event.prev_event_ids}
     absent = set(_not_here(rooms, connection, followed - ids))
     return [event.event_id for event in events if not absent.isdisjoint(event.prev_event_ids)]
-
-
-def give_up_gap(transaction: Transaction, gap: Gap) -> None:
-    """Nobody has what is missing: for this server the history begins above the gap. It is not tried again."""
-    storage.close_gap(transaction, gap.number)
 
 
 class _History:

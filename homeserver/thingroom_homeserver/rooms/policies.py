@@ -8,6 +8,7 @@ Next: append_event.py, receive_event.py; federation/policy_servers.py asks.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ KEY_ID = "ed25519:policy_server"
 TRIES = 6
 """A write may make several events, each of which is asked for when those before it are approved."""
 MAX_REMEMBERED = 2000
+ASKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,14 @@ class Policies:
     async def prepare(self, rooms: Rooms, events: Iterable[Event]) -> None:
         """Ask for those events of other servers that their room's policy server has not signed; receipt asks no one."""
         servers: dict[str, PolicyServer | None] = {}
+        slots = asyncio.Semaphore(ASKED_AT_ONCE)
+
+        async def ask(server: PolicyServer, event: Event) -> None:
+            async with slots:
+                signed = await self.sign(server, event)
+            _remember(self._heard, (event.event_id, server), not isinstance(signed, Refused))
+
+        asking = []
         for event in events:
             room_id = event.room_id
             if room_id not in servers:
@@ -122,8 +132,9 @@ class Policies:
             if server is None or is_exempt(event.type, event.state_key) or server.has_signed(event):
                 continue
             if (event.event_id, server) not in self._heard:
-                signed = await self.sign(server, event)
-                _remember(self._heard, (event.event_id, server), not isinstance(signed, Refused))
+                asking.append(ask(server, event))
+        if asking:
+            await asyncio.gather(*asking)
 
     def recommends(self, server: PolicyServer, event: Event) -> bool:
         """Step 7 of the checks on receipt: whether the event is signed, or was when it was asked for."""

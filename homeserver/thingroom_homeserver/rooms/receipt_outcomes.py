@@ -21,7 +21,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The event was here in full already, whatever had become of it then. Nothing was written."""
+    """The event was here already, whatever had become of it then, or is part of the history below a gap.
+
+    Nothing was written.
+    """
 
     stored: StoredEvent
 

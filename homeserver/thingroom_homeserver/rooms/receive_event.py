@@ -27,7 +27,7 @@ from thingroom_homeserver.rooms.receipt_outcomes import (
     UnknownRoom,
 )
 from thingroom_homeserver.rooms.room_cache import Room
-from thingroom_homeserver.rooms.state_at import current_state_of, events_of_state, state_after_all
+from thingroom_homeserver.rooms.state_at import auth_chain_of, current_state_of, events_of_state, state_after_all
 from thingroom_homeserver.rooms.states import EMPTY, StateAt
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.gaps import arrived
@@ -63,6 +63,8 @@ def receive_event(
             return Duplicate(known)
         if known.event.room_id != event.room_id:  # in room versions 1 and 2 an ID can be given twice
             return Rejected("its ID is that of an event of another room")
+        if known.rejected is None and _is_history(rooms, transaction, room, known.event_id):
+            return Duplicate(known)
         if known.redacted_by is not None:
             event = known.event
     receipt = _Receipt(rooms, transaction, room, event, known)
@@ -95,6 +97,16 @@ def receive_event(
             rooms, transaction, room, event, before, send_out=send_out, known=known, missing=place.missing
         )
     return Accepted(stored)
+
+
+def _is_history(rooms: Rooms, transaction: Transaction, room: Room, event_id: str) -> bool:
+    """Whether an outlier is in the room's state or authorises it, and so comes before what we know.
+
+    To take it for the latest of its branch would set the state of then against that of now. Its place in the timeline
+    it gets by backfill.
+    """
+    ids = set(room.state.values())
+    return event_id in ids or event_id in auth_chain_of(rooms, transaction, ids)
 
 
 class _Place:

@@ -22,6 +22,7 @@ from thingroom_homeserver.storage.rooms import is_known, public_room_ids, room_r
 
 # Summaries made in one turn of the event loop.
 A_TURN = 10
+_LATEST = ROOM_RULES["12"]
 _UNKNOWN = Refused(Why.NOT_FOUND, "There is no such room, or you may not see it")
 
 
@@ -97,7 +98,8 @@ def may_find(rooms: Rooms, connection: Reader, user_id: str, summary: JsonObject
     membership = "leave" if member is None else member.membership
     if membership in ("join", "invite", "knock"):
         return True
-    rules, join_rule = ROOM_RULES[summary["room_version"]], summary.get("join_rule")
+    # Other servers may leave the version out, or tell of one that is not known here.
+    rules, join_rule = ROOM_RULES.get(summary.get("room_version", ""), _LATEST), summary.get("join_rule")
     if membership == "ban":
         return False
     if join_rule == "public" or (join_rule == "knock" and rules.knock):

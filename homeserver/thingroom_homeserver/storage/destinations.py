@@ -59,6 +59,11 @@ def save_transaction(transaction: Transaction, server_name: str, cursors: Cursor
     )
 
 
+def note_delivered(transaction: Transaction, server_name: str, now_ms: int) -> None:
+    """The server took a transaction."""
+    transaction.execute("UPDATE destinations SET delivered_ts = ? WHERE server_name = ?", (now_ms, server_name))
+
+
 def save_failing(transaction: Transaction, server_name: str, since_ms: int, interval_ms: int, retry_at_ms: int) -> None:
     """The server fails. Of one that nothing is sent to nothing is written."""
     transaction.execute(

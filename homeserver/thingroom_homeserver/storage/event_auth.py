@@ -14,12 +14,24 @@ from thingroom_homeserver.storage.connection import Reader
 
 CACHED_EVENTS = 100_000
 _AT_ONCE = 1000
+_FEW = 50
 # Room versions 1 and 2 name auth events in pairs with their hashes.
-_CITED = """
-SELECT e.event_id, CASE WHEN a.type = 'array' THEN a.value ->> 0 ELSE a.value END
-FROM json_each(?) wanted CROSS JOIN events e ON e.event_id = wanted.value
+_NAME = "CASE WHEN a.type = 'array' THEN a.value ->> 0 ELSE a.value END"
+_CITED = f"""
+SELECT e.event_id, {_NAME} FROM json_each(?) wanted CROSS JOIN events e ON e.event_id = wanted.value
 LEFT JOIN json_each(CAST(e.json AS TEXT), '$.auth_events') a
-"""
+"""  # noqa: S608 - constants
+# The same with what these cite in turn, up to a thousand events: a chain that is long needs few questions.
+_CITED_DEEP = f"""
+WITH RECURSIVE chain (id) AS (
+    SELECT value FROM json_each(?)
+    UNION SELECT {_NAME} FROM chain CROSS JOIN events e ON e.event_id = chain.id
+    CROSS JOIN json_each(CAST(e.json AS TEXT), '$.auth_events') a
+    LIMIT {_AT_ONCE}
+)
+SELECT e.event_id, {_NAME} FROM chain CROSS JOIN events e ON e.event_id = chain.id
+LEFT JOIN json_each(CAST(e.json AS TEXT), '$.auth_events') a
+"""  # noqa: S608 - constants
 
 
 class AuthGraph:
@@ -53,7 +65,7 @@ class AuthGraph:
         for start in range(0, len(missing), _AT_ONCE):
             wanted = orjson.dumps(missing[start : start + _AT_ONCE]).decode()
             found: dict[str, list[str]] = {}
-            for event_id, auth_id in connection.execute(_CITED, (wanted,)):
+            for event_id, auth_id in connection.execute(_CITED_DEEP if len(missing) <= _FEW else _CITED, (wanted,)):
                 cited = found.setdefault(event_id, [])
                 if auth_id is not None:
                     cited.append(self._names.setdefault(auth_id, auth_id))

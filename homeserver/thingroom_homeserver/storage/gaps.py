@@ -61,16 +61,6 @@ def arrived(transaction: Transaction, event_id: str) -> None:
         )
 
 
-def close_gap(transaction: Transaction, number: int) -> None:
-    transaction.execute("DELETE FROM gap_missing WHERE gap = ?", (number,))
-    transaction.execute("DELETE FROM gaps WHERE number = ?", (number,))
-
-
-def close_gaps_of_room(transaction: Transaction, room_id: str) -> None:
-    transaction.execute("DELETE FROM gap_missing WHERE gap IN (SELECT number FROM gaps WHERE room_id = ?)", (room_id,))
-    transaction.execute("DELETE FROM gaps WHERE room_id = ?", (room_id,))
-
-
 def find_gap(connection: Reader, number: int) -> Gap | None:
     row = connection.execute("SELECT number, room_id, floor, next FROM gaps WHERE number = ?", (number,)).fetchone()
     return None if row is None else _gap(connection, row)

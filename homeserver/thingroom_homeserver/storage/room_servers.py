@@ -65,6 +65,12 @@ def servers_in_room(connection: Reader, room_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+def rooms_of_server(connection: Reader, server_name: str) -> list[str]:
+    """The rooms that the server is in now."""
+    rows = connection.execute("SELECT room_id FROM room_servers WHERE server_name = ?", (server_name,))
+    return [row[0] for row in rows]
+
+
 def is_server_in_room(connection: Reader, room_id: str, server_name: str) -> bool:
     row = connection.execute(
         "SELECT 1 FROM room_servers WHERE room_id = ? AND server_name = ?", (room_id, server_name)

@@ -11,6 +11,7 @@ from thingroom_homeserver.storage.schema_appservice import APPSERVICE_MIGRATIONS
 from thingroom_homeserver.storage.schema_e2ee import ENCRYPTION_MIGRATIONS
 from thingroom_homeserver.storage.schema_erasures import ERASURE_MIGRATIONS
 from thingroom_homeserver.storage.schema_events import EVENT_MIGRATIONS
+from thingroom_homeserver.storage.schema_federation_admin import FEDERATION_ADMIN_MIGRATIONS
 from thingroom_homeserver.storage.schema_federation_events import FEDERATION_EVENT_MIGRATIONS
 from thingroom_homeserver.storage.schema_federation_keys import FEDERATION_KEY_MIGRATIONS
 from thingroom_homeserver.storage.schema_federation_sending import FEDERATION_SENDING_MIGRATIONS
@@ -48,4 +49,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *FEDERATION_EVENT_MIGRATIONS,
     *FEDERATION_SENDING_MIGRATIONS,
     *REMOTE_MEDIA_MIGRATIONS,
+    *FEDERATION_ADMIN_MIGRATIONS,
 )

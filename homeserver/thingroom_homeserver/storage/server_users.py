@@ -15,3 +15,13 @@ def users_of_server(connection: Reader, room_id: str, server_name: str) -> list[
         (room_id, server_name),
     )
     return [row[0] for row in rows]
+
+
+def is_server_invited(connection: Reader, room_id: str, server_name: str) -> bool:
+    """Whether a user of the server is invited to the room."""
+    row = connection.execute(
+        "SELECT 1 FROM room_members WHERE room_id = ? AND membership = 'invite' "
+        "AND SUBSTR(user_id, INSTR(user_id, ':') + 1) = ? LIMIT 1",
+        (room_id, server_name),
+    ).fetchone()
+    return row is not None

@@ -120,3 +120,8 @@ def staged_load(connection: Reader, room_id: str, origin: str) -> StagedLoad | N
         (room_id, origin),
     ).fetchone()
     return StagedLoad(*row) if row[2] else None
+
+
+def count_staged(connection: Reader) -> int:
+    """How many events wait in all."""
+    return int(connection.execute("SELECT COUNT(*) FROM staged_events").fetchone()[0])

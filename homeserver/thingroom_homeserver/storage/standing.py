@@ -11,6 +11,8 @@ from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
 
 COLUMNS = {"locked": "locked", "suspended": "suspended"}
+TRY_AGAIN = "try again"
+"""The change of a server, whose name stands where others have a user: it is up again, says an administrator."""
 
 
 def set_standing(transaction: Transaction, user_id: str, column: str, value: bool) -> None:

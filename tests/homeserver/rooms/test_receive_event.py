@@ -16,11 +16,13 @@ from tests.homeserver.graph_support import (
     Receiver,
     World,
     after_join,
+    model_of_receiver,
     open_receiver,
 )
 from tests.homeserver.room_support import open_house
 
 from thingroom_common.database import Transaction
+from thingroom_homeserver.admin.check import problems_of
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS
 from thingroom_homeserver.http.endpoint import json_response
@@ -98,6 +100,20 @@ async def test_a_missing_auth_event_may_come_as_an_outlier(receiver: Receiver, w
     assert isinstance(await receiver.receive(levels), Accepted)
     assert not stored(receiver, levels).is_outlier
     assert receiver.extremities() == {on_old.event_id, levels.event_id}
+
+
+@versions
+async def test_history_that_is_sent_as_news_changes_nothing(tmp_path: Path, version: str) -> None:
+    """The create event follows nothing, so nothing of it is missing; and nobody here knows what follows it."""
+    world = World(version)
+    async with open_receiver(tmp_path / "homeserver.db", world) as receiver:
+        state = receiver.state()
+        for event in world.before_reader:
+            assert isinstance(await receiver.receive(event), Duplicate)
+        assert (receiver.state(), receiver.extremities()) == (state, {world.joined.event_id})
+        assert receiver.house.rooms.notifier.position == stored(receiver, world.joined).position
+        await receiver.fill_history(100)
+        assert not stored(receiver, world.made[0]).is_outlier
 
 
 async def test_what_rests_on_a_rejected_event_is_rejected(receiver: Receiver, world: World) -> None:
@@ -233,6 +249,28 @@ async def test_what_we_send_follows_all_branches(receiver: Receiver, world: Worl
         assert len(receiver.extremities()) == expected
         mine = rooms.database.read(lambda c, sent=sent: rooms.events.get(c, sent.event_id))
         assert mine is not None and len(mine.event.prev_event_ids) <= 20 and mine.send_out
+
+
+async def test_many_forks_of_the_state_are_bounded_work_and_agree_in_the_end(receiver: Receiver, world: World) -> None:
+    root, rooms = world.joined.event_id, receiver.house.rooms
+    for number in range(50):
+        world.act(ALICE, "m.room.topic", {"topic": str(number)}, "", prevs=[root])
+    model = model_of_receiver(world)
+    for event in after_join(world):
+        assert isinstance(await receiver.receive(event), Accepted)
+        model.receive(event)
+    assert len(receiver.extremities()) == 50
+    assert receiver.state().keys() == model.current.keys()
+    # Each message of ours takes up to 20 of them together; the state at each is what anybody would say it is.
+    while len(receiver.extremities()) > 1:
+        sent = await send_event(rooms, Sender(READER), world.room_id, "m.room.message", {"body": "mine"})
+        assert isinstance(sent, Sent)
+        mine = rooms.database.read(lambda c, sent=sent: rooms.events.get(c, sent.event_id))
+        assert mine is not None
+        model.receive(mine.event)
+        assert receiver.state_after(sent.event_id) == model.after[sent.event_id]
+    assert receiver.state() == model.current
+    assert problems_of(rooms.database.path) == []
 
 
 async def test_the_same_id_in_another_room_is_not_that_event(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class RoomGraph:
         self._fetch = fetch_event
         self._auth_chain = auth_chain
         self._known: dict[str, Event | None] = {}
+        self._agreed, self._apart = _compared(state_sets)
         self.create = self._find_create()
 
     def event(self, event_id: str) -> Event | None:
@@ -78,11 +79,9 @@ class RoomGraph:
         A state's events count as part of its full auth chain, which the specification leaves open. What all sets have
         in common is walked once, and only when it is needed.
         """
-        sets = [set(state.values()) for state in self.state_sets]
-        common = sets[0].intersection(*sets[1:])
-        chains = [self.with_auth_chain(ids - common) for ids in sets]
+        chains = [self.with_auth_chain(entries.values()) for entries in self._apart]
         difference = chains[0].union(*chains[1:]) - chains[0].intersection(*chains[1:])
-        return difference - self.with_auth_chain(common) if difference else difference
+        return difference - self.with_auth_chain(self._agreed.values()) if difference else difference
 
     def conflicted_subgraph(self, conflicted: set[str]) -> set[str]:
         """All events on paths by auth_events between two events of `conflicted`, both ends included (v12)."""
@@ -112,16 +111,21 @@ class RoomGraph:
         `missing_is_conflict`: whether a place conflicts when a set has no event for it (since version 2), or only when
         sets have different ones (version 1).
         """
-        # Almost everywhere all sets have the same.
-        unconflicted = dict(self.state_sets[0])
-        for state in self.state_sets[1:]:
-            unconflicted = {key: event_id for key, event_id in unconflicted.items() if state.get(key) == event_id}
+        unconflicted = dict(self._agreed)
         conflicted: dict[StateKey, set[str]] = {}
-        for key in sorted(set().union(*self.state_sets) - unconflicted.keys()):
-            found = [state.get(key) for state in self.state_sets]
+        for key in sorted(set().union(*self._apart)):
+            found = [entries.get(key) for entries in self._apart]
             ids = {event_id for event_id in found if event_id is not None}
             if len(ids) == 1 and not (missing_is_conflict and None in found):
                 unconflicted[key] = ids.pop()
             else:
                 conflicted[key] = ids
         return unconflicted, conflicted
+
+
+def _compared(state_sets: Sequence[StateMap]) -> tuple[dict[StateKey, str], list[dict[StateKey, str]]]:
+    """What all sets agree on, which is almost everything, and what else there is in each."""
+    agreed = dict(state_sets[0])
+    for state in state_sets[1:]:
+        agreed = {key: event_id for key, event_id in agreed.items() if state.get(key) == event_id}
+    return agreed, [{key: state[key] for key in state.keys() - agreed.keys()} for state in state_sets]

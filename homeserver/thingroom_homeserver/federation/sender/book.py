@@ -63,6 +63,11 @@ class DestinationBook:
         """Whether the last try failed."""
         return destination in self._failing
 
+    @property
+    def failing(self) -> int:
+        """How many servers fail."""
+        return len(self._failing)
+
     def failed(self, destination: str) -> None:
         """It could not be reached, or answered with a fault of its own. Several failures of one moment count once."""
         now_ms = self._clock.now_ms()

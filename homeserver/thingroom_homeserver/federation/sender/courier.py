@@ -32,12 +32,14 @@ from thingroom_homeserver.federation.sender.parcel import (
     encode_parcel,
     new_transaction_id,
 )
+from thingroom_homeserver.federation.traffic import count
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.destinations import (
     Cursors,
     QueuedEvent,
     delete_to_device,
     load_destination,
+    note_delivered,
     save_transaction,
 )
 from thingroom_homeserver.storage.device_list_outbox import settle
@@ -188,6 +190,7 @@ class Courier:
         if not isinstance(answer, Failed):
             self._refusals = 0
             self._grow()
+            count(self._kit.traffic.sent, len(parcel.event_ids), len(parcel.edus))
             return True
         if book.is_failing(self.server_name):
             return False
@@ -284,6 +287,8 @@ class Courier:
             )
         pending = None if parcel is None else encode_parcel(parcel)
         save_transaction(transaction, self.server_name, self._cursors, pending)
+        if settled is not None:
+            note_delivered(transaction, self.server_name, self._kit.clock.now_ms())
 
     async def _next_parcel(self) -> Parcel | None:
         """The next transaction, on disk already; None if there is nothing to send."""

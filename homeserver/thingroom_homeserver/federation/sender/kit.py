@@ -16,6 +16,7 @@ from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.core.server_acl import server_allowed
 from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.sender.book import DestinationBook
+from thingroom_homeserver.federation.traffic import Traffic
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import current_entry
@@ -74,6 +75,7 @@ class Kit:
     refused_max_seconds: float = 3600.0
     gets_all_upto: int = 500
     max_waiting_events: int = 500
+    traffic: Traffic = field(default_factory=Traffic)
     sending: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SENDING_AT_ONCE))
     retrying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RETRYING_AT_ONCE))
     catching_up: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CATCHING_UP_AT_ONCE))

@@ -114,6 +114,14 @@ class Sender:
         if self._kit.book.heard_from(server_name) and (courier := self._couriers.get(server_name)) is not None:
             courier.try_now()
 
+    def try_again(self, server_name: str) -> None:
+        """Somebody says that the server is up again: forget that it failed, and send what waits."""
+        self._kit.book.succeeded(server_name)
+        courier = self._courier(server_name)
+        if courier is not None:
+            courier.try_now()
+            courier.wake()
+
     def _on_news(self, _: int) -> None:
         self._news.set()
 
