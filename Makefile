@@ -22,7 +22,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) .synapse .pytest_cache .mypy_cache .ruff_cache .hypothesis bench_results tests/browser/node_modules
+	rm -rf $(VENV) .synapse .bridges .rust_sdk .pytest_cache .mypy_cache .ruff_cache .hypothesis bench_results \
+		tests/browser/node_modules
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -39,6 +39,12 @@ def _federation() -> object:
     return federation.main()
 
 
+def _history() -> object:
+    from bench import history
+
+    return history.main()
+
+
 def _end_to_end() -> object:
     from bench import end_to_end
 
@@ -51,6 +57,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "ingest": _ingest,
     "homeserver": _homeserver,
     "federation": _federation,
+    "history": _history,
     "end_to_end": _end_to_end,
 }
 

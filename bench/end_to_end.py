@@ -26,7 +26,8 @@ from tests.flows.gateway_stack import Device, Gateway, Mosquitto, running_gatewa
 from tests.free_port import free_port
 
 from bench import servers
-from bench.matrix_client import MatrixClient, new_session
+from bench.http_client import HttpClient
+from bench.matrix_client import MatrixClient
 from bench.measure import console, describe, machine, progress, quantile, resident_megabytes, save
 from bench.mqtt_publisher import Publisher, publish_packets
 from thingroom_gateway.matrix_event import READINGS_TYPE, unpadded
@@ -155,7 +156,7 @@ async def _measure() -> dict[str, float]:
         async with (
             running_mosquitto(base / "broker", managed=False) as broker,
             servers.ours(base / "homeserver", (registration,)) as homeserver,
-            new_session() as session,
+            HttpClient() as session,
         ):
             owner = Owner(MatrixClient(session, homeserver.base_url))
             await owner.client.register(homeserver.registration_shared_secret, "owner", "correct horse")

@@ -1,7 +1,8 @@
-"""Our homeserver beside Synapse: start-up, idle memory, sends per second, wake-up of a waiting /sync, rooms, logins.
+"""Our homeserver beside Synapse: start-up, memory, sends, wake-ups, rooms, logins; 500 rooms; a history; media.
 
-Rounds alternate between the two servers, one running at a time, and the same client code drives both. The next
-reading is bench/servers.py (how they are started) and bench/matrix_client.py (what they are asked).
+Rounds alternate between the two servers, one running at a time, and the same client code drives both. What takes long
+to make (many_rooms.py, media.py, a history) is measured once in a run of its own, after the rounds. The next reading
+is bench/servers.py (how they are started) and bench/matrix_client.py (what they are asked).
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from rich.table import Table
 
-from bench import servers
-from bench.matrix_client import MatrixClient, new_session
+from bench import many_rooms, media, servers
+from bench.http_client import HttpClient
+from bench.matrix_client import MatrixClient
 from bench.measure import (
     console,
     describe,
@@ -43,6 +44,8 @@ WAKE_UPS_SECONDS = 3.0
 PAUSE_SECONDS = 0.03
 WARM_UP_SENDS = 20
 REPEATS = 5
+HISTORY = 1_000
+PAGE = 100
 PASSWORD = "correct horse battery staple"
 
 Start = Callable[[Path], AbstractAsyncContextManager[servers.Running]]
@@ -64,6 +67,20 @@ class Round:
     room_creation: float = 0.0
     login: float = 0.0
     wake_ups: list[float] = field(default_factory=list)
+
+
+Once = dict[str, float]
+"""What was measured once, by the names in ONCE. Times in seconds, memory in 10^6 bytes."""
+
+
+@dataclass(frozen=True)
+class OnceRow:
+    """One line of the second table; less is better in all of them."""
+
+    name: str
+    title: str
+    unit: str = "ms"
+    scale: float = 1000
 
 
 @dataclass(frozen=True)
@@ -110,37 +127,100 @@ ROWS = (
     Row("login", "login with a password", "ms", 1000, False, _median("login")),
 )
 
+MANY = many_rooms.ROOMS
+ONCE = (
+    OnceRow("sync_1_p50", "send to waiting /sync, in 1 room"),
+    OnceRow(f"sync_{MANY}_p50", f"send to waiting /sync, in {MANY} rooms"),
+    OnceRow("sync_1_processor", "  processor time for both, in 1 room"),
+    OnceRow(f"sync_{MANY}_processor", f"  processor time for both, in {MANY} rooms"),
+    OnceRow("sliding_1_p50", "send to waiting sliding sync, in 1 room"),
+    OnceRow(f"sliding_{MANY}_p50", f"send to waiting sliding sync, in {MANY} rooms"),
+    OnceRow("sliding_1_processor", "  processor time for both, in 1 room"),
+    OnceRow(f"sliding_{MANY}_processor", f"  processor time for both, in {MANY} rooms"),
+    OnceRow("sync_first", f"initial /sync, in {MANY} rooms"),
+    OnceRow("sliding_first", f"first sliding sync, list of {MANY} rooms"),
+    OnceRow("room_creation_many", f"a room of {MANY}, made {many_rooms.AT_ONCE} at a time"),
+    OnceRow("page", f"a page of {PAGE} events, walking back through {HISTORY:,}"),
+    OnceRow("upload", "upload of 1 MB"),
+    OnceRow("download", "download of 1 MB"),
+    OnceRow("picture", "upload of a picture, and its thumbnail"),
+    OnceRow("thumbnail", "the same thumbnail again"),
+    OnceRow("memory_at_end", "memory after all this", "MB", 1),
+)
+
 
 def main() -> dict[str, float]:
-    """Run all rounds, print the table, save it, and return ours, theirs and the ratios by name."""
+    """Run all rounds, print the tables, save them, and return ours, theirs and the ratios by name."""
     facts = machine()
-    rounds = asyncio.run(_all_rounds())
-    figures = _figures(rounds)
-    save("homeserver", {"machine": facts, "figures": figures, "rounds": _plain(rounds)})
+    rounds, once = asyncio.run(_all())
+    figures = _figures(rounds) | _once_figures(once)
+    save("homeserver", {"machine": facts, "figures": figures, "rounds": _plain(rounds), "once": once})
     _print(facts, figures, rounds)
     return figures
 
 
-async def _all_rounds() -> dict[str, list[Round]]:
+async def _all() -> tuple[dict[str, list[Round]], dict[str, Once]]:
     starts: dict[str, Start] = {"ours": servers.ours, "synapse": servers.synapse}
-    rounds: dict[str, list[Round]] = {name: [] for name in starts}
-    users: dict[str, list[MatrixClient]] = {}
     with tempfile.TemporaryDirectory(prefix="thingroom-bench-") as folder:
+        users = {}
         for name, start in starts.items():
             progress(f"homeserver: {name}: registering {CLIENTS + 1} users")
-            async with start(Path(folder) / name) as server, new_session() as session:
+            async with start(Path(folder) / name) as server, HttpClient() as session:
                 users[name] = await _register_everybody(server, session)
-        for number in range(ROUNDS):
-            for name, start in starts.items():
-                where = f"homeserver: round {number + 1} of {ROUNDS}: {name}"
-                idle = IDLE_SECONDS if number == 0 else 0.0
-                async with start(Path(folder) / name) as server:
-                    rounds[name].append(await _one_round(server, users[name], where, idle))
+        rounds = await _all_rounds(starts, Path(folder), users)
+        once = {}
+        for name, start in starts.items():
+            async with start(Path(folder) / name) as server, HttpClient() as session:
+                clients = [user.at(session, server.base_url) for user in users[name]]
+                once[name] = await _measure_once(server, clients, f"homeserver: {name}")
     progress("")
+    return rounds, once
+
+
+async def _measure_once(server: servers.Running, clients: list[MatrixClient], where: str) -> Once:
+    figures = await many_rooms.measure(server, clients[0], where)
+    progress(f"{where}: a history of {HISTORY:,} events")
+    figures["page"] = await _pages(clients)
+    figures |= await media.measure(clients[0], where)
+    figures["memory_at_end"] = resident_megabytes(server.pid)
+    return figures
+
+
+async def _pages(clients: list[MatrixClient]) -> float:
+    """Median seconds of a page, from the newest to the oldest."""
+    reader = clients[0]
+    room = await reader.create_room()
+    for client in clients[1:]:
+        await client.join(room)
+
+    async def some(client: MatrixClient) -> None:
+        for number in range(HISTORY // CLIENTS):
+            await client.send(room, f"Kitchen 21.4 °C, {number}")
+
+    await asyncio.gather(*(some(client) for client in clients[1:]))
+    times, start = [], ""
+    for _ in range(HISTORY // PAGE):
+        began = time.perf_counter()
+        page = await reader.messages(room, PAGE, start)
+        times.append(time.perf_counter() - began)
+        start = page["end"]
+    return statistics.median(times)
+
+
+async def _all_rounds(
+    starts: dict[str, Start], folder: Path, users: dict[str, list[MatrixClient]]
+) -> dict[str, list[Round]]:
+    rounds: dict[str, list[Round]] = {name: [] for name in starts}
+    for number in range(ROUNDS):
+        for name, start in starts.items():
+            where = f"homeserver: round {number + 1} of {ROUNDS}: {name}"
+            idle = IDLE_SECONDS if number == 0 else 0.0
+            async with start(folder / name) as server:
+                rounds[name].append(await _one_round(server, users[name], where, idle))
     return rounds
 
 
-async def _register_everybody(server: servers.Running, session: aiohttp.ClientSession) -> list[MatrixClient]:
+async def _register_everybody(server: servers.Running, session: HttpClient) -> list[MatrixClient]:
     users = [MatrixClient(session, server.base_url) for _ in range(CLIENTS + 1)]
     for number, user in enumerate(users):
         await user.register(server.registration_shared_secret, f"user{number}", PASSWORD)
@@ -153,7 +233,7 @@ async def _one_round(server: servers.Running, users: list[MatrixClient], where: 
     await asyncio.sleep(idle)
     result.memory_idle = resident_megabytes(server.pid)
     result.memory_own = own_megabytes(server.pid)
-    async with new_session() as session:
+    async with HttpClient() as session:
         waiter, *clients = (user.at(session, server.base_url) for user in users)
         await _load(result, server.pid, waiter, clients, where)
     result.memory_after_load = resident_megabytes(server.pid)
@@ -248,6 +328,17 @@ def _figures(rounds: dict[str, list[Round]]) -> dict[str, float]:
     return figures
 
 
+def _once_figures(once: dict[str, Once]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for row in ONCE:
+        ours, theirs = (once[name][row.name] for name in ("ours", "synapse"))
+        figures |= {f"{row.name}.ours": ours, f"{row.name}.synapse": theirs, f"{row.name}.ratio": theirs / ours}
+    for way in ("sync", "sliding"):
+        # The send is part of both, so this is more than what the rooms alone do.
+        figures[f"{way}_{MANY}_to_1"] = once["ours"][f"{way}_{MANY}_processor"] / once["ours"][f"{way}_1_processor"]
+    return figures
+
+
 def _spread(row: Row, rounds: dict[str, list[Round]]) -> str:
     """The ratio of each pair of neighbouring rounds: how far the machine's other work moved the figures."""
     pairs = zip(rounds["ours"], rounds["synapse"], strict=True)
@@ -267,8 +358,15 @@ def _print(facts: dict[str, Any], figures: dict[str, float], rounds: dict[str, l
         ours, theirs = figures[f"{row.name}.ours"] * row.scale, figures[f"{row.name}.synapse"] * row.scale
         ratio = f"{figures[f'{row.name}.ratio']:.1f}x"
         table.add_row(row.title, f"{ours:,.2f}", f"{theirs:,.2f}", row.unit, ratio, _spread(row, rounds))
+    second = Table(title="The same two with many rooms, a history and media, once each", title_justify="left")
+    for heading in ("", "ours", "Synapse", "", "better by"):
+        second.add_column(heading, justify="right" if heading else "left")
+    for once in ONCE:
+        ours, theirs = figures[f"{once.name}.ours"] * once.scale, figures[f"{once.name}.synapse"] * once.scale
+        second.add_row(once.title, f"{ours:,.2f}", f"{theirs:,.2f}", once.unit, f"{figures[f'{once.name}.ratio']:.1f}x")
     out = console()
     out.print(table)
+    out.print(second)
     out.print(
         f"{len(rounds['ours'])} rounds each, alternating; medians (p50 and p99 over the samples of all rounds).",
         highlight=False,

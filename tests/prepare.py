@@ -1,7 +1,7 @@
 """What the tests use beside Python packages: says what is missing, and makes what can be made.
 
-Run by `make test` and `make bench` before pytest: Debian's programs are looked for, Synapse's environment and the
-browser's JavaScript packages are installed.
+Run by `make test` and `make bench` before pytest: Debian's programs are looked for; the environments of Synapse and of
+the bridges, the Rust SDK and the browser's JavaScript packages are installed.
 """
 
 import os
@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.bridges.bridge_environment import bridges_python
+from tests.rust_sdk.environment import rust_sdk_folder
 from tests.synapse_peer.environment import synapse_python
 
 BROWSER = Path(__file__).parent / "browser"
@@ -20,6 +22,9 @@ PROGRAMS = {
     "turnserver": "coturn",
     "node": "nodejs",
     "npm": "npm",
+    "ngircd": "ngircd",
+    "cmake": "cmake",
+    "g++": "g++",
 }
 
 
@@ -35,6 +40,10 @@ def main() -> None:
         sys.exit(f"The tests need programs that are not installed. Try: sudo apt-get install {' '.join(missing)}")
     print("preparing the Synapse environment (once; about half a minute) ...", flush=True)
     synapse_python()
+    print("preparing the bridges' environment (once; about half a minute) ...", flush=True)
+    bridges_python()
+    print("preparing the Rust SDK (once; 30 MB) ...", flush=True)
+    rust_sdk_folder()
     if not _installed_as_locked():
         print("installing the browser tests' packages ...", flush=True)
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=BROWSER, check=True)

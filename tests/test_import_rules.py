@@ -29,6 +29,7 @@ HOMESERVER_FORBIDDEN = {
     "sliding": OUTERMOST | {"http", "accounts", "media", "encryption", "push"},
     "accounts": OUTERMOST | {"rooms", "sync", "sliding", "http", "media", "encryption", "push"},
     "media": OUTERMOST | {"rooms", "sync", "sliding", "http", "accounts", "encryption", "push"},
+    "outgoing": OUTERMOST | {"storage", "rooms", "sync", "sliding", "http", "accounts", "media", "encryption", "push"},
     "encryption": OUTERMOST | {"sync", "sliding", "http", "push"},
     "push": OUTERMOST | {"sync", "sliding"},
     "federation": (OUTERMOST - {"federation"}) | {"sync", "sliding", "push"},

@@ -18,7 +18,7 @@ from msgspec import Meta, structs
 
 from thingroom_common.config_file import ConfigError, example, load
 from thingroom_gateway.config import GatewayConfig, MqttConfig
-from thingroom_homeserver.config import HomeserverConfig, check_config, local_url
+from thingroom_homeserver.config import HomeserverConfig, check_config, local_url, with_absolute_paths
 
 
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,7 +105,8 @@ def read_or_write(paths: Paths, config_file: Path | None) -> ThingroomConfig:
         config_file = paths.config
         if not config_file.exists():
             config_file.write_text(example_file(), encoding="utf-8")
-    return load(config_file, ThingroomConfig)
+    config = load(config_file, ThingroomConfig)
+    return structs.replace(config, homeserver=with_absolute_paths(config.homeserver, config_file.resolve().parent))
 
 
 def settle(config: ThingroomConfig, paths: Paths) -> ThingroomConfig:

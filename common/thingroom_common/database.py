@@ -4,7 +4,7 @@ Every program of Thingroom keeps its facts in one SQLite database and changes th
 Writes are plain functions that take a `Transaction`; many of them share one COMMIT, and a caller is answered
 only after that COMMIT is on disk. Reads use a second connection and never wait for the writer.
 
-May import the standard library only. See docs/decisions/0002-one-writer-on-the-loop.md.
+May import the standard library only. See docs/decisions/0002-one-writer-on-the-loop.md and 0021.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ Parameters = Sequence[Any] | dict[str, Any]
 # How long the event loop may be busy with statements before the batch is committed.
 BATCH_SECONDS = 0.010
 BATCH_WRITES = 1000
+# Where the disk has lately taken less than this for every COMMIT, a thread to do it in costs more than it saves.
+QUICK_COMMIT_SECONDS = 0.0003
+FORGET_SLOW_COMMITS = 0.9
 
 
 class SchemaTooNew(Exception):
@@ -85,6 +88,7 @@ class Database:
         self._closing = False
         self.batches_committed = 0
         self.writes_committed = 0
+        self._slowest_commit = 10 * QUICK_COMMIT_SECONDS
         self._task = asyncio.create_task(self._run(), name=f"writer of {path.name}")
 
     @classmethod
@@ -165,7 +169,10 @@ class Database:
                 self._apply(write)
                 if time.monotonic() > deadline:
                     break
-            await asyncio.to_thread(self._writer.execute, "COMMIT")
+            if self._slowest_commit < QUICK_COMMIT_SECONDS:
+                self._commit()
+            else:
+                await asyncio.to_thread(self._commit)
         except sqlite3.Error as error:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -177,6 +184,12 @@ class Database:
         self.batches_committed += 1
         self.writes_committed += len(done)
         self._succeed(done)
+
+    def _commit(self) -> None:
+        """Note how slow the disk is: what it did once it is expected to do again for a while."""
+        began = time.perf_counter()
+        self._writer.execute("COMMIT")
+        self._slowest_commit = max(time.perf_counter() - began, FORGET_SLOW_COMMITS * self._slowest_commit)
 
     @property
     def writes_waiting(self) -> int:

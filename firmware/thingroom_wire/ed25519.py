@@ -1,8 +1,9 @@
-"""Ed25519 (RFC 8032, PureEdDSA) in integers of any size: for boards, which have no other.
+"""Ed25519 (RFC 8032, PureEdDSA) for boards, which have no other.
 
 Imports sha512. Points are in extended twisted Edwards coordinates; the base point is multiplied with a signed comb
-over a table of 6 KB that is built once, at the first use (about six signatures' time). The time taken depends on the
-secret: an attacker who can time a board's signatures to the microsecond is out of scope; the gateway uses libsodium.
+over a table of 6 KB that is built once, at the first use (about six signatures' time). What touches a secret is
+ed25519_viper's, in constant time and without garbage, where the port can compile it. Elsewhere it is done here in
+integers of any size, whose time depends on the secret; the gateway uses libsodium.
 
 Verification is strict and cofactorless, on [S]B = R + [k]A: refused are S not below the group order, encodings of A
 or R that are not canonical, and A or R of small order. A key with a component of small order is not refused as a key.
@@ -32,7 +33,7 @@ _IDENTITY = (0, 1, 1, 0)
 def public_key(seed: bytes) -> bytes:
     """Return the 32-byte public key of a 32-byte seed (RFC 8032 section 5.1.5)."""
     scalar, _ = _expand(seed)
-    return _encode_point(_multiply_base(scalar))
+    return _secrets().multiply_base(scalar)
 
 
 def sign(seed: bytes, message: bytes, public: "bytes | None" = None) -> bytes:
@@ -42,12 +43,13 @@ def sign(seed: bytes, message: bytes, public: "bytes | None" = None) -> bytes:
     scalar away, so pass only what public_key returned, never what arrived.
     """
     scalar, prefix = _expand(seed)
+    secrets = _secrets()
     if public is None:
-        public = _encode_point(_multiply_base(scalar))
-    nonce = int.from_bytes(sha512(prefix + message), "little") % ORDER
-    commitment = _encode_point(_multiply_base(nonce))
-    challenge = int.from_bytes(sha512(commitment + public + message), "little") % ORDER
-    return commitment + ((nonce + challenge * scalar) % ORDER).to_bytes(32, "little")
+        public = secrets.multiply_base(scalar)
+    nonce = secrets.reduce(sha512(prefix + message))
+    commitment = secrets.multiply_base(nonce)
+    challenge = secrets.reduce(sha512(commitment + public + message))
+    return commitment + secrets.multiply_add(challenge, scalar, nonce)
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -67,12 +69,58 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     return _encode_point(expected) == commitment and not _has_small_order(expected)
 
 
-def _expand(seed: bytes) -> "tuple[int, bytes]":
+def _expand(seed: bytes) -> "tuple[bytes, bytes]":
+    """The secret scalar, 32 bytes little-endian, and the prefix."""
     if len(seed) != 32:
         raise ValueError("a seed has 32 bytes")
     digest = sha512(seed)
-    scalar = int.from_bytes(digest[:32], "little")
-    return scalar & ((1 << 254) - 8) | 1 << 254, digest[32:]
+    scalar = bytearray(digest[:32])
+    scalar[0] &= 248
+    scalar[31] = scalar[31] & 63 | 64
+    return bytes(scalar), digest[32:]
+
+
+class _PortableSecrets:
+    """What ed25519_viper.Secrets does, in integers."""
+
+    def multiply_base(self, scalar: bytes) -> bytes:
+        return _encode_point(_multiply_base(int.from_bytes(scalar, "little")))
+
+    def reduce(self, digest: bytes) -> bytes:
+        return (int.from_bytes(digest, "little") % ORDER).to_bytes(32, "little")
+
+    def multiply_add(self, one: bytes, two: bytes, three: bytes) -> bytes:
+        product = int.from_bytes(one, "little") * int.from_bytes(two, "little")
+        return ((product + int.from_bytes(three, "little")) % ORDER).to_bytes(32, "little")
+
+
+_chosen: "list[_PortableSecrets]" = []
+
+
+def _secrets() -> "_PortableSecrets":
+    """The fastest that this interpreter has, chosen at the first use and held against the portable code."""
+    if not _chosen:
+        _chosen.append(_choose())
+    return _chosen[0]
+
+
+def _choose() -> "_PortableSecrets":
+    if not _comb:
+        _build_comb()
+    portable = _PortableSecrets()
+    try:
+        from thingroom_wire.ed25519_viper import Secrets
+    except (ImportError, SyntaxError, ValueError):
+        return portable
+    native: _PortableSecrets = Secrets(_comb)  # type: ignore[assignment]
+    digest = sha512(b"thingroom")
+    one, two = portable.reduce(digest), digest[:31] + b"\x40"
+    agrees = (
+        native.reduce(digest) == one
+        and native.multiply_add(one, two, one) == portable.multiply_add(one, two, one)
+        and native.multiply_base(two) == portable.multiply_base(two)
+    )
+    return native if agrees else portable
 
 
 # --- points ---------------------------------------------------------------------------------------------------------
@@ -215,11 +263,14 @@ def _multiply_base(scalar: int) -> "Point":
 
 def _build_comb() -> None:
     """Fill the tables: each entry is y-x, y+x and 2dxy of an affine point, 32 bytes each."""
+    # Made first, while a small heap still has room in one piece.
+    tables = [bytearray(_POINTS * _ENTRY) for _ in range(_TABLES)]
     chain = [_BASE]
     while len(chain) < _TEETH * _TABLES:
         chain.append(_double_times(chain[-1], _COLUMNS))
+    for number, table in enumerate(tables):
+        _fill_table(table, chain[number::_TABLES])
     # All four or none: a half-filled list would multiply wrongly after a MemoryError.
-    tables = [_build_table(chain[table::_TABLES]) for table in range(_TABLES)]
     _comb.extend(tables)
 
 
@@ -229,7 +280,7 @@ def _double_times(point: "Point", times: int) -> "Point":
     return point
 
 
-def _build_table(teeth: "list[Point]") -> bytearray:
+def _fill_table(table: bytearray, teeth: "list[Point]") -> None:
     """All sums of the last tooth with plus or minus each of the others."""
     points = [teeth[-1]]
     for tooth in range(_TEETH - 1):
@@ -242,7 +293,6 @@ def _build_table(teeth: "list[Point]") -> bytearray:
     for point in points:
         products.append(products[-1] * point[2] % P)
     inverse = invert(products[-1])
-    table = bytearray(_POINTS * _ENTRY)
     for index in range(_POINTS - 1, -1, -1):
         x, y, z, _ = points[index]
         z_inverse = inverse * products[index] % P
@@ -250,7 +300,6 @@ def _build_table(teeth: "list[Point]") -> bytearray:
         x, y = x * z_inverse % P, y * z_inverse % P
         entry = b"".join([n.to_bytes(32, "little") for n in ((y - x) % P, (y + x) % P, _D2 * x % P * y % P)])
         table[index * _ENTRY : (index + 1) * _ENTRY] = entry
-    return table
 
 
 def _multiply(point: "Point", scalar: int) -> "Point":

@@ -24,6 +24,7 @@ from thingroom_homeserver.config_accounts import (
 )
 from thingroom_homeserver.config_federation import FederationConfig, check_federation
 from thingroom_homeserver.config_media import MediaConfig
+from thingroom_homeserver.core.signing import decode_base64
 
 _LISTENER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
 _SERVER_NAME = re.compile(r"([0-9A-Za-z.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
@@ -137,8 +138,11 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ] = ""
     metrics_listener: Annotated[
         str,
-        Meta(description='Where Prometheus finds /metrics, as "host:port"; keep it on loopback. Empty: nowhere.'),
+        Meta(description='Where Prometheus finds /metrics, as "host:port"; it asks for no password. Empty: nowhere.'),
     ] = ""
+    metrics_beyond_loopback: Annotated[
+        bool, Meta(description="Let metrics_listener be an address that others can reach.")
+    ] = False
     log_format: Annotated[
         Literal["text", "json"], Meta(description='How log lines are written: "text" is key=value.')
     ] = "text"
@@ -146,12 +150,33 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     outgoing_permitted_ranges: Annotated[
         tuple[str, ...],
         Meta(
-            description="Private addresses that the server may connect to where others name the host (push gateways,\n"
-            'homeservers), such as "10.0.0.0/8" or "127.0.0.1". Public addresses always are.'
+            description="Private addresses that the server may connect to where others name them (push gateways,\n"
+            'identity servers, homeservers), such as "10.0.0.0/8" or "127.0.0.1". Public addresses always are.\n'
+            "Previews show users what they find, and have media.preview_permitted_networks of their own."
         ),
     ] = ()
+    outgoing_ca_file: Annotated[
+        str, Meta(description="Certificates (PEM) that outgoing requests trust besides the system's. Empty: none.")
+    ] = ""
+    identity_servers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Identity servers ("host" or "host:port") that are asked when users name them, to invite by\n'
+            'email address. "*": any, as the specification has it, for it is the users who trust them.'
+        ),
+    ] = ("*",)
+    advertised_identity_server: Annotated[
+        str, Meta(description="The URL of the identity server in /.well-known/matrix/client. Empty: none.")
+    ] = ""
     password_cost: PasswordCost = PasswordCost()
     media: MediaConfig = MediaConfig()
+    policy_server_key: Annotated[
+        str,
+        Meta(
+            description="The public key (ed25519, unpadded base64) of a policy server that runs under server_name,\n"
+            "for /.well-known/matrix/policy_server. Empty: there is none."
+        ),
+    ] = ""
     federation: FederationConfig = FederationConfig()
     support: Support = Support()
     registration_steps: RegistrationSteps = RegistrationSteps()
@@ -169,13 +194,19 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_config(path: Path) -> HomeserverConfig:
     """Read the [homeserver] section of `path`, with its paths made absolute. Raises ConfigError."""
-    config = load(path, _File).homeserver
-    base = path.resolve().parent
-    config = msgspec.structs.replace(
+    config = with_absolute_paths(load(path, _File).homeserver, path.resolve().parent)
+    check_config(config)
+    return config
+
+
+def with_absolute_paths(config: HomeserverConfig, base: Path) -> HomeserverConfig:
+    """The paths in `config` as they are seen from the folder `base`."""
+    return msgspec.structs.replace(
         config,
         data_directory=str(base / config.data_directory),
         appservice_files=tuple(str(base / name) for name in config.appservice_files),
         listeners=tuple(_with_files_from(base, listener) for listener in listeners_of(config)),
+        outgoing_ca_file=str(base / config.outgoing_ca_file) if config.outgoing_ca_file else "",
         email=msgspec.structs.replace(
             config.email, ca_file=str(base / config.email.ca_file) if config.email.ca_file else ""
         ),
@@ -183,8 +214,6 @@ def load_config(path: Path) -> HomeserverConfig:
             config.federation, ca_file=str(base / config.federation.ca_file) if config.federation.ca_file else ""
         ),
     )
-    check_config(config)
-    return config
 
 
 def check_config(config: HomeserverConfig) -> None:
@@ -196,19 +225,20 @@ def check_config(config: HomeserverConfig) -> None:
         if bool(listener.tls_certificate) != bool(listener.tls_key):
             raise ConfigError(f"listeners: {listener.address} needs both tls_certificate and tls_key, or neither.")
     if config.metrics_listener:
-        listener_address(config.metrics_listener, "metrics_listener")
+        host, _ = listener_address(config.metrics_listener, "metrics_listener")
+        if not (config.metrics_beyond_loopback or is_loopback(host)):
+            raise ConfigError(
+                f'metrics_listener: "{config.metrics_listener}" is not on loopback, and /metrics asks for no password;'
+                " set metrics_beyond_loopback = true if only those who may read it can reach it."
+            )
     if config.registration == "shared_secret" and not config.registration_shared_secret:
         raise ConfigError('registration is "shared_secret", but registration_shared_secret is empty.')
-    _check_ranges(config.outgoing_permitted_ranges)
+    if config.policy_server_key and len(decode_base64(config.policy_server_key) or b"") != 32:
+        raise ConfigError("policy_server_key is not an ed25519 key in base64.")
+    _check_ranges("outgoing_permitted_ranges", config.outgoing_permitted_ranges)
+    _check_ranges("preview_permitted_networks", config.media.preview_permitted_networks)
     if config.public_base_url and not config.public_base_url.startswith(("http://", "https://")):
         raise ConfigError("public_base_url must start with http:// or https://.")
-    for network in config.media.preview_permitted_networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError:
-            raise ConfigError(
-                f'preview_permitted_networks: "{network}" is not a network, such as 192.168.1.0/24.'
-            ) from None
     check_federation(config.federation)
     check_accounts(
         config.public_base_url,
@@ -220,12 +250,12 @@ def check_config(config: HomeserverConfig) -> None:
     )
 
 
-def _check_ranges(ranges: tuple[str, ...]) -> None:
+def _check_ranges(key: str, ranges: tuple[str, ...]) -> None:
     for text in ranges:
         try:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
-            raise ConfigError(f'outgoing_permitted_ranges: "{text}" is not an address range.') from None
+            raise ConfigError(f'{key}: "{text}" is not an address range, such as 192.168.1.0/24.') from None
 
 
 def listener_address(listener: Listener | str, key: str = "listeners") -> tuple[str, int]:
@@ -235,6 +265,16 @@ def listener_address(listener: Listener | str, key: str = "listeners") -> tuple[
     if match is None or int(match[2]) > 65_535:
         raise ConfigError(f'{key}: "{address}" is not "host:port".')
     return match[1].strip("[]"), int(match[2])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches what listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def listeners_of(config: HomeserverConfig) -> tuple[Listener, ...]:

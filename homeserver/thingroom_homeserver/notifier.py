@@ -25,6 +25,7 @@ class Notifier:
         self._room_positions: OrderedDict[str, int] = OrderedDict()
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._listeners: list[Callable[[int], None]] = []
+        self._watchers: list[Callable[[], None]] = []
         self._closed = False
 
     @property
@@ -52,21 +53,25 @@ class Notifier:
             self._wake(user_id)
         for listener in self._listeners:
             listener(position)
+        self._tell_watchers()
 
     def publish_user(self, user_id: str, position: int) -> None:
         """A change for one user (account data, invite, to-device) is committed."""
         self._advance(position)
         self._wake(user_id)
+        self._tell_watchers()
 
     def publish_users(self, user_ids: Iterable[str], position: int) -> None:
         """The same for several users, who hear of it together."""
         self._advance(position)
         for user_id in user_ids:
             self._wake(user_id)
+        self._tell_watchers()
 
     def publish_ephemeral(self, room_id: str) -> None:
         """Something that is not stored (typing) changed in a room."""
         self._wake_room(room_id)
+        self._tell_watchers()
 
     def rooms_changed_since(self, position: int) -> list[str] | None:
         """Rooms with a change after `position`, last change first; None if that reaches before the start."""
@@ -82,6 +87,10 @@ class Notifier:
     def add_listener(self, listener: Callable[[int], None]) -> None:
         """Call `listener(position)` for each committed change in any room; it must be quick."""
         self._listeners.append(listener)
+
+    def add_watcher(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher()` for each change of any kind, stored or not; it must be quick."""
+        self._watchers.append(watcher)
 
     async def wait(self, user_id: str, seconds: float) -> bool:
         """Wait up to `seconds` for a change for the user. True if there was one.
@@ -110,6 +119,10 @@ class Notifier:
         self._closed = True
         for user_id in list(self._waiting):
             self._wake(user_id)
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     def _advance(self, position: int) -> None:
         self._position = max(self._position, position)

@@ -28,6 +28,7 @@ from thingroom_homeserver.accounts.account_data import AccountData
 from thingroom_homeserver.accounts.accounts import Accounts
 from thingroom_homeserver.accounts.addresses import Addresses
 from thingroom_homeserver.accounts.appservices import load_appservices
+from thingroom_homeserver.accounts.bindings import Bindings
 from thingroom_homeserver.accounts.directory import Directory
 from thingroom_homeserver.accounts.external_ids import ExternalIds
 from thingroom_homeserver.accounts.filters import Filters
@@ -45,8 +46,10 @@ from thingroom_homeserver.accounts.typing import Typing
 from thingroom_homeserver.appservice_api import ping
 from thingroom_homeserver.appservice_api.deliveries import delivering
 from thingroom_homeserver.appservice_api.delivery import Delivery
+from thingroom_homeserver.appservice_api.extras import ExtrasSource
 from thingroom_homeserver.appservice_api.http_client import AppServiceClient
 from thingroom_homeserver.appservice_api.queries import Queries
+from thingroom_homeserver.appservice_api.third_party import ThirdParty
 from thingroom_homeserver.client_api import (
     account_endpoints,
     encryption_endpoints,
@@ -77,15 +80,20 @@ from thingroom_homeserver.http.endpoint import Endpoint, Response
 from thingroom_homeserver.http.frame import Frame
 from thingroom_homeserver.http.interactive_auth import InteractiveAuth
 from thingroom_homeserver.http.logins import Logins
-from thingroom_homeserver.http.outgoing import PermittedAddresses
+from thingroom_homeserver.http.protocol import MatrixRunner, matrix_app
 from thingroom_homeserver.http.rate_limit import RateLimiter
 from thingroom_homeserver.media.opening import opened_media
 from thingroom_homeserver.metrics import Metrics, metrics_app
+from thingroom_homeserver.outgoing.guard import Guard, guarded_connector
+from thingroom_homeserver.outgoing.identity_server import IdentityServers
+from thingroom_homeserver.outgoing.tls import outgoing_tls
 from thingroom_homeserver.push.delivery import Patience
 from thingroom_homeserver.push.service import Push
 from thingroom_homeserver.readings import readings
 from thingroom_homeserver.rooms.context import open_rooms
 from thingroom_homeserver.rooms.ports import Profile
+from thingroom_homeserver.rooms.search_indexing import keep_indexed
+from thingroom_homeserver.rooms.tidying import keep_tidy
 from thingroom_homeserver.services import Services
 from thingroom_homeserver.signing_key_file import load_old, load_or_make
 from thingroom_homeserver.sliding.connections import Connections
@@ -102,7 +110,6 @@ DATABASE_NAME = "homeserver.db"
 SECONDS_TO_FINISH = 2.0
 SAVE_LAST_SEEN_SECONDS = 60.0
 MAX_FILES = 65_536
-REQUEST_LINE_BYTES = 32_768  # filters may stand in the query, percent-encoded
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 
@@ -153,7 +160,6 @@ def build_app(
 
     While it runs, `app[SERVICES]` holds them.
     """
-    app = web.Application(client_max_size=config.max_body_bytes)
     frames: list[Frame] = []
 
     async def run(app: web.Application) -> AsyncIterator[None]:
@@ -169,9 +175,9 @@ def build_app(
     async def handle(http: web.Request) -> Response:
         return await frames[0].handle(http)
 
+    app = matrix_app(handle, config.max_body_bytes)
     app.cleanup_ctx.append(run)
     app.on_shutdown.append(release_long_polls)
-    app.router.add_route("*", "/{tail:.*}", handle)
     return app
 
 
@@ -190,6 +196,7 @@ async def running_services(
             signing_key = load_or_make(folder)
             old_keys = load_old(folder)
             appservices = load_appservices(config.appservice_files, config.server_name)
+            tls = outgoing_tls(config.outgoing_ca_file)
             database = await Database.open(folder / DATABASE_NAME, MIGRATIONS)
         except (ConfigError, SchemaTooNew) as error:
             raise StartError(str(error)) from None
@@ -256,9 +263,16 @@ async def running_services(
             )
         except ConfigError as error:
             raise StartError(str(error)) from None
-        media = await stack.enter_async_context(opened_media(config, database, clock, federation.media))
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        media = await stack.enter_async_context(opened_media(config, database, clock, federation.media, tls))
+        connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         appservice_client = AppServiceClient(http)
+        guard = Guard(config.outgoing_permitted_ranges)
+        by_users = aiohttp.ClientSession(
+            connector=guarded_connector(guard, tls=tls), cookie_jar=aiohttp.DummyCookieJar()
+        )
+        await stack.enter_async_context(by_users)
+        identity_servers = IdentityServers(by_users, config.identity_servers, config.server_name, signing_key)
         services = Services(
             config=config,
             database=database,
@@ -277,12 +291,15 @@ async def running_services(
             registration_tokens=registration_tokens,
             addresses=addresses,
             external_ids=external_ids,
+            identity_servers=identity_servers,
+            bindings=Bindings(database, identity_servers),
             standing=standing,
             single_sign_on=SingleSignOn(config, clock, http),
             nonces=Nonces(clock),
             appservices=appservices,
             appservice_client=appservice_client,
             queries=Queries(appservices, appservice_client, accounts, directory),
+            third_party=ThirdParty(appservices, appservice_client, clock),
             profiles=profiles,
             directory=directory,
             filters=Filters(database),
@@ -329,13 +346,15 @@ async def running_services(
         await standing.catch_up(acts)
         keeping_up = asyncio.create_task(standing.keep_up(acts), name="changes by commands")
         stack.push_async_callback(_cancel, keeping_up)
-        permitted = PermittedAddresses(config.outgoing_permitted_ranges)
-        await stack.enter_async_context(push.running(rooms, directory.aliases_of, permitted, Patience()))
+        gateways = guarded_connector(guard, tls=tls)
+        await stack.enter_async_context(push.running(rooms, directory.aliases_of, gateways, Patience(), mailer))
         stack.push_async_callback(authentication.save_last_seen)
         saving = asyncio.create_task(_save_last_seen(authentication), name="save last seen")
         stack.push_async_callback(_cancel, saving)
+        stack.push_async_callback(_cancel, asyncio.create_task(keep_tidy(rooms), name="forget transaction ids"))
         stack.push_async_callback(presence.settled)
         stack.push_async_callback(_cancel, asyncio.create_task(presence.run(), name="sweep presence"))
+        stack.push_async_callback(_cancel, asyncio.create_task(keep_indexed(rooms), name="search index"))
         yield services
 
 
@@ -351,6 +370,7 @@ def _deliveries(services: Services) -> list[Delivery]:
                 services.rooms,
                 services.directory.aliases_of,
                 services.clock,
+                ExtrasSource(appservice, services.typing, services.presence, services.device_keys),
             )
             services.appservices.on_request(appservice.id, delivery.heard_from)
             deliveries.append(delivery)
@@ -395,8 +415,7 @@ async def serve(config: HomeserverConfig) -> None:
     async with running_services(config, SystemClock()) as services, contextlib.AsyncExitStack() as stack:
         certificates = []
         for listener in listeners_of(config):
-            app = web.Application(client_max_size=config.max_body_bytes)
-            app.router.add_route("*", "/{tail:.*}", Frame(endpoints_for(listener), services).handle)
+            app = matrix_app(Frame(endpoints_for(listener), services).handle, config.max_body_bytes)
             tls = _tls_of(listener)
             if tls is not None:
                 certificates.append((tls, listener))
@@ -415,13 +434,7 @@ async def _listen(
 ) -> None:
     """Answer at `address` until the stack unwinds. Raises StartError."""
     host, port = listener_address(address, key)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=SECONDS_TO_FINISH,
-        keepalive_timeout=120.0,
-        max_line_size=REQUEST_LINE_BYTES,
-    )
+    runner = MatrixRunner(app, seconds_to_finish=SECONDS_TO_FINISH)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

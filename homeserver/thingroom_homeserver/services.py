@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.accounts.accounts import Accounts
     from thingroom_homeserver.accounts.addresses import Addresses
     from thingroom_homeserver.accounts.appservices import AppServices
+    from thingroom_homeserver.accounts.bindings import Bindings
     from thingroom_homeserver.accounts.directory import Directory
     from thingroom_homeserver.accounts.external_ids import ExternalIds
     from thingroom_homeserver.accounts.filters import Filters
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.accounts.typing import Typing
     from thingroom_homeserver.appservice_api.http_client import AppServiceClient
     from thingroom_homeserver.appservice_api.queries import Queries
+    from thingroom_homeserver.appservice_api.third_party import ThirdParty
     from thingroom_homeserver.client_api.single_sign_on_state import SingleSignOn
     from thingroom_homeserver.clock import Clock
     from thingroom_homeserver.config import HomeserverConfig
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.media.thumbnails import Thumbnails
     from thingroom_homeserver.metrics import Metrics
     from thingroom_homeserver.notifier import Notifier
+    from thingroom_homeserver.outgoing.identity_server import IdentityServers
     from thingroom_homeserver.push.service import Push
     from thingroom_homeserver.rooms.context import Rooms
     from thingroom_homeserver.sliding.ports import SlidingSources
@@ -73,11 +76,14 @@ class Services:
     registration_tokens: RegistrationTokens
     addresses: Addresses
     external_ids: ExternalIds
+    identity_servers: IdentityServers
+    bindings: Bindings
     standing: Standing
     single_sign_on: SingleSignOn
     appservices: AppServices
     appservice_client: AppServiceClient
     queries: Queries
+    third_party: ThirdParty
     profiles: Profiles
     directory: Directory
     filters: Filters

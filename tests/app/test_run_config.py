@@ -37,7 +37,8 @@ def test_every_key_is_explained():
 
 
 def test_the_first_start_writes_the_file_and_an_unknown_section_is_refused(paths):
-    assert read_or_write(paths, None) == ThingroomConfig()
+    assert read_or_write(paths, None).gateway == ThingroomConfig().gateway
+    assert load(paths.config, ThingroomConfig) == ThingroomConfig()
     assert "[homeserver]" in paths.config.read_text()
     paths.config.write_text("[gatway]\n")
     with pytest.raises(ConfigError, match="no key `gatway`"):
@@ -76,3 +77,11 @@ def test_addresses_for_programs_on_this_machine():
     assert url("0.0.0.0:8008") == "http://127.0.0.1:8008"
     assert url("[::]:8008") == "http://[::1]:8008"
     assert url("192.168.1.5:80") == "http://192.168.1.5:80"
+
+
+def test_files_are_named_from_the_folder_of_the_file_that_names_them(paths):
+    paths.make()
+    paths.config.write_text('[homeserver]\nappservice_files = ["heisenbridge.yaml", "/elsewhere.yaml"]\n')
+    settled = settle(read_or_write(paths, None), paths)
+    named = (str(paths.config.resolve().parent / "heisenbridge.yaml"), "/elsewhere.yaml", str(paths.registration))
+    assert settled.homeserver.appservice_files == named

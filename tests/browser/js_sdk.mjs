@@ -7,12 +7,28 @@ import { createInterface } from "node:readline";
 import * as sdk from "matrix-js-sdk";
 import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
+import { SlidingSync } from "matrix-js-sdk/lib/sliding-sync.js";
 
 const WAIT_MS = 15_000;
+// What Element asks of a sliding sync: little of each room in the list, everything of the one that is open.
+const ALL_ROOMS = {
+  ranges: [[0, 99]],
+  timeline_limit: 1,
+  required_state: [
+    ["m.room.create", ""],
+    ["m.room.encryption", ""],
+    ["m.room.join_rules", ""],
+    ["m.room.tombstone", ""],
+    ["m.room.member", "$ME"],
+    ["m.room.member", "$LAZY"],
+  ],
+};
+const OPEN_ROOM = { timeline_limit: 20, required_state: [["*", "*"]] };
 const homeserver = process.argv[2];
 const requests = [];
 let client;
 let recoveryKey;
+let slidingSync;
 
 async function recordingFetch(resource, options) {
   const response = await fetch(resource, options);
@@ -54,7 +70,7 @@ const shown = (event) => ({
 const timeline = (id) => room(id).getLiveTimeline().getEvents();
 
 const commands = {
-  async log_in({ username, password, crypto }) {
+  async log_in({ username, password, crypto, sliding }) {
     const anonymous = sdk.createClient({ baseUrl: homeserver, fetchFn: recordingFetch });
     const answer = await anonymous.loginRequest({
       type: "m.login.password",
@@ -73,12 +89,41 @@ const commands = {
       },
     });
     if (crypto) await client.initRustCrypto({ useIndexedDB: false });
-    await client.startClient({ initialSyncLimit: 10, lazyLoadMembers: true });
+    slidingSync = sliding && new SlidingSync(homeserver, new Map([["all", ALL_ROOMS]]), OPEN_ROOM, client, 30_000);
+    await client.startClient({ initialSyncLimit: 10, lazyLoadMembers: !sliding, slidingSync });
     await until(sdk.ClientEvent.Sync, () => client.isInitialSyncComplete());
     return { user_id: answer.user_id, device_id: answer.device_id };
   },
   rooms: () => client.getRooms().map((each) => ({ room_id: each.roomId, name: each.name, membership: each.getMyMembership() })),
   timeline: ({ room_id }) => timeline(room_id).map(shown),
+  // Sliding sync only: ask for everything of the room, and wait until its beginning or `events` of it are there.
+  async open_room({ room_id, events }) {
+    slidingSync.modifyRoomSubscriptions(new Set([room_id]));
+    await until(sdk.RoomEvent.Timeline, () => timeline(room_id).length >= events);
+  },
+  // Sliding sync only: narrow or widen the window onto the list, and say how many rooms the list has.
+  async look_at_rooms({ first, last, names }) {
+    slidingSync.setListRanges("all", [[first, last]]);
+    await until(sdk.ClientEvent.Room, () => names.every((name) => client.getRooms().some((each) => each.name === name)));
+    return slidingSync.getListData("all").joinedCount;
+  },
+  counts: ({ room_id }) => ({
+    unread: room(room_id).getUnreadNotificationCount("total") ?? 0,
+    highlights: room(room_id).getUnreadNotificationCount("highlight") ?? 0,
+    joined: room(room_id).getJoinedMemberCount(),
+    invited: room(room_id).getInvitedMemberCount(),
+  }),
+  async wait_for_unread({ room_id, unread }) {
+    await until(sdk.ClientEvent.Sync, () => (room(room_id).getUnreadNotificationCount("total") ?? 0) === unread);
+  },
+  async wait_for_account_data({ type }) {
+    await until(sdk.ClientEvent.AccountData, () => client.getAccountData(type) && true);
+    return client.getAccountData(type).getContent();
+  },
+  async wait_for_tag({ room_id, tag }) {
+    await until(sdk.RoomEvent.Tags, () => room(room_id).tags[tag] && true);
+    return room(room_id).tags[tag];
+  },
   async create_room({ options }) {
     return (await client.createRoom(options)).room_id;
   },
@@ -92,6 +137,7 @@ const commands = {
   },
   wait_for_invite: ({ room_id }) =>
     until(sdk.ClientEvent.Room, () => client.getRoom(room_id)?.getMyMembership() === "invite"),
+  wait_for_room: ({ room_id }) => until(sdk.ClientEvent.Room, () => client.getRoom(room_id)?.name),
   async send({ room_id, text }) {
     const { event_id: eventId } = await client.sendTextMessage(room_id, text);
     // The status of what one sent oneself is cleared when it comes back by /sync.
@@ -175,6 +221,11 @@ const commands = {
       signed_by_owner: status?.signedByOwner ?? false,
       backup: await crypto.getActiveSessionBackupVersion(),
     };
+  },
+  // Sliding sync only: another first request of the device, which ends the connection that the client has.
+  async forget_connection() {
+    const list = { ranges: [[0, 0]], timeline_limit: 1, required_state: [] };
+    await client.slidingSync({ lists: { other: list } }, homeserver);
   },
   async log_out() {
     client.stopClient();

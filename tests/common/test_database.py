@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -179,3 +180,15 @@ def test_what_was_answered_survives_sigkill(tmp_path):
     stored = {row[0] for row in sqlite3.connect(path).execute("SELECT name FROM items")}
     assert len(answered) > 20
     assert answered <= stored
+
+
+@pytest.mark.parametrize(("slowest_lately", "in_a_thread"), [(0.0, False), (1.0, True)])
+async def test_a_slow_disk_does_not_hold_up_the_loop(database, slowest_lately, in_a_thread):
+    threads = []
+    database._slowest_commit = slowest_lately
+    database._writer.set_trace_callback(
+        lambda statement: threads.append(threading.get_ident()) if statement == "COMMIT" else None
+    )
+    assert await database.write(insert("one")) == 1
+    assert [thread != threading.get_ident() for thread in threads] == [in_a_thread]
+    assert database._slowest_commit >= 0.9 * slowest_lately

@@ -36,6 +36,7 @@ from thingroom_homeserver.config_federation import FederationConfig
 from thingroom_homeserver.core.canonical_json import encode_json
 from thingroom_homeserver.federation.discovery import Names
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request
+from thingroom_homeserver.http.protocol import MatrixRunner
 from thingroom_homeserver.server import ENDPOINTS, FEDERATION_ENDPOINTS, SERVICES, build_app
 from thingroom_homeserver.services import Services
 
@@ -151,7 +152,7 @@ class Peer(RunningHomeserver):
 
     async def start(self) -> None:
         app = build_app(self.config, clock=self._clock, endpoints=self._endpoints, names=self._names)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        self._runner = MatrixRunner(app, seconds_to_finish=0.5)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         site = web.TCPSite(self._runner, "127.0.0.1", self.federation_port, ssl_context=self._tls, reuse_address=True)

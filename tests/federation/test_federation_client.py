@@ -36,7 +36,7 @@ from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.federation.reachability import AlwaysTry, Reachability
 from thingroom_homeserver.federation.well_known import MAX_BYTES, WellKnown
 from thingroom_homeserver.federation.x_matrix import parse_authorization
-from thingroom_homeserver.http.outgoing import PermittedAddresses
+from thingroom_homeserver.outgoing.guard import Guard
 
 ANSWER = {"ok": 1}
 PLACE = "/_matrix/federation/v1/thing"
@@ -68,7 +68,7 @@ async def outside(
 ) -> AsyncIterator[Outside]:
     clock = clock or SystemClock()
     key = SigningKey.from_seed("ed25519:us", os.urandom(32))
-    session = open_session(names, PermittedAddresses(permitted), tls_context(str(authority.ca_file)))
+    session = open_session(names, Guard(permitted), tls_context(str(authority.ca_file)))
     async with session as http:
         well_known = WellKnown(http, clock)
         client = FederationClient(

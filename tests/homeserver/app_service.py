@@ -21,10 +21,19 @@ HS_TOKEN = "hs token of the test"
 
 @dataclass
 class AppServiceProcess:
-    """What the homeserver told it. `status` is what it answers to transactions."""
+    """What the homeserver told it. `status` is what it answers to transactions, after `slowness` seconds.
+
+    `answers`: to look-ups in third-party networks, by the path behind /thirdparty/; what is not there is a 404.
+    `is_old`: it knows only the paths from before they had versions.
+    """
 
     port: int = 0
     status: int = 200
+    slowness: float = 0.0
+    is_old: bool = False
+    answers: dict[str, Any] = field(default_factory=dict)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    transactions: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     accepted: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     queried: list[str] = field(default_factory=list)
@@ -41,6 +50,11 @@ class AppServiceProcess:
         """All events of the transactions it took, in their order, each transaction once."""
         return [event for number in sorted(self.accepted, key=int) for event in self.accepted[number]]
 
+    def told(self, name: str) -> list[dict[str, Any]]:
+        """All entries of a list that transactions may have beside their events, in their order."""
+        in_order = (self.transactions[number] for number in sorted(self.transactions, key=int))
+        return [entry for body in in_order for entry in body.get(name, ())]
+
     def bodies(self) -> list[str]:
         """The text of the messages among them."""
         return [event["content"]["body"] for event in self.events() if event["type"] == "m.room.message"]
@@ -56,9 +70,11 @@ class AppServiceProcess:
     async def up(self) -> AsyncIterator[None]:
         """Listen while the block runs; on the same port each time."""
         app = web.Application()
-        app.router.add_put("/_matrix/app/v1/transactions/{number}", self._transaction)
+        version, networks = ("", "/_matrix/app/unstable") if self.is_old else ("/_matrix/app/v1", "/_matrix/app/v1")
+        app.router.add_put(version + "/transactions/{number}", self._transaction)
         app.router.add_post("/_matrix/app/v1/ping", self._ping)
-        app.router.add_get("/_matrix/app/v1/{kind:users|rooms}/{name}", self._query)
+        app.router.add_get(version + "/{kind:users|rooms}/{name}", self._query)
+        app.router.add_get(networks + "/thirdparty/{what:.*}", self._look_up)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
@@ -72,7 +88,7 @@ class AppServiceProcess:
     def _hold(self, request: web.Request, body: Any) -> None:
         """Note where a request is not what the specification says; the end of `up` fails for it."""
         held_against = specification()
-        if held_against is not None:
+        if held_against is not None and not self.is_old:
             try:
                 held_against.check_request(request.method, request.rel_url.raw_path, body)
             except Violation as violation:
@@ -82,6 +98,7 @@ class AppServiceProcess:
         if refused := _refused(request):
             return refused
         body = await request.read()
+        await asyncio.sleep(self.slowness)
         number = request.match_info["number"]
         self.requests.append((number, body))
         self._hold(request, json.loads(body))
@@ -89,6 +106,7 @@ class AppServiceProcess:
             events = json.loads(body)["events"]
             assert number not in self.accepted or self.accepted[number] == events, "a retry was altered"
             self.accepted[number] = events
+            self.transactions[number] = json.loads(body)
         self.news.set()
         return web.json_response({}, status=self.status)
 
@@ -98,6 +116,17 @@ class AppServiceProcess:
         self._hold(request, await request.json())
         self.pings.append(await request.json())
         return web.json_response({}, status=self.status)
+
+    async def _look_up(self, request: web.Request) -> web.Response:
+        if refused := _refused(request):
+            return refused
+        self._hold(request, None)
+        what = request.match_info["what"]
+        self.asked.append((what, dict(request.query)))
+        if what not in self.answers:
+            return web.json_response({"errcode": "NOT_FOUND"}, status=404)
+        answer = self.answers[what]
+        return web.Response(body=answer) if isinstance(answer, bytes) else web.json_response(answer)
 
     async def _query(self, request: web.Request) -> web.Response:
         if refused := _refused(request):

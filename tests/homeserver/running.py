@@ -23,6 +23,7 @@ from tests.specification import specification
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, PasswordCost
 from thingroom_homeserver.http.endpoint import Endpoint
+from thingroom_homeserver.http.protocol import MatrixRunner
 from thingroom_homeserver.server import ENDPOINTS, SERVICES, build_app
 from thingroom_homeserver.services import Services
 
@@ -179,7 +180,7 @@ async def running_homeserver(
 ) -> AsyncIterator[RunningHomeserver]:
     """The server of `config`, listening on 127.0.0.1 until the block ends."""
     app = build_app(config, clock=clock, endpoints=endpoints)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    runner = MatrixRunner(app, seconds_to_finish=0.5)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)

@@ -45,6 +45,18 @@ class AccountData:
         """Replace the content of that type."""
         await self.change(user_id, kind, lambda _: content, room_id)
 
+    async def set_limited(self, user_id: str, kind: str, content: JsonObject, room_id: str, limit: int) -> bool:
+        """The same, for a type that the user made up. False if it were one more than `limit` for the user."""
+
+        def write(transaction: Transaction) -> bool:
+            is_new = storage.read_data(transaction, user_id, room_id, kind) is None
+            if is_new and storage.count_data(transaction, user_id) >= limit:
+                return False
+            self.set_within(transaction, user_id, kind, content, room_id)
+            return True
+
+        return await self._database.write(write)
+
     async def change(
         self, user_id: str, kind: str, change: Callable[[JsonObject], JsonObject | None], room_id: str = NO_ROOM
     ) -> None:

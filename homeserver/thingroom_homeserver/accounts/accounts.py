@@ -26,6 +26,7 @@ from thingroom_homeserver.core.identifiers import is_valid_new_localpart, parse_
 from thingroom_homeserver.storage import accounts as storage
 from thingroom_homeserver.storage.cross_signing import is_public_key_of
 from thingroom_homeserver.storage.device_keys import device_keys_text, forget_encryption
+from thingroom_homeserver.storage.erasures import note_erasure
 from thingroom_homeserver.storage.refresh_tokens import insert_refresh_token
 from thingroom_homeserver.storage.short_tokens import delete_short_tokens_of
 from thingroom_homeserver.storage.standing import note_outside_change
@@ -120,10 +121,9 @@ class Accounts:
                 Refusal.INVALID_USERNAME, "A username has lower-case letters, digits and the characters . _ = - / +"
             )
         user_id = self.user_id_of(localpart)
-        if appservice is not None:
-            if not appservice.covers_user(user_id):
-                return Refused(Refusal.EXCLUSIVE, "The username is outside of the application service's namespaces")
-        elif self._appservices.owner_of_user(user_id) is not None:
+        if appservice is not None and not appservice.covers_user(user_id):
+            return Refused(Refusal.EXCLUSIVE, "The username is outside of the application service's namespaces")
+        if self._appservices.owner_of_user(user_id, asks=appservice) is not None:
             return Refused(Refusal.EXCLUSIVE, "The username is reserved by an application service")
         if self.find(user_id) is not None:
             return Refused(Refusal.USER_IN_USE, "The username is taken")
@@ -337,6 +337,7 @@ class Accounts:
             delete_everything_of(transaction, user_id)
             if erase:
                 transaction.execute("UPDATE accounts SET erased = 1 WHERE user_id = ?", (user_id,))
+                note_erasure(transaction, user_id)
                 transaction.execute("DELETE FROM filters WHERE user_id = ?", (user_id,))
                 transaction.execute("DELETE FROM receipts WHERE user_id = ?", (user_id,))
             note_outside_change(transaction, user_id, "deactivated")

@@ -31,7 +31,8 @@ class _Namespaces(msgspec.Struct, frozen=True):
 
 
 class _Registration(msgspec.Struct, frozen=True):
-    """The file's shape (definitions/registration.yaml). Other keys are other servers' and are ignored."""
+    """The file's shape (definitions/registration.yaml) and the names that shipped bridges write for what came later.
+    Other keys are other servers' and are ignored."""
 
     id: str
     url: str | None
@@ -41,7 +42,10 @@ class _Registration(msgspec.Struct, frozen=True):
     namespaces: _Namespaces
     rate_limited: bool = True
     receive_ephemeral: bool = False
-    protocols: list[str] = []
+    push_ephemeral: bool = msgspec.field(name="de.sorunome.msc2409.push_ephemeral", default=False)
+    device_extensions: bool = msgspec.field(name="org.matrix.msc3202", default=False)
+    manages_devices: bool = msgspec.field(name="io.element.msc4190", default=False)
+    protocols: list[str] | None = None
 
 
 class Namespace:
@@ -64,7 +68,12 @@ class Namespace:
 
 @dataclass(frozen=True, eq=False)
 class AppService:
-    """One registered application service. `sender` is its own user id; `url` is None if it wants no traffic."""
+    """One registered application service. `sender` is its own user id; `url` is None if it wants no traffic.
+
+    `receives_ephemeral`: it is told of receipts, typing and presence, `early_names` also under the name of the draft.
+    `receives_encryption`: it is told what its users' devices need (MSC3202). `manages_devices`: it promised never to
+    log in as its users (MSC4190).
+    """
 
     id: str
     url: str | None
@@ -75,6 +84,10 @@ class AppService:
     aliases: Namespace
     rooms: Namespace
     rate_limited: bool
+    receives_ephemeral: bool
+    early_names: bool
+    receives_encryption: bool
+    manages_devices: bool
     protocols: tuple[str, ...]
     namespaces_digest: bytes
 
@@ -83,6 +96,10 @@ class AppService:
         if user_id == self.sender:
             return True
         return self.users.covers(user_id) and server_name_of(user_id) == server_name_of(self.sender)
+
+    def has_to_itself(self, user_id: str) -> bool:
+        """Whether the user is its own bot or in one of its exclusive namespaces."""
+        return user_id == self.sender or (self.users.reserves(user_id) and self.covers_user(user_id))
 
 
 class AppServices:
@@ -113,19 +130,24 @@ class AppServices:
         """The application service whose as_token has this SHA-256 digest."""
         return self._by_token.get(digest)
 
-    def owner_of_user(self, user_id: str) -> str | None:
-        """The id of the application service that has the user id to itself."""
+    def owner_of_user(self, user_id: str, asks: AppService | None = None) -> str | None:
+        """The id of the application service, other than the one that asks, that has the user id to itself."""
         for appservice in self._by_id.values():
-            if user_id == appservice.sender or appservice.users.reserves(user_id):
+            if appservice is not asks and (user_id == appservice.sender or appservice.users.reserves(user_id)):
                 return appservice.id
         return None
 
-    def owner_of_alias(self, alias: str) -> str | None:
-        """The id of the application service that has the alias to itself."""
+    def owner_of_alias(self, alias: str, asks: AppService | None = None) -> str | None:
+        """The id of the application service, other than the one that asks, that has the alias to itself."""
         for appservice in self._by_id.values():
-            if appservice.aliases.reserves(alias):
+            if appservice is not asks and appservice.aliases.reserves(alias):
                 return appservice.id
         return None
+
+
+def network_instance_id(appservice_id: str, network_id: str) -> str:
+    """What clients name a third-party network by: unique over all application services."""
+    return f"{appservice_id}|{network_id}"
 
 
 def load_appservices(paths: Iterable[str], server_name: str) -> AppServices:
@@ -173,7 +195,11 @@ def _load(path: Path, server_name: str) -> AppService:
         aliases=namespaces[1],
         rooms=namespaces[2],
         rate_limited=registration.rate_limited,
-        protocols=tuple(registration.protocols),
+        receives_ephemeral=registration.receive_ephemeral or registration.push_ephemeral,
+        early_names=registration.push_ephemeral,
+        receives_encryption=registration.device_extensions,
+        manages_devices=registration.manages_devices,
+        protocols=tuple(registration.protocols or ()),
         namespaces_digest=hashlib.sha256(
             msgspec.json.encode((registration.sender_localpart, registration.namespaces))
         ).digest(),

@@ -56,10 +56,9 @@ class Directory:
             return Refused(Refusal.INVALID, "Not a room alias")
         if server_name_of(alias) != self._server_name:
             return Refused(Refusal.INVALID, "The alias belongs to another server")
-        if appservice is not None:
-            if not appservice.aliases.covers(alias):
-                return Refused(Refusal.EXCLUSIVE, "The alias is outside of the application service's namespaces")
-        elif self._appservices.owner_of_alias(alias) is not None:
+        if appservice is not None and not appservice.aliases.covers(alias):
+            return Refused(Refusal.EXCLUSIVE, "The alias is outside of the application service's namespaces")
+        if self._appservices.owner_of_alias(alias, asks=appservice) is not None:
             return Refused(Refusal.EXCLUSIVE, "The alias is reserved by an application service")
         return None
 

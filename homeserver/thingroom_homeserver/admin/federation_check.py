@@ -25,7 +25,7 @@ from thingroom_homeserver.federation.own_keys import OwnKeys
 from thingroom_homeserver.federation.reachability import AlwaysTry
 from thingroom_homeserver.federation.service import federates
 from thingroom_homeserver.federation.well_known import WellKnown
-from thingroom_homeserver.http.outgoing import PermittedAddresses
+from thingroom_homeserver.outgoing.guard import Guard
 from thingroom_homeserver.signing_key_file import load_or_make
 
 SECONDS = 20.0
@@ -50,9 +50,7 @@ async def check_server(config: HomeserverConfig, server_name: str) -> AsyncItera
     except ssl.SSLError as error:
         raise ConfigError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(
-            open_session(names, PermittedAddresses(config.outgoing_permitted_ranges), tls)
-        )
+        http = await stack.enter_async_context(open_session(names, Guard(config.outgoing_permitted_ranges), tls))
         well_known = WellKnown(http, clock)
         stack.push_async_callback(well_known.close)
         discovery = Discovery(names, well_known)

@@ -20,11 +20,13 @@ OF_EVENTS = {
     "event_edges": "event_id IN gone OR prev_event_id IN gone",
     "gap_missing": "gap IN (SELECT number FROM gaps WHERE room_id = ?1)",
     "event_relations": "event_id IN gone OR parent_id IN gone",
+    "event_search": "rowid IN (SELECT position FROM events WHERE room_id = ?1)",
+    "search_waiting": "position IN (SELECT position FROM events WHERE room_id = ?1)",
     "state_group_deltas": "state_group IN (SELECT id FROM state_groups WHERE room_id = ?1)",
     "transaction_ids": "event_id IN gone",
     "staged_edges": "event_id IN (SELECT event_id FROM staged_events WHERE room_id = ?1)",
 }
-"""Tables that belong to a room without naming it."""
+"""Tables that belong to a room without naming it. Whatever has a column room_id is found by that."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,13 @@ START_AGAIN_AFTER_SECONDS = 5.0
 
 @asynccontextmanager
 async def delivering(deliveries: Iterable[Delivery], notifier: Notifier) -> AsyncIterator[None]:
-    """Run `deliveries` while the block runs, and wake them for every committed change in a room."""
+    """Run `deliveries` while the block runs, and wake them for every committed change in a room; those that are to tell
+    of more than events, for every change."""
     deliveries = tuple(deliveries)
     for delivery in deliveries:
+        if delivery.wants_extras:
+            notifier.add_watcher(delivery.wake)
+            continue
         notifier.add_listener(lambda _, delivery=delivery: delivery.wake())  # type: ignore[misc]
     tasks = [asyncio.create_task(_keep_running(delivery), name="application service") for delivery in deliveries]
     try:

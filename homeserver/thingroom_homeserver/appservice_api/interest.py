@@ -8,6 +8,7 @@ Source: application service API, "Registration" (the namespaces' descriptions). 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from thingroom_homeserver.accounts.appservices import AppService
@@ -51,16 +52,18 @@ class Interest:
             if joined != (user_id in self._members.get(event.room_id, ())) and self._appservice.covers_user(user_id)
         ]
         # A user who leaves with this event is still told of it, one who joins is told of it already.
-        wanted = (
-            bool(changes)
-            or event.room_id in self._members
-            or self._is_about_its_users(event)
-            or self._appservice.rooms.covers(event.room_id)
-            or self._has_its_alias(event.room_id)
-        )
+        wanted = bool(changes) or self._is_about_its_users(event) or self.covers_room(event.room_id)
         for change in changes:
             self._apply(change)
         return wanted, changes
+
+    def covers_room(self, room_id: str) -> bool:
+        """Whether everything in the room is of interest now."""
+        return room_id in self._members or self._appservice.rooms.covers(room_id) or self._has_its_alias(room_id)
+
+    def users_in(self, room_id: str) -> AbstractSet[str]:
+        """Its users that are joined to the room."""
+        return self._members.get(room_id, frozenset())
 
     def _apply(self, change: MemberChange) -> None:
         users = self._members.setdefault(change.room_id, set())

@@ -28,11 +28,15 @@ class Queries:
         self._accounts = accounts
         self._directory = directory
 
-    async def resolve_alias(self, alias: str) -> str | None:
-        """The room of a local alias. An unknown one in a namespace may be made by its application service now."""
+    async def resolve_alias(self, alias: str) -> str | NoAnswer | None:
+        """The room of a local alias. An unknown one in a namespace may be made by its application service now.
+
+        NoAnswer: there is none, and whose it would be does not answer, which is not to say that it is nobody's.
+        """
         room_id = self._directory.resolve(alias)
         if room_id is not None:
             return room_id
+        silent: NoAnswer | None = None
         for appservice in self._appservices:
             if appservice.url is not None and appservice.aliases.covers(alias):
                 for attempt in range(TRIES):
@@ -42,7 +46,8 @@ class Queries:
                 room_id = self._directory.resolve(alias)
                 if room_id is not None:
                     return room_id
-        return None
+                silent = answer if isinstance(answer, NoAnswer) else silent
+        return silent
 
     async def user_exists(self, user_id: str) -> bool:
         """Whether a local user has an account. An unknown one in a namespace may be made now."""

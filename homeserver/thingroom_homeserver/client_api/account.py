@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.accounts.accounts import why_unfit
 from thingroom_homeserver.client_api.checks import granted
+from thingroom_homeserver.client_api.identity import trusted_server
 from thingroom_homeserver.client_api.leaving import leave_everywhere
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response, client_path
 from thingroom_homeserver.http.errors import MatrixError, error_for
@@ -59,10 +60,15 @@ async def deactivate(request: Request, services: Services) -> dict[str, Any] | R
         challenge = await services.interactive_auth.challenge(request, (PASSWORD,), requester.user_id)
         if challenge is not None:
             return challenge
-    erase = request.body_field("erase", bool, False) if request.optional_body else False
+    body = bool(request.optional_body)
+    erase = request.body_field("erase", bool, False) if body else False
+    id_server = request.body_field("id_server", str, None) if body else None
+    if id_server is not None:
+        trusted_server(services, id_server)
+    unbound = await services.bindings.unbind_all(requester.user_id, id_server)
     await services.accounts.deactivate(requester.user_id, erase=erase)
     await leave_everywhere(requester.user_id, services)
-    return {"id_server_unbind_result": "no-support"}
+    return {"id_server_unbind_result": "success" if unbound else "no-support"}
 
 
 ENDPOINTS = (

@@ -15,6 +15,7 @@ from thingroom_homeserver.http.errors import MatrixError
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
+MAX_ENTRIES = 20_000
 MAX_TYPE_LENGTH = 255
 
 
@@ -31,7 +32,8 @@ async def put_account_data(request: Request, services: Services) -> dict[str, An
         raise MatrixError(405, "M_BAD_JSON", f"{kind} is set by the server")
     if not 0 < len(kind) <= MAX_TYPE_LENGTH:
         raise MatrixError(400, "M_INVALID_PARAM", f"A type has 1 to {MAX_TYPE_LENGTH} characters")
-    await services.account_data.set(user_id, kind, request.body, room_id)
+    if not await services.account_data.set_limited(user_id, kind, request.body, room_id, MAX_ENTRIES):
+        raise MatrixError(413, "M_TOO_LARGE", f"An account keeps at most {MAX_ENTRIES} pieces of data")
     return {}
 
 

@@ -10,6 +10,12 @@ import msgspec
 
 from thingroom_homeserver.client_api.checks import granted
 from thingroom_homeserver.client_api.room_errors import accepted, know_users, sender_of
+from thingroom_homeserver.client_api.third_party_invites import (
+    AddressInvite,
+    address_invite,
+    find_invited,
+    leave_invite,
+)
 from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.federation.client import NOT_FEDERATING
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
@@ -20,6 +26,10 @@ from thingroom_homeserver.rooms.outcomes import Refused, Sender
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
+
+logger = logging.getLogger(__name__)
+
+MAX_BY_ADDRESS = 20
 
 
 logger = logging.getLogger(__name__)
@@ -39,7 +49,7 @@ class _Body(msgspec.Struct):
     name: str | None = None
     topic: str | None = None
     invite: list[str] | None = None
-    invite_3pid: list[Any] | None = None
+    invite_3pid: list[dict[str, Any]] | None = None
     room_version: str | None = None
     creation_content: dict[str, Any] | None = None
     initial_state: list[_State] | None = None
@@ -53,8 +63,7 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
         body = msgspec.convert(request.optional_body, _Body)
     except msgspec.ValidationError as error:
         raise MatrixError(400, "M_BAD_JSON", str(error)) from None
-    if body.invite_3pid:
-        raise MatrixError(400, "M_SERVER_NOT_TRUSTED", "This server uses no identity server; invite by user id")
+    known, to_leave = await _by_address(services, body.invite_3pid or [])
     public = body.visibility == "public"
     wish = RoomWish(
         preset=body.preset or ("public_chat" if public else "private_chat"),
@@ -68,7 +77,7 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
         alias_localpart=body.room_alias_name,
         name=body.name,
         topic=body.topic,
-        invite=tuple(body.invite or ()),
+        invite=(*(body.invite or ()), *known),
         is_direct=body.is_direct or False,
     )
     if body.room_alias_name is not None:
@@ -84,6 +93,12 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
     sender = sender_of(request.requester)
     created = accepted(await create_room(services.rooms, sender, wish))
     await asyncio.gather(*(_invite(services, sender, created.room_id, user_id, wish) for user_id in others))
+    for invited in to_leave:
+        try:
+            await leave_invite(services, sender, created.room_id, invited)
+        except MatrixError as error:
+            # The room is there; who made it can see that this invite is not in it.
+            logger.info("an invite by address was not left: %s", error)
     return {"room_id": created.room_id}
 
 
@@ -93,6 +108,16 @@ async def _invite(services: Services, sender: Sender, room_id: str, user_id: str
     outcome = await services.federation.memberships.change(sender, room_id, change)
     if isinstance(outcome, Refused):
         logger.info("%s is not invited to the new room %s: %s", user_id, room_id, outcome.text)
+
+
+async def _by_address(services: Services, wanted: list[dict[str, Any]]) -> tuple[list[str], list[AddressInvite]]:
+    """Users whom identity servers know, and invites to be left for the others. Raises MatrixError."""
+    if len(wanted) > MAX_BY_ADDRESS:
+        raise MatrixError(400, "M_INVALID_PARAM", f"At most {MAX_BY_ADDRESS} people can be invited by address at once")
+    invites = [address_invite(services, each) for each in wanted]
+    found = [await find_invited(services, invited) for invited in invites]
+    known = [user_id for user_id in found if user_id is not None]
+    return known, [invited for invited, user_id in zip(invites, found, strict=True) if user_id is None]
 
 
 ENDPOINTS = (Endpoint("POST", client_path("createRoom"), create, limit="create_room", ts=True),)

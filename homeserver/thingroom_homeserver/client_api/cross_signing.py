@@ -46,7 +46,11 @@ async def upload_signatures(request: Request, services: Services) -> dict[str, A
     }
 
 
+_SPOKEN = ("v3", "r0", "unstable")
+
 ENDPOINTS = (
-    Endpoint("POST", client_path("keys/device_signing/upload"), upload_cross_signing_keys, limit="keys"),
-    Endpoint("POST", client_path("keys/signatures/upload"), upload_signatures, limit="keys"),
+    Endpoint(
+        "POST", client_path("keys/device_signing/upload", versions=_SPOKEN), upload_cross_signing_keys, limit="keys"
+    ),
+    Endpoint("POST", client_path("keys/signatures/upload", versions=_SPOKEN), upload_signatures, limit="keys"),
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 from thingroom_homeserver.accounts.addresses import ADD, CONFIRM_PATH, REGISTER, RESET, canonical_address
 from thingroom_homeserver.client_api import pages
@@ -55,11 +54,8 @@ async def show_confirmation(request: Request, services: Services) -> Response:
 
 
 async def confirm(request: Request, services: Services) -> Response:
-    try:
-        sent = parse_qs(request.raw_body.decode("utf-8"), max_num_fields=10, errors="strict")
-    except ValueError:
-        sent = {}
-    values = {name: sent.get(name, [""])[0] for name in ("sid", "client_secret", "token")}
+    sent = pages.sent_form(request)
+    values = {name: sent.get(name, "") for name in ("sid", "client_secret", "token")}
     row = await services.addresses.confirm(**values)
     if row is None:
         return pages.page("This link is not good", "It has been used already, or it is older than an hour.", 400)

@@ -18,6 +18,7 @@ from thingroom_homeserver.rooms.present import Viewer, present_event, present_st
 from thingroom_homeserver.rooms.read_events import PageWish, present_seen, read_page, see_event
 from thingroom_homeserver.rooms.read_state import Access, access_of, state_for
 from thingroom_homeserver.rooms.tokens import SyncToken, page_token
+from thingroom_homeserver.storage.account_data import blocks_invites
 from thingroom_homeserver.storage.memberships import Member, membership_of, rooms_of_user
 from thingroom_homeserver.storage.rooms import room_row
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_TIMEOUT_MS = 120_000
 EVENTS_A_LOOK = 100
+PEEK_SECONDS = 1.0
 
 
 async def initial_sync(request: Request, services: Services) -> dict[str, Any]:
@@ -36,7 +38,8 @@ async def initial_sync(request: Request, services: Services) -> dict[str, Any]:
     members = services.database.read(lambda c: rooms_of_user(c, viewer.user_id, wanted))
     rooms: list[dict[str, Any]] = []
     for member in members:
-        if not member.forgotten:
+        blocked = member.membership == "invite" and services.database.read(lambda c: blocks_invites(c, viewer.user_id))
+        if not (member.forgotten or blocked):
             rooms.append(services.database.read(partial(_room_of, services, viewer, member, limit)))
             await asyncio.sleep(0)
     account_data = services.database.read(
@@ -92,6 +95,9 @@ def _limit(request: Request) -> int:
 
 async def stream(request: Request, services: Services) -> dict[str, Any]:
     viewer, notifier = viewer_of(request.requester, services), services.notifier
+    room_id = request.query.get("room_id")
+    if room_id is not None:
+        accepted(services.database.read(lambda c: access_of(services.rooms, c, viewer.user_id, room_id)))
     start = position_of(request, "from")
     at = notifier.position if start is None else min(start, notifier.position)
     start = at
@@ -99,27 +105,28 @@ async def stream(request: Request, services: Services) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_ms / 1000
     while True:
         upto = notifier.position
-        at, chunk = services.database.read(partial(_news, services, viewer, at, upto))
+        at, chunk = services.database.read(partial(_news, services, viewer, room_id, at, upto))
         remaining = deadline - time.monotonic()
         if chunk or (at == upto and (remaining <= 0 or notifier.closed)):
             return {"start": page_token(start), "end": page_token(at), "chunk": chunk}
         if at < upto:
             await asyncio.sleep(0)
         elif notifier.position == upto:
-            await notifier.wait(viewer.user_id, remaining)
+            # Whoever peeks at a room that they are not in is not woken by it, and looks every now and then.
+            await notifier.wait(viewer.user_id, remaining if room_id is None else min(remaining, PEEK_SECONDS))
 
 
 def _news(
-    services: Services, viewer: Viewer, after: int, upto: int, connection: Reader
+    services: Services, viewer: Viewer, room_id: str | None, after: int, upto: int, connection: Reader
 ) -> tuple[int, list[dict[str, Any]]]:
-    """What the user may see of the next events, and how far those reach."""
+    """What the user may see of the next events of their rooms, or of one, and how far those reach."""
     rooms = services.rooms
     events = rooms.events.stream_after(connection, after, upto, EVENTS_A_LOOK)
-    joined = rooms.occupancy.joined_rooms(viewer.user_id)
+    wanted = rooms.occupancy.joined_rooms(viewer.user_id) if room_id is None else {room_id}
     seen = [
         found
         for stored in events
-        if stored.event.room_id in joined
+        if stored.event.room_id in wanted
         for found in rooms.visibility.visible(connection, viewer.user_id, stored.event.room_id, [stored])
     ]
     reached = events[-1].position if len(events) == EVENTS_A_LOOK else None
@@ -141,6 +148,6 @@ async def get_event(request: Request, services: Services) -> dict[str, Any]:
 ENDPOINTS = (
     Endpoint("GET", client_path("initialSync"), initial_sync),
     Endpoint("GET", client_path("rooms/{roomId}/initialSync"), room_initial_sync),
-    Endpoint("GET", client_path("events"), stream),
+    Endpoint("GET", client_path("events"), stream, waits=True),
     Endpoint("GET", client_path("events/{eventId}"), get_event),
 )

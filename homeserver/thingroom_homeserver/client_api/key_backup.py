@@ -131,13 +131,16 @@ def _key(value: object) -> BackedUpKey:
 VERSION = "room_keys/version"
 KEYS = ("room_keys/keys", "room_keys/keys/{roomId}", "room_keys/keys/{roomId}/{sessionId}")
 
+_SPOKEN = ("v3", "r0", "unstable")
+"""Clients have kept keys since before the specification had a path for it."""
+
 ENDPOINTS = (
-    Endpoint("POST", client_path(VERSION), create_backup, limit="keys"),
-    Endpoint("GET", client_path(VERSION), get_backup),
-    Endpoint("GET", client_path(f"{VERSION}/{{version}}"), get_backup),
-    Endpoint("PUT", client_path(f"{VERSION}/{{version}}"), update_backup, limit="keys"),
-    Endpoint("DELETE", client_path(f"{VERSION}/{{version}}"), delete_backup, limit="keys"),
-    *(Endpoint("PUT", client_path(path), put_keys, limit="keys") for path in KEYS),
-    *(Endpoint("GET", client_path(path), get_keys, limit="keys") for path in KEYS),
-    *(Endpoint("DELETE", client_path(path), delete_keys, limit="keys") for path in KEYS),
+    Endpoint("POST", client_path(VERSION, versions=_SPOKEN), create_backup, limit="keys"),
+    Endpoint("GET", client_path(VERSION, versions=_SPOKEN), get_backup),
+    Endpoint("GET", client_path(f"{VERSION}/{{version}}", versions=_SPOKEN), get_backup),
+    Endpoint("PUT", client_path(f"{VERSION}/{{version}}", versions=_SPOKEN), update_backup, limit="keys"),
+    Endpoint("DELETE", client_path(f"{VERSION}/{{version}}", versions=_SPOKEN), delete_backup, limit="keys"),
+    *(Endpoint("PUT", client_path(path, versions=_SPOKEN), put_keys, limit="keys") for path in KEYS),
+    *(Endpoint("GET", client_path(path, versions=_SPOKEN), get_keys, limit="keys") for path in KEYS),
+    *(Endpoint("DELETE", client_path(path, versions=_SPOKEN), delete_keys, limit="keys") for path in KEYS),
 )

@@ -5,6 +5,8 @@ Source: client-server API, "End-to-End Encryption". Next: cross_signing.py, key_
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.checks import granted
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
 
 MAX_USERS_A_QUERY = 1000
+USERS_AT_ONCE = 25
 MAX_SERVERS_A_QUERY = 500
 DEFAULT_TIMEOUT_SECONDS = 10.0
 MAX_TIMEOUT_SECONDS = 60.0
@@ -25,6 +28,8 @@ async def upload_keys(request: Request, services: Services) -> dict[str, Any]:
     requester = request.requester
     if requester.device_id is None:
         raise MatrixError(400, "M_UNKNOWN_DEVICE", "Keys belong to a device; name one with ?device_id=")
+    if request.path.get("deviceId", requester.device_id) != requester.device_id:
+        raise MatrixError(400, "M_INVALID_PARAM", "Keys are uploaded for the device that one uses")
     counts = granted(
         await services.device_keys.upload(
             requester.user_id,
@@ -46,19 +51,27 @@ async def query_keys(request: Request, services: Services) -> dict[str, Any]:
         raise MatrixError(400, "M_INVALID_PARAM", "device_keys must map user ids to lists of device ids")
     viewer, seconds = request.requester.user_id, _seconds(request)
     local, remote = _apart(wanted, services)
-    cross_signing = services.cross_signing.query(local, viewer)
-    answer: dict[str, Any] = {
-        "device_keys": services.device_keys.query(local, viewer),
-        "failures": {},
-        **{f"{usage}_keys": by_user for usage, by_user in cross_signing.items()},
-    }
+    answer: dict[str, Any] = {"device_keys": {}, "failures": {}}
+    async for some in _in_bites(local):
+        answer["device_keys"] |= services.device_keys.query(some, viewer)
+        for usage, by_user in services.cross_signing.query(some, viewer).items():
+            answer.setdefault(f"{usage}_keys", {}).update(by_user)
     if remote:
         found = await services.federation.remote_keys.query(remote, viewer, seconds)
         answer["device_keys"] |= found.devices
         answer["failures"] = found.failures
         for usage, by_user in found.signing_keys.items():
-            answer[f"{usage}_keys"] |= by_user
+            answer.setdefault(f"{usage}_keys", {}).update(by_user)
     return answer
+
+
+async def _in_bites(wanted: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """The users of a request, a few at a time; others run in between."""
+    users = list(wanted)
+    for start in range(0, len(users) or 1, USERS_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        yield {user_id: wanted[user_id] for user_id in users[start : start + USERS_AT_ONCE]}
 
 
 async def claim_keys(request: Request, services: Services) -> dict[str, Any]:
@@ -70,12 +83,14 @@ async def claim_keys(request: Request, services: Services) -> dict[str, Any]:
         raise MatrixError(400, "M_INVALID_PARAM", "one_time_keys must map user ids to device ids to algorithms")
     local, remote = _apart(wanted, services)
     seconds = _seconds(request)
-    found = await services.device_keys.claim(local)
+    claimed: dict[str, Any] = {}
+    async for some in _in_bites(local):
+        claimed |= await services.device_keys.claim(some)
     failures: dict[str, Any] = {}
     if remote:
         theirs, failures = await services.federation.remote_keys.claim(remote, seconds)
-        found |= theirs
-    return {"one_time_keys": found, "failures": failures}
+        claimed |= theirs
+    return {"one_time_keys": claimed, "failures": failures}
 
 
 def _apart(wanted: dict[str, Any], services: Services) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -99,7 +114,7 @@ def _seconds(request: Request) -> float:
 
 
 ENDPOINTS = (
-    Endpoint("POST", client_path("keys/upload"), upload_keys, limit="keys"),
+    Endpoint("POST", (*client_path("keys/upload"), *client_path("keys/upload/{deviceId}")), upload_keys, limit="keys"),
     Endpoint("POST", client_path("keys/query"), query_keys, limit="keys"),
     Endpoint("POST", client_path("keys/claim"), claim_keys, limit="keys"),
 )

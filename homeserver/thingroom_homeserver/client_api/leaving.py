@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 async def leave_everywhere(user_id: str, services: Services) -> None:
-    """Leave every room, reject every invite and take back every knock."""
+    """Leave every room, reject every invite and take back every knock; and from now on hide what is to be erased."""
+    services.database.read(services.rooms.erasures.load)
     members = services.database.read(lambda connection: rooms_of_user(connection, user_id, ("join", "invite", "knock")))
     change, memberships = Change(user_id, "leave"), services.federation.memberships
     # Together, since other servers may have to be asked, of which some may be down.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.accounts.external_ids import CAS
 from thingroom_homeserver.accounts.outcomes import Refused
-from thingroom_homeserver.http.authentication import required_appservice
+from thingroom_homeserver.http.authentication import refuse_to_log_in, required_appservice
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError, error_for
 
@@ -111,6 +111,7 @@ def _user_named_in(request: Request, services: Services) -> str:
 
 def _check_appservice(request: Request, services: Services, user_id: str) -> None:
     appservice = required_appservice(request)
+    refuse_to_log_in(appservice)
     if not appservice.covers_user(user_id):
         raise MatrixError(400, "M_EXCLUSIVE", "The user is outside of the application service's namespaces")
     if not services.accounts.exists(user_id):

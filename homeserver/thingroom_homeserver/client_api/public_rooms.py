@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.room_errors import accepted, directions_to
@@ -32,20 +33,26 @@ async def list_rooms(request: Request, services: Services) -> dict[str, Any]:
 
 
 async def search_rooms(request: Request, services: Services) -> dict[str, Any]:
-    limit, since, search, body = MAX_LIMIT, None, DirectorySearch(), request.optional_body
-    if body:
+    limit, since, search = MAX_LIMIT, None, DirectorySearch()
+    if request.optional_body:
         limit = request.body_field("limit", int, MAX_LIMIT)
         since = request.body_field("since", str, None)
-        search = accepted(search_of(request.body_field("filter", dict, {})))
+        search = replace(
+            accepted(search_of(request.body_field("filter", dict, {}))),
+            instance_id=request.body_field("third_party_instance_id", str, None),
+            all_networks=request.body_field("include_all_networks", bool, False),
+        )
+        if search.all_networks and search.instance_id is not None:
+            raise MatrixError(400, "M_INVALID_PARAM", "Ask for one network or for all of them")
     if limit < 1:
         raise MatrixError(400, "M_INVALID_PARAM", "limit must be at least 1")
     server = _other_server(request, services)
     if server is not None:
         asked: dict[str, Any] = {"limit": min(limit, MAX_LIMIT), "filter": _as_filter(search)}
-        networks = request.body_field("include_all_networks", bool, None) if body else None
-        instance = request.body_field("third_party_instance_id", str, None) if body else None
-        more = {"since": since, "include_all_networks": networks, "third_party_instance_id": instance}
+        more = {"since": since, "third_party_instance_id": search.instance_id}
         asked |= {name: value for name, value in more.items() if value is not None}
+        if search.all_networks:
+            asked["include_all_networks"] = True
         return accepted(await services.federation.directory.list_rooms(server, {}, asked))
     return accepted(await directory_page(services.rooms, search, limit, since))
 

@@ -1,6 +1,6 @@
 """GET /pushers, POST /pushers/set and GET /notifications.
 
-Source: Client-Server API, "Push Notifications". Email pushers are refused.
+Source: Client-Server API, "Push Notifications".
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from thingroom_homeserver.client_api.checks import granted
 from thingroom_homeserver.client_api.room_errors import viewer_of
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
+from thingroom_homeserver.push.letters import APP_ID, EMAIL
 from thingroom_homeserver.push.listing import newest_position, page
 from thingroom_homeserver.push.pushers import why_unfit_key, why_unfit_url
 from thingroom_homeserver.rooms.present import present_event
@@ -43,25 +44,41 @@ async def set_pusher(request: Request, services: Services) -> JsonObject:
     if request.body["kind"] is None:
         await services.push.pushers.delete(requester.user_id, app_id, pushkey)
         return {}
-    if request.body["kind"] != HTTP:
-        raise MatrixError(400, "M_INVALID_PARAM", 'kind must be "http" or null')
+    kind = request.body["kind"]
+    if kind not in (HTTP, EMAIL):
+        raise MatrixError(400, "M_INVALID_PARAM", 'kind must be "http", "email" or null')
     fields = {name: request.body_field(name, str) for name in ("app_display_name", "device_display_name", "lang")}
     data = request.body_field("data", dict)
-    if not isinstance(data.get("url"), str):
+    device_id = requester.device_id or ""
+    if kind == EMAIL:
+        device_id, pushkey = "", _own_address(services, requester.user_id, app_id, pushkey)
+    elif not isinstance(data.get("url"), str):
         raise MatrixError(400, "M_MISSING_PARAM", "Missing parameter: data.url")
-    refused = why_unfit_url(data["url"])
-    granted(refused)
+    else:
+        granted(why_unfit_url(data["url"]))
     tag = request.body_field("profile_tag", str, None)
     refused = await services.push.pushers.set(
         requester.user_id,
-        requester.device_id or "",
+        device_id,
         app_id,
         pushkey,
-        {"kind": HTTP, **fields, "data": data, **({} if tag is None else {"profile_tag": tag})},
+        {"kind": kind, **fields, "data": data, **({} if tag is None else {"profile_tag": tag})},
         append=request.body_field("append", bool, False),
     )
     granted(refused)
     return {}
+
+
+def _own_address(services: Services, user_id: str, app_id: str, address: str) -> str:
+    """The address of an email pusher, which is the account's and outlives the session that set it."""
+    if app_id != APP_ID:
+        raise MatrixError(400, "M_INVALID_PARAM", f'The app_id of an email pusher is "{APP_ID}"')
+    if not services.addresses.enabled:
+        raise MatrixError(400, "M_THREEPID_MEDIUM_NOT_SUPPORTED", "This server sends no mail")
+    own = {row["address"] for row in services.addresses.of_user(user_id) if row["medium"] == EMAIL}
+    if address.lower() not in own:
+        raise MatrixError(400, "M_THREEPID_NOT_FOUND", "This is not an email address of your account")
+    return address.lower()
 
 
 async def get_notifications(request: Request, services: Services) -> JsonObject:

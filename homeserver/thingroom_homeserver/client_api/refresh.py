@@ -22,4 +22,6 @@ async def refresh(request: Request, services: Services) -> dict[str, Any]:
     return answer
 
 
-ENDPOINTS = (Endpoint("POST", client_path("refresh", versions=("v3",)), refresh, auth=Auth.NONE, limit="refresh"),)
+_SPOKEN = ("v3", "v1", "unstable/org.matrix.msc2918")
+
+ENDPOINTS = (Endpoint("POST", client_path("refresh", versions=_SPOKEN), refresh, auth=Auth.NONE, limit="refresh"),)

@@ -15,7 +15,7 @@ from thingroom_homeserver.accounts.addresses import REGISTER
 from thingroom_homeserver.accounts.outcomes import Refused
 from thingroom_homeserver.client_api.checks import granted
 from thingroom_homeserver.client_api.login import open_session, session_json
-from thingroom_homeserver.http.authentication import required_appservice
+from thingroom_homeserver.http.authentication import refuse_to_log_in, required_appservice
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, Response, client_path
 from thingroom_homeserver.http.errors import MatrixError, error_for, limit_exceeded
 from thingroom_homeserver.http.interactive_auth import DUMMY, EMAIL, REGISTRATION_TOKEN, TERMS, Proof
@@ -135,6 +135,8 @@ async def token_validity(request: Request, services: Services) -> dict[str, Any]
 
 async def _register_ghost(request: Request, services: Services) -> dict[str, Any]:
     appservice = required_appservice(request)
+    if not request.body_field("inhibit_login", bool, False):
+        refuse_to_log_in(appservice)
     username = request.body_field("username", str)
     made = await services.accounts.create_account(username, None, appservice=appservice)
     return await _answer(request, services, made)

@@ -70,7 +70,8 @@ async def directions_to(services: Services, room_id_or_alias: str) -> Directions
     """The room id, or the one that an alias points to, and who knows that room.
 
     An alias of this server may be made by an application service now; for others their server is asked. Raises
-    MatrixError: 404 M_NOT_FOUND, 400 M_INVALID_PARAM, 502 M_UNKNOWN.
+    MatrixError: 404 M_NOT_FOUND, 400 M_INVALID_PARAM, 502 M_UNKNOWN, 408 M_CONNECTION_TIMEOUT if the application
+    service does not answer.
     """
     if not room_id_or_alias.startswith("#"):
         return Directions(room_id_or_alias, ())
@@ -81,6 +82,8 @@ async def directions_to(services: Services, room_id_or_alias: str) -> Directions
     room_id = await services.queries.resolve_alias(room_id_or_alias)
     if room_id is None:
         raise MatrixError(404, "M_NOT_FOUND", f"There is no room with the alias {room_id_or_alias}")
+    if not isinstance(room_id, str):
+        raise MatrixError(408, "M_CONNECTION_TIMEOUT", "The application service that could make the room is silent")
     return Directions(room_id, ())
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thingroom_homeserver.client_api.room_errors import accepted, directions_to, know_users, sender_of
+from thingroom_homeserver.client_api.third_party_invites import address_invite, find_invited, leave_invite
 from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
-from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.membership import Change, forget, kick, unban
+from thingroom_homeserver.rooms.third_party_invite import why_not_invite
 
 if TYPE_CHECKING:
     from thingroom_homeserver.services import Services
@@ -49,8 +50,23 @@ async def forget_room(request: Request, services: Services) -> dict[str, Any]:
 
 async def invite(request: Request, services: Services) -> dict[str, Any]:
     if "user_id" not in request.body and "medium" in request.body:
-        raise MatrixError(400, "M_SERVER_NOT_TRUSTED", "This server uses no identity server; invite by user id")
+        return await _invite_address(request, services)
     return await _change_other(request, services, "invite")
+
+
+async def _invite_address(request: Request, services: Services) -> dict[str, Any]:
+    """Whoever has the address now, or proves later that they have it."""
+    room_id, sender = request.path["roomId"], sender_of(request.requester)
+    invited = address_invite(services, request.body)
+    accepted(await why_not_invite(services.rooms, sender, room_id))
+    user_id = await find_invited(services, invited)
+    if user_id is None:
+        await leave_invite(services, sender, room_id, invited)
+        return {}
+    await know_users(services, (user_id,))
+    change = Change(user_id, "invite", _reason(request))
+    accepted(await services.federation.memberships.change(sender, room_id, change))
+    return {}
 
 
 async def ban(request: Request, services: Services) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _BASE = "rooms/{roomId}/relations/{eventId}"
 _PATHS = tuple(
     path
     for ending in ("", "/{relType}", "/{relType}/{eventType}")
-    for path in client_path(_BASE + ending, versions=("v1",))
+    for path in client_path(_BASE + ending, versions=("v1", "unstable"))
 )
 
 
@@ -29,7 +29,7 @@ async def relations(request: Request, services: Services) -> dict[str, Any]:
         path["eventId"],
         path.get("relType"),
         path.get("eventType"),
-        request.query_bool("recurse"),
+        request.query_bool("recurse") or request.query_bool("org.matrix.msc3981.recurse"),
     )
 
     def read(connection: Reader) -> dict[str, Any]:

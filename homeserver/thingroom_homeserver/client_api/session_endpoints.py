@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from thingroom_homeserver.client_api import (
     admin_accounts,
+    auth_fallback,
     email_tokens,
+    login_fallback,
     login_token,
     oauth_metadata,
     openid,
@@ -21,6 +23,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *refresh.ENDPOINTS,
     *login_token.ENDPOINTS,
     *single_sign_on.ENDPOINTS,
+    *auth_fallback.ENDPOINTS,
+    *login_fallback.ENDPOINTS,
     *email_tokens.ENDPOINTS,
     *third_party_ids.ENDPOINTS,
     *openid.ENDPOINTS,

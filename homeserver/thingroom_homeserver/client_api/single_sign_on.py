@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from thingroom_homeserver.accounts.external_ids import CAS
 from thingroom_homeserver.accounts.outcomes import Refused
@@ -67,11 +67,8 @@ async def show_stage(request: Request, services: Services) -> Response:
 async def begin_stage(request: Request, services: Services) -> Response:
     """The button of that page, pressed on that page: another site cannot press it (the cookie would be missing)."""
     cas = _cas(services)
-    try:
-        sent = parse_qs(request.raw_body.decode("utf-8"), max_num_fields=10, errors="strict")
-    except ValueError:
-        sent = {}
-    session, key = (sent.get(name, [""])[0] for name in ("session", "key"))
+    sent = pages.sent_form(request)
+    session, key = (sent.get(name, "") for name in ("session", "key"))
     pressed_here = bool(key) and hmac.compare_digest(
         key.encode(), request.http.cookies.get(CONFIRM_COOKIE, "").encode()
     )
@@ -100,7 +97,7 @@ async def _go_on(services: Services, pending: Pending, user_id: str) -> Response
     if pending.uia_session:
         if not services.interactive_auth.complete(pending.uia_session, SINGLE_SIGN_ON, user_id):
             return pages.page("Not confirmed", "You signed in as somebody else, or it took too long.", 403)
-        return pages.page("Thank you", "You may close this window and go back to your client.")
+        return pages.stage_done()
     token = await services.short_tokens.make(LOGIN, user_id, services.config.token_lifetimes.login)
     url = with_login_token(pending.redirect_url, token)
     if services.single_sign_on.is_trusted(pending.redirect_url):

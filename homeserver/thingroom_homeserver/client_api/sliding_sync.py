@@ -77,6 +77,6 @@ def _text(body: dict[str, Any], name: str) -> str | None:
 
 
 ENDPOINTS = (
-    Endpoint("POST", ("/_matrix/client/v4/sync",), post_merged),
-    Endpoint("POST", (f"/_matrix/client/unstable/{UNSTABLE_FEATURE}/sync",), post_unstable),
+    Endpoint("POST", ("/_matrix/client/v4/sync",), post_merged, waits=True),
+    Endpoint("POST", (f"/_matrix/client/unstable/{UNSTABLE_FEATURE}/sync",), post_unstable, waits=True),
 )

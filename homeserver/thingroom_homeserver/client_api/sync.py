@@ -12,7 +12,7 @@ from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.event_filter import FilterError
 from thingroom_homeserver.rooms.tokens import SyncToken, parse_sync_token
 from thingroom_homeserver.sync.long_poll import sync
-from thingroom_homeserver.sync.request import SyncRequest
+from thingroom_homeserver.sync.request import STATE_AFTER, UNSTABLE_STATE_AFTER, SyncRequest
 from thingroom_homeserver.sync.sync_filter import SyncFilter, parse_sync_filter
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def get_sync(request: Request, services: Services) -> dict[str, Any]:
         _since(request),
         _filter(request, services),
         request.query_bool("full_state"),
-        request.query_bool("use_state_after"),
+        _state_after(request),
     )
     timeout_ms = request.query_int("timeout", 0, highest=MAX_TIMEOUT_MS) or 0
     async with services.presence.syncing(requester.user_id, requester.device_id, presence):
@@ -49,6 +49,13 @@ def _since(request: Request) -> SyncToken | None:
     if token is None:
         raise MatrixError(400, "M_INVALID_PARAM", "since is not a token of this server")
     return token
+
+
+def _state_after(request: Request) -> str | None:
+    """Clients that are in use still ask by the name of the proposal (MSC4222), and look for it in the answer."""
+    if request.query_bool("use_state_after"):
+        return STATE_AFTER
+    return UNSTABLE_STATE_AFTER if request.query_bool("org.matrix.msc4222.use_state_after") else None
 
 
 def _filter(request: Request, services: Services) -> SyncFilter:
@@ -71,4 +78,4 @@ def _inline_filter(text: str) -> SyncFilter:
     return parse_sync_filter(filter_json(text))
 
 
-ENDPOINTS = (Endpoint("GET", client_path("sync"), get_sync),)
+ENDPOINTS = (Endpoint("GET", client_path("sync"), get_sync, waits=True),)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 async def get_client_well_known(request: Request, services: Services) -> dict[str, Any]:
     if not services.config.public_base_url:
         raise MatrixError(404, "M_NOT_FOUND", "No public address is configured")
-    return {"m.homeserver": {"base_url": services.config.public_base_url}}
+    answer = {"m.homeserver": {"base_url": services.config.public_base_url}}
+    if services.config.advertised_identity_server:
+        answer["m.identity_server"] = {"base_url": services.config.advertised_identity_server}
+    return answer
 
 
 async def get_server_well_known(request: Request, services: Services) -> dict[str, Any]:
@@ -41,9 +44,16 @@ async def get_support(request: Request, services: Services) -> dict[str, Any]:
     return answer
 
 
+async def get_policy_server(request: Request, services: Services) -> dict[str, Any]:
+    if not services.config.policy_server_key:
+        raise MatrixError(404, "M_NOT_FOUND", "There is no policy server of this name")
+    return {"public_keys": {"ed25519": services.config.policy_server_key}}
+
+
 ENDPOINTS = (
     Endpoint("GET", ("/.well-known/matrix/client",), get_client_well_known, auth=Auth.NONE),
     Endpoint("GET", ("/.well-known/matrix/support",), get_support, auth=Auth.NONE),
+    Endpoint("GET", ("/.well-known/matrix/policy_server",), get_policy_server, auth=Auth.NONE),
 )
 
 FOR_SERVERS = (Endpoint("GET", ("/.well-known/matrix/server",), get_server_well_known, auth=Auth.NONE),)

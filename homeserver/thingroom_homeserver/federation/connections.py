@@ -1,21 +1,19 @@
 """Sockets to other servers: TLS that is always verified, permitted addresses only, and connections that are kept.
 
-May import aiohttp and http/outgoing.py. The address is checked as the socket is made, after every look-up, redirect
+May import aiohttp and outgoing/guard.py. The address is checked as the socket is made, after every look-up, redirect
 and SRV record. client.py and well_known.py use the session.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
-from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from thingroom_homeserver.federation.discovery import Names
-from thingroom_homeserver.http.outgoing import PermittedAddresses
+from thingroom_homeserver.outgoing.guard import Guard, guarded_connector
 
 CONNECT_SECONDS = 10.0
 KEEP_SECONDS = 60.0
@@ -33,22 +31,16 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-def open_session(names: Names, permitted: PermittedAddresses, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+def open_session(names: Names, guard: Guard, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     """A session for requests to other servers. Close it when done.
 
     What is encoded (gzip) is not asked for: it would have to be unpacked before its size is known.
     """
 
-    def make_socket(info: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, address = info
-        if not permitted.allows(str(address[0])):
-            raise OSError(errno.EACCES, "the address is not permitted")
-        return socket.socket(family, kind, protocol)
-
-    connector = aiohttp.TCPConnector(
+    connector = guarded_connector(
+        guard,
         resolver=_Resolver(names),
-        socket_factory=make_socket,
-        ssl=tls,
+        tls=tls,
         use_dns_cache=False,
         limit=0,
         limit_per_host=PER_DESTINATION,

@@ -22,10 +22,10 @@ from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.signed_by import is_signed_by
 from thingroom_homeserver.federation.verify_event import Bad, verify_events
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.invite_permission import blocks_invites
 from thingroom_homeserver.rooms.out_of_band import set_out_of_band
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.residence import is_resident, server_may_take_part
+from thingroom_homeserver.storage.account_data import blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.memberships import membership_of
 from thingroom_homeserver.storage.rooms import room_row

@@ -1,6 +1,6 @@
 """The federation's parts, made once and handed to handlers as `services.federation`.
 
-May import this package, rooms, accounts, encryption, storage, http/outgoing.py and the configuration. server.py opens
+May import this package, rooms, accounts, encryption, storage, outgoing/guard.py and the configuration. server.py opens
 it; every part of the federation is a field here.
 """
 
@@ -52,8 +52,8 @@ from thingroom_homeserver.federation.time_search import TimeSearch
 from thingroom_homeserver.federation.traffic import Traffic
 from thingroom_homeserver.federation.waiting import Waiting
 from thingroom_homeserver.federation.well_known import WellKnown
-from thingroom_homeserver.http.outgoing import PermittedAddresses
 from thingroom_homeserver.http.rate_limit import RateLimiter
+from thingroom_homeserver.outgoing.guard import Guard
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.signing_key_file import OldKey
 
@@ -120,14 +120,14 @@ async def opened_federation(
         initial_seconds=config.federation.backoff_initial_seconds,
         max_seconds=config.federation.backoff_max_seconds,
     )
-    permitted = PermittedAddresses(config.outgoing_permitted_ranges)
+    guard = Guard(config.outgoing_permitted_ranges)
     async with contextlib.AsyncExitStack() as stack:
         # Reading the system's authorities takes a while, and nobody needs them where nobody is asked.
         try:
             tls = tls_context(config.federation.ca_file) if enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
-        http = await stack.enter_async_context(open_session(names, permitted, tls))
+        http = await stack.enter_async_context(open_session(names, guard, tls))
         well_known = WellKnown(http, clock)
         stack.push_async_callback(well_known.close)
         client = FederationClient(

@@ -22,7 +22,7 @@ async def query_directory(request: Request, services: Services) -> dict[str, Any
     if not is_valid_room_alias(alias):
         raise MatrixError(400, "M_INVALID_PARAM", "Not a room alias")
     room_id = await services.queries.resolve_alias(alias) if server_name_of(alias) == own_name else None
-    if room_id is None:
+    if not isinstance(room_id, str):
         raise MatrixError(404, "M_NOT_FOUND", "There is no such alias here")
     known = room_id
     servers = services.database.read(lambda connection: servers_in_room(connection, known))

@@ -137,7 +137,10 @@ class Authentication:
     def _as_appservice(self, appservice: AppService, request: Request, endpoint: Endpoint) -> Requester:
         self._appservices.heard_from(appservice.id)
         user_id = request.query.get("user_id") or appservice.sender
-        device_id = request.query.get("device_id") or None
+        if endpoint.auth is Auth.APPSERVICE_OR_NONE:
+            # It registers or logs in the ghost that its library names on every request: that one need not be there yet.
+            return Requester(appservice.sender, appservice=appservice)
+        device_id = request.query.get("device_id") or request.query.get("org.matrix.msc3202.device_id") or None
         requester = self._ghosts.get((appservice.id, user_id, device_id))
         if requester is None:
             requester = self._load_ghost(appservice, user_id, device_id)
@@ -201,6 +204,13 @@ def required_appservice(request: Request) -> AppService:
     if bearer_token(request) is None:
         raise MatrixError(401, "M_MISSING_TOKEN", "Missing access token")
     raise MatrixError(401, "M_UNKNOWN_TOKEN", "The token is not an application service's")
+
+
+def refuse_to_log_in(appservice: AppService) -> None:
+    """Raises MatrixError M_APPSERVICE_LOGIN_UNSUPPORTED for one that manages its users' devices without logging in."""
+    if appservice.manages_devices:
+        text = "The application service's registration says io.element.msc4190: it cannot log in as its users"
+        raise MatrixError(400, "M_APPSERVICE_LOGIN_UNSUPPORTED", text)
 
 
 def _timestamp(text: str) -> int:

@@ -31,6 +31,9 @@ CORS_HEADERS = {
 _JSON_HEADERS = CIMultiDict({"Content-Type": "application/json", "Server": "Thingroom", **CORS_HEADERS})
 _NO_QUERY: MultiDict[str] = MultiDict()
 
+WAITS: web.RequestKey[bool] = web.RequestKey("waits", bool)
+"""Set on requests whose handler may be cancelled when the connection is lost."""
+
 Response = web.StreamResponse
 
 
@@ -166,7 +169,7 @@ class Endpoint:
     """One method on one or more paths. `limit` names a rate of http/rate_limit.py, taken before the handler runs.
 
     `ts` says that an application service may set the event's time with `?ts=` here
-    (application service API, "Timestamp massaging").
+    (application service API, "Timestamp massaging"). `waits`: a long poll, which ends when whoever asked goes away.
     """
 
     method: str
@@ -176,6 +179,7 @@ class Endpoint:
     limit: str | None = None
     body: Body = Body.JSON
     ts: bool = False
+    waits: bool = False
 
 
 def client_path(path: str, *, versions: tuple[str, ...] = ("v3", "r0")) -> tuple[str, ...]:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from thingroom_homeserver.http.endpoint import CORS_HEADERS, Auth, Body, Endpoint, Request, Response, json_response
+from thingroom_homeserver.http.endpoint import (
+    CORS_HEADERS,
+    WAITS,
+    Auth,
+    Body,
+    Endpoint,
+    Request,
+    Response,
+    json_response,
+)
 from thingroom_homeserver.http.errors import MatrixError, limit_exceeded, unrecognized
 from thingroom_homeserver.http.requester import Requester
 from thingroom_homeserver.http.restrictions import check_standing
@@ -42,6 +51,7 @@ class Frame:
         self._services = services
         self._trust_forwarded_for = services.config.trust_forwarded_for
         self._token_in_query = services.config.access_token_in_query
+        self._max_body_bytes = services.config.max_body_bytes
         self._log_requests = services.config.log_requests
         self._start = secrets.token_hex(3)
         self._numbers = itertools.count(1)
@@ -98,6 +108,8 @@ class Frame:
             raise unrecognized(404) if found is None else unrecognized(405, ", ".join(found.allowed))
         endpoint = found.target
         http[ENDPOINT] = endpoint
+        if endpoint.waits:
+            http[WAITS] = True
         request = Request(
             http, found.parameters, query_string, self._address(http), token_in_query=self._token_in_query
         )
@@ -111,6 +123,8 @@ class Frame:
         if endpoint.limit is not None:
             self._limit(endpoint.limit, request.requester_or_none, request.address)
         if endpoint.body is Body.JSON and http.method in _WITH_BODY:
+            if http.content_length is not None and http.content_length > self._max_body_bytes:
+                raise MatrixError(413, "M_TOO_LARGE", "The body is too large")
             request.raw_body = await http.read()
         result = await endpoint.handler(request, self._services)
         return json_response(result) if isinstance(result, dict) else result

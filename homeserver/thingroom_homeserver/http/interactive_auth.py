@@ -9,6 +9,7 @@ Source: client-server API, "User-Interactive Authentication API".
 from __future__ import annotations
 
 import hashlib
+import itertools
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,12 +46,16 @@ SINGLE_SIGN_ON = "m.login.sso"
 class _UiaSession:
     """`purpose`: the method, path and user it was opened for; it counts for nothing else.
 
-    `completed`: the stages that are done, each with what it proved.
+    `stages`, `params` and `email_purpose` are what was asked for last; `completed`: the stages that are done, each with
+    what it proved.
     """
 
     purpose: tuple[str, ...]
     started: float
     body_digest: bytes
+    stages: frozenset[str] = frozenset()
+    params: dict[str, Any] = field(default_factory=dict)
+    email_purpose: str = RESET
     completed: dict[str, Any] = field(default_factory=dict)
 
 
@@ -59,6 +64,20 @@ class Proof:
     """What was proved: a value for each stage (the registration token, the verified address; else None)."""
 
     completed: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A stage that a session asks for: whose account it is about ("": a new one), what is to be done, and what of it.
+
+    `purpose`: what an address is verified for. `done`: it was done already.
+    """
+
+    user_id: str
+    request: str
+    params: Any
+    purpose: str
+    done: bool
 
 
 class InteractiveAuth:
@@ -119,7 +138,11 @@ class InteractiveAuth:
         purpose = (request.method, request.http.path, user_id)
         digest = _digest_without_auth(request) if user_id else b""
         name, session = self._session_for(auth.get("session"), purpose, digest)
+        session.stages, session.params = frozenset(itertools.chain.from_iterable(flows)), params or {}
+        session.email_purpose = email_purpose
         stage = auth.get("type")
+        if stage is not None and not isinstance(stage, str):
+            raise MatrixError(400, "M_BAD_JSON", "auth.type must be a string")
         failed: MatrixError | None = None
         if stage is not None and stage not in session.completed:
             if not any(stage in flow for flow in flows):
@@ -147,6 +170,26 @@ class InteractiveAuth:
             return False
         session.completed[stage] = None
         return True
+
+    def asked(self, name: str, stage: str) -> Asked | None:
+        """What a page has to say of a stage; None if the session does not ask for it (any more)."""
+        session = self._live(name)
+        if session is None or stage not in session.stages:
+            return None
+        method, path, user_id = session.purpose
+        return Asked(
+            user_id, f"{method} {path}", session.params.get(stage), session.email_purpose, stage in session.completed
+        )
+
+    async def attempt(self, name: str, stage: str, auth: dict[str, Any], address: str) -> MatrixError | None:
+        """Do a stage from a page, with `auth` as a client would send it; None when it succeeds.
+
+        Raises MatrixError M_LIMIT_EXCEEDED.
+        """
+        session = self._live(name)
+        if session is None or stage not in session.stages:
+            return MatrixError(401, "M_UNRECOGNIZED", "This has expired; go back to your client and start again")
+        return await self._attempt(session, stage, auth, session.purpose[2], address, session.email_purpose)
 
     def describe(self, name: str) -> tuple[str, ...] | None:
         """The method, path and user that a session is for."""

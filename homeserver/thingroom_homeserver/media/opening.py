@@ -6,7 +6,7 @@ May import the media package and the configuration. server.py calls it.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from thingroom_homeserver.media.previews import Previews
 from thingroom_homeserver.media.remote_files import Fetcher, RemoteFiles
 from thingroom_homeserver.media.repository import MediaRepository
 from thingroom_homeserver.media.thumbnails import Thumbnails
+from thingroom_homeserver.outgoing.guard import Guard
 
 FOLDER = "media"
 
@@ -38,7 +39,7 @@ class MediaParts:
 
 @contextlib.asynccontextmanager
 async def opened_media(
-    config: HomeserverConfig, database: Database, clock: Clock, fetcher: Fetcher
+    config: HomeserverConfig, database: Database, clock: Clock, fetcher: Fetcher, tls: ssl.SSLContext | None
 ) -> AsyncIterator[MediaParts]:
     """The parts, as long as the block runs; `fetcher` brings the files of other servers. Raises OSError."""
     media = config.media
@@ -49,8 +50,8 @@ async def opened_media(
     thumbnails = Thumbnails(repository, media.max_image_pixels)
     previews = None
     if media.url_previews:
-        networks = [ipaddress.ip_network(text) for text in media.preview_permitted_networks]
-        previews = Previews(repository, GuardedFetch(networks, media.preview_ports), clock, media.preview_max_bytes)
+        fetch = GuardedFetch(Guard(media.preview_permitted_networks), media.preview_ports, tls=tls)
+        previews = Previews(repository, fetch, clock, media.preview_max_bytes)
     legacy = serves_legacy(
         media.legacy_downloads,
         [listener_address(listener)[0] for listener in config.listeners],

@@ -1,8 +1,8 @@
 """From the bytes of a picture to those of its thumbnail, with Pillow.
 
-May import Pillow and thumbnail_size.py. Blocks, and works for as long as a large picture takes: thumbnails.py calls it
-in a thread. Pictures come from strangers: the format is one of four, the number of pixels is looked at before any is
-decoded, and whatever a decoder stumbles over is an answer, not an error.
+May import Pillow (loaded at the first picture) and thumbnail_size.py. Blocks, and works for as long as a large picture
+takes: thumbnails.py calls it in a thread. Pictures come from strangers: the format is one of four, the number of pixels
+is looked at before any is decoded, and whatever a decoder stumbles over is an answer, not an error.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
-from typing import BinaryIO
-
-from PIL import Image
+from typing import TYPE_CHECKING, BinaryIO
 
 from thingroom_homeserver.media.outcomes import Refused, Why
 from thingroom_homeserver.media.thumbnail_size import Plan, ThumbnailSize, plan
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +26,13 @@ _SHRINK_WHILE_DECODED = frozenset({"JPEG", "MPO"})
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
 }
 """What to do to a picture with that EXIF orientation (TIFF 6.0, tag 274) to see it upright."""
 _TYPE_AND_SUFFIX = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp")}
@@ -65,6 +66,8 @@ class PictureFacts:
 
 def facts_of(file: BinaryIO) -> PictureFacts | None:
     """Size and type of a picture; None for anything else."""
+    from PIL import Image
+
     try:
         with Image.open(file, formats=FORMATS) as image:
             width, height = _upright_size(image)
@@ -79,6 +82,8 @@ def make_thumbnail(file: BinaryIO, size: ThumbnailSize, *, animated: bool, max_p
 
     A JPEG may have `max_pixels`, others half as many: they are decoded whole, at up to 16 bytes a pixel.
     """
+    from PIL import Image
+
     try:
         with Image.open(file, formats=FORMATS) as image:
             shrinks = image.format in _SHRINK_WHILE_DECODED
@@ -135,13 +140,15 @@ def _moving(image: Image.Image, steps: Plan, frames: int) -> Made:
 
 def _shaped(image: Image.Image, mode: str, steps: Plan) -> Image.Image:
     """The picture as planned. It is turned upright when it is small already: a large one is copied once at most."""
+    from PIL import Image
+
     orientation = _orientation(image)
     width, height = steps.scaled
     size = (height, width) if orientation in _ON_ITS_SIDE else (width, height)
     picture = image if image.mode == mode else image.convert(mode)
     scaled = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     turn = _TURNS.get(orientation)
-    return (scaled if turn is None else scaled.transpose(turn)).crop(steps.box)
+    return (scaled if turn is None else scaled.transpose(Image.Transpose[turn])).crop(steps.box)
 
 
 def _encoded(picture: Image.Image, form: str, options: dict[str, object]) -> Made:

@@ -2,7 +2,7 @@
 
 A pusher's place in the stream is on disk; its task runs only while there is something to send. A gateway that fails
 is tried again ever more rarely, and a notification that it does not take for a day is passed over.
-May import storage and rooms. Source: Push Gateway API, "Homeserver behaviour". Next: body.py, gateway.py.
+May import storage and rooms. Source: Push Gateway API, "Homeserver behaviour". Next: body.py, gateway.py; letters.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from thingroom_common.database import Database
 from thingroom_homeserver.push.body import count_body, event_body, url_of
 from thingroom_homeserver.push.gateway import Accepted, Failed, PushGateway
+from thingroom_homeserver.push.letters import Letters, NotPosted, Posted, is_email
 from thingroom_homeserver.push.listing import next_unread
 from thingroom_homeserver.push.unread import Unread
 from thingroom_homeserver.rooms.context import Rooms
@@ -52,6 +53,7 @@ class Delivery:
         gateway: PushGateway,
         aliases_of: Callable[[str], list[str]],
         patience: Patience,
+        letters: Letters | None = None,
     ) -> None:
         self._database = database
         self._rooms = rooms
@@ -59,6 +61,7 @@ class Delivery:
         self._gateway = gateway
         self._aliases_of = aliases_of
         self._patience = patience
+        self._letters = letters
         self._pushers: dict[str, set[int]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._news: dict[int, asyncio.Event] = {}
@@ -128,12 +131,14 @@ class Delivery:
             if pusher is None:
                 self._forget(pusher_id)
                 return
-            outcome = await self._step(pusher, pass_over=failing_for >= self._patience.give_up)
+            outcome: Accepted | Failed | Posted | None
+            if is_email(pusher):
+                outcome = await self._write_letter(pusher)
+            else:
+                outcome = await self._step(pusher, pass_over=failing_for >= self._patience.give_up)
             if isinstance(outcome, Failed):
                 if failing_for == 0.0:
-                    logger.warning(
-                        "the push gateway of %s does not take a notification: %s", pusher.app_id, outcome.reason
-                    )
+                    logger.warning("%s does not take a notification: %s", pusher.app_id, outcome.reason)
                 await asyncio.sleep(wait)
                 failing_for += wait
                 wait = min(wait * 2, self._patience.longest)
@@ -141,6 +146,11 @@ class Delivery:
             failing_for, wait = 0.0, self._patience.first
             if outcome is None and not self._news[pusher_id].is_set():
                 return
+
+    async def _write_letter(self, pusher: PusherRow) -> Posted | Failed | None:
+        """The same for an email pusher; without a mail server it rests."""
+        posted = None if self._letters is None else await self._letters.step(pusher)
+        return Failed("the mail server did not take it") if isinstance(posted, NotPosted) else posted
 
     async def _step(self, pusher: PusherRow, *, pass_over: bool) -> Accepted | Failed | None:
         """Send the next thing there is to say, and remember that it was said. None: there is nothing."""

@@ -1,6 +1,6 @@
 """Requests to push gateways, whose URLs users choose: guarded, bounded, and never followed elsewhere.
 
-May import aiohttp and http/outgoing.py. What went wrong is a value. Source: Push Gateway API, POST /notify.
+May import aiohttp. What went wrong is a value. Source: Push Gateway API, POST /notify.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PushGateway:
     """Talks to every push gateway over one pool of connections."""
 
     def __init__(self, http: aiohttp.ClientSession, within_seconds: float = WITHIN_SECONDS) -> None:
-        """`http` connects to permitted addresses only (http/outgoing.py)."""
+        """`http` connects to permitted addresses only (outgoing/guard.py)."""
         self._http = http
         self._timeout = aiohttp.ClientTimeout(total=within_seconds)
 

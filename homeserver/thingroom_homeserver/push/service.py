@@ -15,10 +15,11 @@ from functools import partial
 import aiohttp
 
 from thingroom_common.database import Database, Transaction
+from thingroom_homeserver.accounts.mailer import Mailer
 from thingroom_homeserver.clock import Clock
-from thingroom_homeserver.http.outgoing import PermittedAddresses, guarded_connector
 from thingroom_homeserver.push.delivery import Delivery, Patience
 from thingroom_homeserver.push.gateway import PushGateway
+from thingroom_homeserver.push.letters import LetterPatience, Letters
 from thingroom_homeserver.push.pushers import Pushers
 from thingroom_homeserver.push.recording import Recorder
 from thingroom_homeserver.push.unread import Unread
@@ -54,13 +55,17 @@ class Push:
         self,
         rooms: Rooms,
         aliases_of: Callable[[str], list[str]],
-        permitted: PermittedAddresses,
+        connector: aiohttp.TCPConnector,
         patience: Patience,
+        mailer: Mailer | None = None,
+        letter_patience: LetterPatience = LetterPatience(),  # noqa: B008 - frozen
     ) -> AsyncIterator[None]:
-        """Deliver and tidy while the block runs."""
-        connector = guarded_connector(permitted)
+        """Deliver and tidy while the block runs. `connector` is a guarded one: users name the gateways."""
+        letters = None
+        if mailer is not None:
+            letters = Letters(self._database, rooms, self.unread, self._clock, mailer, letter_patience)
         async with aiohttp.ClientSession(connector=connector) as http:
-            delivery = Delivery(self._database, rooms, self.unread, PushGateway(http), aliases_of, patience)
+            delivery = Delivery(self._database, rooms, self.unread, PushGateway(http), aliases_of, patience, letters)
             self._delivery = delivery
             delivery.start()
             tidying = asyncio.create_task(self._keep_tidy(), name="tidy notifications")

@@ -24,7 +24,7 @@ from thingroom_homeserver.storage.memberships import MembershipChange, set_membe
 from thingroom_homeserver.storage.positions import next_position, skip_positions
 from thingroom_homeserver.storage.relations import insert_relation
 from thingroom_homeserver.storage.rooms import advance_extremities, set_room_state_group
-from thingroom_homeserver.storage.search_index import index_event
+from thingroom_homeserver.storage.search_index import await_index
 from thingroom_homeserver.storage.state_groups import add_group
 
 GAP_RESERVE = 2**28
@@ -160,9 +160,8 @@ def _index(transaction: Transaction, stored: StoredEvent, position: int) -> None
     relation = relation_of(stored.event, position)
     if relation is not None:
         insert_relation(transaction, relation)
-    searchable = searchable_text(stored.event)
-    if searchable is not None:
-        index_event(transaction, position, *searchable)
+    if searchable_text(stored.event) is not None:
+        await_index(transaction, position)
 
 
 def _advance_state(rooms: Rooms, transaction: Transaction, room: Room, event: Event, position: int) -> str | None:

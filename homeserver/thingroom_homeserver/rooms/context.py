@@ -12,6 +12,7 @@ from typing import Protocol
 from thingroom_common.database import Database, Transaction
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.notifier import Notifier
+from thingroom_homeserver.rooms.erasures import Erasures
 from thingroom_homeserver.rooms.occupancy import Occupancy
 from thingroom_homeserver.rooms.policies import Policies
 from thingroom_homeserver.rooms.ports import Aliases, Clock, Profiles
@@ -51,6 +52,7 @@ class Rooms:
     occupancy: Occupancy
     notifier: Notifier
     visibility: Visibility
+    erasures: Erasures
     states: States
     watcher: Watcher | None = None
     policies: Policies = field(default_factory=Policies)
@@ -72,6 +74,8 @@ def open_rooms(
 ) -> Rooms:
     """The rooms of an open database. Its schema must hold `storage.schema.MIGRATIONS`."""
     events = EventStore()
+    erasures = Erasures()
+    database.read(erasures.load)
     occupancy = Occupancy(database.read(local_joined_members))
     return Rooms(
         server_name,
@@ -86,6 +90,7 @@ def open_rooms(
         occupancy,
         Notifier(occupancy.joined_users, database.read(current_position)),
         Visibility(events, occupancy),
+        erasures,
         States(events),
         watcher,
     )

@@ -31,6 +31,7 @@ class EventFilter:
     not_rooms: frozenset[str] = frozenset()
     contains_url: bool | None = None
     lazy_load_members: bool = False
+    include_redundant_members: bool = False
 
     @property
     def takes_all(self) -> bool:
@@ -89,6 +90,7 @@ def parse_event_filter(value: object) -> EventFilter:
         frozenset(_strings(value, "not_rooms") or ()),
         flag_of(value, "contains_url"),
         flag_of(value, "lazy_load_members") or False,
+        flag_of(value, "include_redundant_members") or False,
     )
 
 

@@ -17,13 +17,13 @@ from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.rooms.append_event import Draft, append_event
 from thingroom_homeserver.rooms.carry_over import carry_over
 from thingroom_homeserver.rooms.context import Rooms
-from thingroom_homeserver.rooms.invite_permission import blocks_invites
 from thingroom_homeserver.rooms.outcomes import Refused, Sender, Sent, Why
 from thingroom_homeserver.rooms.policies import write_approved
 from thingroom_homeserver.rooms.residence import knows_best
 from thingroom_homeserver.rooms.restricted_join import VOUCHER, voucher_for
 from thingroom_homeserver.rooms.room_cache import Room
 from thingroom_homeserver.rooms.send_event import same_state, sent
+from thingroom_homeserver.storage.account_data import blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.memberships import forget_room, membership_of
 

@@ -30,11 +30,15 @@ STRIPPED_TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks, from which session (which sees the transaction ids of its own events), at what time (ms)."""
+    """Who looks, from which session (which sees the transaction ids of its own events), at what time (ms).
+
+    ignored: whom the user ignores, for who tells of timelines.
+    """
 
     user_id: str
     session: str | None
     now_ms: int
+    ignored: frozenset[str] = frozenset()
 
 
 def present_event(
@@ -51,15 +55,19 @@ def present_event(
 
     `relations`: its `m.relations`, out of relations.py.
     """
-    event = stored.event
+    event = rooms.erasures.shown(connection, viewer.user_id, stored)
     prev_content = None
     if stored.replaces_state is not None:
         replaced = rooms.events.get(connection, stored.replaces_state)
-        # What is not in the stream, but in the state before an event that the viewer may see, came to them with it.
+        # One's own membership is known to oneself, whatever else one may see: of an invite, that it was one. What is
+        # not in the stream, but in the state before an event that the viewer may see, came to them with it.
+        is_own = (event.type, event.state_key) == ("m.room.member", viewer.user_id)
         if replaced is not None and (
-            replaced.position is None or rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None
+            is_own
+            or replaced.position is None
+            or rooms.visibility.may_see_one(connection, viewer.user_id, replaced) is not None
         ):
-            prev_content = replaced.event.content
+            prev_content = rooms.erasures.shown(connection, viewer.user_id, replaced).content
     redacted_because = None
     if stored.redacted_by is not None:
         redaction = rooms.events.get(connection, stored.redacted_by)

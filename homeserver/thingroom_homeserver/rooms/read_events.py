@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.event_filter import NO_FILTER, EventFilter
+from thingroom_homeserver.rooms.ignoring import ignored_users, is_unheard
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import JsonObject, Viewer, present_event, present_state
 from thingroom_homeserver.rooms.read_state import access_of
@@ -84,6 +85,7 @@ def _scan(
     events: Seen = []
     scanned = 0
     allowed_room = event_filter.allows_room(wish.room_id)
+    ignored = ignored_users(connection, user_id)
     while allowed_room and above < upto:
         wanted = wish.limit - len(events)
         if wanted <= 0 or scanned >= MAX_SCANNED:
@@ -92,7 +94,9 @@ def _scan(
             connection, wish.room_id, above=above, upto=upto, limit=wanted, backwards=wish.backwards
         )
         scanned += len(rows)
-        passing = [stored for stored in rows if event_filter.allows(stored.event)]
+        passing = [
+            stored for stored in rows if event_filter.allows(stored.event) and not is_unheard(stored.event, ignored)
+        ]
         events += rooms.visibility.visible(connection, user_id, wish.room_id, passing)
         if len(rows) < wanted:
             break
@@ -136,13 +140,19 @@ def present_seen(rooms: Rooms, connection: Reader, viewer: Viewer, seen: Seen) -
 
 
 def senders_members(rooms: Rooms, connection: Reader, viewer: Viewer, seen: Seen) -> list[JsonObject]:
-    """The member events of the senders, from the state after the oldest of the events: for lazy loading."""
+    """The member events of the senders for lazy loading: from the state after the oldest of the events, where they are
+    in it.
+    """
     if not seen:
         return []
     oldest = min((stored for stored, _ in seen), key=lambda stored: stored.position or 0)
     assert oldest.state_group is not None
     keys = [("m.room.member", sender) for sender in sorted({stored.event.sender for stored, _ in seen})]
     entries = entries_of_group(connection, oldest.state_group, keys)
+    newest = max((stored for stored, _ in seen), key=lambda stored: stored.position or 0)
+    if len(entries) < len(keys) and newest.state_group is not None:
+        # Who came in between, and whose joining a filter may have left out.
+        entries = entries_of_group(connection, newest.state_group, keys) | entries
     return present_state(rooms, connection, viewer, entries.values(), with_room_id=True)
 
 

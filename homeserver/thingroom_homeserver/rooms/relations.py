@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.ignoring import ignored_users
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import Viewer, present_event
-from thingroom_homeserver.storage.account_data import read_data
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.relations import THREAD, Relation, children, count_children, parents_of_type
@@ -48,13 +46,6 @@ def relation_fault(
             if root is not None and "rel_type" in _relation(root.event):
                 return Refused(Why.UNKNOWN, "A thread cannot start from an event that itself relates to another")
     return None
-
-
-def ignored_users(connection: Reader, user_id: str) -> frozenset[str]:
-    """Whom the user ignores (m.ignored_user_list)."""
-    text = read_data(connection, user_id, "", "m.ignored_user_list")
-    ignored = None if text is None else orjson.loads(text).get("ignored_users")
-    return frozenset(ignored) - {user_id} if isinstance(ignored, dict) else frozenset()
 
 
 def aggregations(

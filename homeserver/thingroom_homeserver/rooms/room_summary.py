@@ -14,6 +14,7 @@ from thingroom_homeserver.core.room_rules import ROOM_RULES
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.outcomes import Refused, Why
 from thingroom_homeserver.rooms.present import JsonObject
+from thingroom_homeserver.storage.appservices import listed_rooms
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import current_entry
 from thingroom_homeserver.storage.memberships import member_count, membership_of
@@ -27,10 +28,15 @@ _UNKNOWN = Refused(Why.NOT_FOUND, "There is no such room, or you may not see it"
 
 @dataclass(frozen=True, slots=True)
 class DirectorySearch:
-    """room_types: None for any; an entry None stands for rooms without a type."""
+    """room_types: None for any; an entry None stands for rooms without a type.
+
+    instance_id: the network of an application service whose directory is meant; all_networks: theirs besides ours.
+    """
 
     term: str | None = None
     room_types: tuple[str | None, ...] | None = None
+    instance_id: str | None = None
+    all_networks: bool = False
 
 
 def summarise(rooms: Rooms, connection: Reader, room_id: str) -> JsonObject:
@@ -120,13 +126,20 @@ def _allowed_rooms(rooms: Rooms, connection: Reader, room_id: str) -> list[str]:
 async def published_rooms(rooms: Rooms, search: DirectorySearch) -> list[JsonObject]:
     """The directory's rooms that match, those with most members first."""
     found: list[JsonObject] = []
-    room_ids = rooms.database.read(public_room_ids)
+    room_ids = rooms.database.read(partial(_listed, search))
     for start in range(0, len(room_ids), A_TURN):
         some = room_ids[start : start + A_TURN]
         summaries = rooms.database.read(partial(_summarise_all, rooms, some))
         found += [summary for summary in summaries if _matches(summary, search)]
         await asyncio.sleep(0)
     return sorted(found, key=lambda summary: (-summary["num_joined_members"], summary["room_id"]))
+
+
+def _listed(search: DirectorySearch, connection: Reader) -> list[str]:
+    if search.instance_id is not None:
+        return listed_rooms(connection, search.instance_id)
+    of_networks = listed_rooms(connection, None) if search.all_networks else []
+    return list(dict.fromkeys((*public_room_ids(connection), *of_networks)))
 
 
 def _summarise_all(rooms: Rooms, room_ids: list[str], connection: Reader) -> list[JsonObject]:

@@ -13,6 +13,8 @@ from functools import partial
 
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.event_filter import NO_FILTER, EventFilter
+from thingroom_homeserver.rooms.ignoring import ignored_users, is_unheard
+from thingroom_homeserver.rooms.search_indexing import index_waiting
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.memberships import last_joined_position, rooms_of_user
@@ -56,6 +58,7 @@ async def search(rooms: Rooms, user_id: str, wish: SearchWish) -> list[Found]:
     room_ids = rooms.database.read(partial(_searchable_rooms, rooms, user_id, wish.event_filter))
     if not words or not room_ids:
         return []
+    await index_waiting(rooms)
     expression = match_expression(words, wish.columns)
     hits = await rooms.database.read_in_thread(
         lambda c: find_events(c, expression, room_ids, by_rank=wish.by_rank, limit=MAX_HITS)
@@ -81,12 +84,16 @@ def _visible(
     ranks = {hit.event_id: hit.rank for hit in hits}
     events = rooms.events.get_many(connection, ranks)
     by_room: dict[str, list[StoredEvent]] = {}
+    ignored = ignored_users(connection, user_id)
     for stored in events.values():
+        if is_unheard(stored.event, ignored):
+            continue
         if stored.redacted_by is None and event_filter.allows(stored.event):
             by_room.setdefault(stored.event.room_id, []).append(stored)
     seen = {
         stored.event_id: Found(stored, membership, ranks[stored.event_id])
         for room_id, of_room in by_room.items()
         for stored, membership in rooms.visibility.visible(connection, user_id, room_id, of_room)
+        if not rooms.erasures.hides(connection, user_id, stored)
     }
     return [seen[event_id] for event_id in ranks if event_id in seen]

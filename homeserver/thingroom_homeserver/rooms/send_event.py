@@ -130,7 +130,7 @@ async def _send_once(rooms: Rooms, sender: Sender, room_id: str, draft: Draft, s
             return fault
         outcome = append_event(rooms, transaction, room, sender, draft)
         if key is not None and not isinstance(outcome, Refused):
-            note_transaction(transaction, key, outcome.event_id)
+            note_transaction(transaction, key, outcome.event_id, rooms.clock.now_ms())
         return sent(outcome)
 
     return await write_approved(rooms, write)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from thingroom_homeserver.core.event import redacted_event
 from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.ignoring import ignored_users
 from thingroom_homeserver.rooms.outcomes import Refused
 from thingroom_homeserver.rooms.read_events import Seen
 from thingroom_homeserver.rooms.read_state import access_of
-from thingroom_homeserver.rooms.relations import has_participated, ignored_users
+from thingroom_homeserver.rooms.relations import has_participated
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.relations import threads_of_room
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from thingroom_homeserver.rooms.ignoring import ignored_users
 from thingroom_homeserver.rooms.present import JsonObject, Viewer
 from thingroom_homeserver.sliding import extensions
 from thingroom_homeserver.sliding.connections import Connection, Pos, Settled, Told
@@ -88,7 +89,8 @@ class _Builder:
         self._pos, self._wish, self._list = pos, wish, user_rooms
         self._since = None if pos is None else pos.position
         self._upto, self._ephemeral = user_rooms.upto, sources.typing.position
-        self._viewer = Viewer(asker.user_id, asker.session, sources.rooms.clock.now_ms())
+        ignored = sources.rooms.database.read(lambda c: ignored_users(c, asker.user_id))
+        self._viewer = Viewer(asker.user_id, asker.session, sources.rooms.clock.now_ms(), ignored)
         settled = connection.settled
         self._settled = (
             settled is not None
@@ -231,6 +233,8 @@ class _Builder:
         if told is not None and told.kind == kind and known is not None and known >= change.position:
             return None
         if stripped:
+            if ask.room_id not in self._list.order:
+                return None  # an invite by somebody whom the user ignores
             return stripped_result(rooms, reader, ask, change)
         member = membership_of(reader, ask.room_id, viewer.user_id)
         if member is not None and member.forgotten:

@@ -135,6 +135,7 @@ def _shown(rooms: Rooms, connection: Reader, viewer: Viewer, ask: Ask, known: in
         upto=ask.upto,
         limit=ask.limit,
         event_filter=NO_FILTER,
+        ignored=viewer.ignored,
     )
     changes: Mapping[StateKey, StateChange] = (
         {} if known is None else changes_between(connection, ask.room_id, known, ask.upto)

@@ -20,9 +20,11 @@ from typing import Any
 
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.rooms.context import Rooms
+from thingroom_homeserver.rooms.ignoring import ignored_users
 from thingroom_homeserver.rooms.invite_permission import hides_change
 from thingroom_homeserver.rooms.ports import AccountData
 from thingroom_homeserver.sliding.request import Filters
+from thingroom_homeserver.storage.account_data import INVITE_PERMISSION, blocks_invites
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import current_entry
 from thingroom_homeserver.storage.memberships import (
@@ -69,6 +71,7 @@ class UserRooms:
         self._tags: dict[str, frozenset[str]] = {}
         self.direct: frozenset[str] = frozenset()
         self.order: OrderedDict[str, Listed] = OrderedDict()
+        self._ignored: frozenset[str] = frozenset()
         self.upto = -1
         # Never one that an earlier list of the same user had.
         self.generation = time.monotonic_ns()
@@ -76,6 +79,7 @@ class UserRooms:
     async def load(self) -> None:
         """Read everything, letting others run; `refresh` catches up with what happened meanwhile."""
         upto = self._rooms.notifier.position
+        self._ignored = self._rooms.database.read(lambda c: ignored_users(c, self._user_id))
         found: dict[str, Listed] = {}
         turn_ends = time.monotonic() + TURN_SECONDS
         for member in self._rooms.database.read(lambda c: rooms_of_user(c, self._user_id, ALL_MEMBERSHIPS)):
@@ -121,6 +125,10 @@ class UserRooms:
         assert in_order is not None, "the list was read in this process"
         changed = {room_id for room_id in in_order if self._rooms.occupancy.is_joined(room_id, user_id)}
         changed |= {change.room_id for change in changes_of_user(connection, user_id, since, upto)}
+        ignored = ignored_users(connection, user_id)
+        if ignored != self._ignored:
+            self._ignored = ignored
+            self._list_invites_anew(connection, upto)
         moved: list[tuple[str, Listed]] = []
         for room_id in changed:
             self._facts.pop(room_id, None)
@@ -137,6 +145,18 @@ class UserRooms:
         spaces = {f for f in self._views if f.spaces is not None and not changed.isdisjoint(f.spaces)}
         self._forget_views(spaces)
         self._take_account_data(connection, since, upto)
+
+    def _list_invites_anew(self, connection: Reader, upto: int) -> None:
+        order = dict(self.order)
+        for member in rooms_of_user(connection, self._user_id, ("invite",)):
+            listed = self._listed(connection, member.room_id, upto)
+            if listed is None:
+                order.pop(member.room_id, None)
+            else:
+                order[member.room_id] = listed
+        self.order = OrderedDict(sorted(order.items(), key=lambda item: item[1].last))
+        self._views.clear()
+        self.generation += 1
 
     def _place_last(self, connection: Reader, filters: Filters, view: OrderedDict[str, None], room_id: str) -> None:
         if self._passes(connection, filters, room_id, self._children(connection, filters)):
@@ -165,6 +185,9 @@ class UserRooms:
                 self.direct = _direct_rooms(entry["content"])
                 self.generation += 1
                 self._forget_views([f for f in self._views if f.is_dm is not None])
+            elif entry["type"] == INVITE_PERMISSION and blocks_invites(connection, self._user_id):
+                for room_id in [each for each, listed in self.order.items() if listed.membership == "invite"]:
+                    self._remove(room_id)
         tagged = False
         for room_id, entries in self._account_data.rooms_since(connection, self._user_id, since, upto).items():
             for entry in entries:

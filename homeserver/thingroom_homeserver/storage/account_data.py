@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import sqlite3
 
+import orjson
+
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
+
+INVITE_PERMISSION = "m.invite_permission_config"
 
 
 def read_data(connection: Reader, user_id: str, room_id: str, kind: str) -> str | None:
@@ -19,12 +23,23 @@ def read_data(connection: Reader, user_id: str, room_id: str, kind: str) -> str 
     return None if row is None else row["content"]
 
 
+def blocks_invites(connection: Reader, user_id: str) -> bool:
+    """Whether the user wants no invites (client-server API, "Invite permission")."""
+    text = read_data(connection, user_id, "", INVITE_PERMISSION)
+    content = None if text is None else orjson.loads(text)
+    return isinstance(content, dict) and content.get("default_action") == "block"
+
+
 def set_data(transaction: Transaction, user_id: str, room_id: str, kind: str, content: str, position: int) -> None:
     transaction.execute(
         "INSERT INTO account_data VALUES (?, ?, ?, ?, ?) ON CONFLICT (user_id, room_id, type)"
         " DO UPDATE SET content = excluded.content, position = excluded.position",
         (user_id, room_id, kind, content, position),
     )
+
+
+def count_data(connection: Reader, user_id: str) -> int:
+    return int(connection.execute("SELECT COUNT(*) FROM account_data WHERE user_id = ?", (user_id,)).fetchone()[0])
 
 
 def data_since(connection: Reader, user_id: str, since: int, upto: int) -> list[sqlite3.Row]:

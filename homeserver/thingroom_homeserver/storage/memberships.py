@@ -197,6 +197,28 @@ def last_joined_position(connection: Reader, room_id: str, user_id: str) -> int 
     return None
 
 
+def was_joined_between(connection: Reader, room_id: str, user_id: str, after: int, upto: int) -> bool:
+    """Whether the user was in the room at any time from position `after` to `upto`."""
+    before = membership_at(connection, room_id, user_id, after)
+    if before is not None and before.membership == "join":
+        return True
+    row = connection.execute(
+        "SELECT 1 FROM membership_changes WHERE room_id = ? AND user_id = ? AND position > ? AND position <= ? "
+        "AND membership = 'join' LIMIT 1",
+        (room_id, user_id, after, upto),
+    ).fetchone()
+    return row is not None
+
+
+def was_server_joined_between(connection: Reader, room_id: str, server_name: str, after: int, upto: int) -> bool:
+    """The same for any user of a server."""
+    rows = connection.execute(
+        "SELECT DISTINCT user_id FROM membership_changes WHERE room_id = ? AND position <= ?", (room_id, upto)
+    )
+    of_server = [row[0] for row in rows if row[0].partition(":")[2] == server_name]
+    return any(was_joined_between(connection, room_id, user_id, after, upto) for user_id in of_server)
+
+
 def local_joined_members(connection: Reader) -> list[tuple[str, str]]:
     """(room id, user id) of every local user in a room: read once, at the start."""
     rows = connection.execute("SELECT room_id, user_id FROM room_members WHERE membership = 'join' AND is_local = 1")

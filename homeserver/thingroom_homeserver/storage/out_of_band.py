@@ -60,6 +60,4 @@ def put_out_of_band(transaction: Transaction, entry: OutOfBand) -> None:
 
 
 def drop_out_of_band(transaction: Transaction, room_id: str, user_id: str) -> None:
-    transaction.execute(
-        "DELETE FROM out_of_band_memberships WHERE room_id = ? AND user_id = ?", (room_id, user_id)
-    )
+    transaction.execute("DELETE FROM out_of_band_memberships WHERE room_id = ? AND user_id = ?", (room_id, user_id))

@@ -1,6 +1,7 @@
 """The full-text index over bodies, names and topics: SQLite's FTS5, one row an event, keyed by stream position.
 
-Functions over a connection or a transaction. May import thingroom_common only.
+An event waits for the index in a table of its own: many in one transaction cost a tenth of what each alone does.
+Functions over a connection or a transaction. May import thingroom_common only. Next: ../rooms/search_indexing.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,22 @@ class Hit:
     rank: float
 
 
+def await_index(transaction: Transaction, position: int) -> None:
+    """The event at `position` has something to search for."""
+    transaction.execute("INSERT INTO search_waiting VALUES (?)", (position,))
+
+
+def take_waiting(transaction: Transaction, limit: int) -> dict[int, str | None]:
+    """The first `limit` positions that wait, with their events' ids; they wait no longer."""
+    rows = transaction.execute(
+        "SELECT search_waiting.position, event_id FROM search_waiting LEFT JOIN events USING (position) "
+        "ORDER BY search_waiting.position LIMIT ?",
+        (limit,),
+    ).fetchall()
+    transaction.executemany("DELETE FROM search_waiting WHERE position = ?", [(row[0],) for row in rows])
+    return {row[0]: row[1] for row in rows}
+
+
 def index_event(transaction: Transaction, position: int, column: str, text: str) -> None:
     """Make the event at `position` be found by `text`. `column` is one of COLUMNS."""
     assert column in COLUMNS
@@ -31,6 +48,8 @@ def index_event(transaction: Transaction, position: int, column: str, text: str)
 
 def unindex_event(transaction: Transaction, position: int) -> None:
     """Take the event out; nothing if it is not in."""
+    if transaction.execute("DELETE FROM search_waiting WHERE position = ?", (position,)).rowcount:
+        return
     transaction.execute("DELETE FROM event_search WHERE rowid = ?", (position,))
 
 

@@ -44,13 +44,18 @@ def insert_address(
 
 
 def delete_address(transaction: Transaction, medium: str, address: str, user_id: str) -> None:
+    """No mail goes there any more either."""
     transaction.execute(
         "DELETE FROM third_party_ids WHERE medium = ? AND address = ? AND user_id = ?", (medium, address, user_id)
     )
+    if medium == "email":
+        transaction.execute(
+            "DELETE FROM pushers WHERE app_id = 'm.email' AND pushkey = ? AND user_id = ?", (address, user_id)
+        )
 
 
 def delete_everything_of(transaction: Transaction, user_id: str) -> None:
-    for table in ("third_party_ids", "external_ids"):
+    for table in ("third_party_ids", "external_ids", "bound_addresses"):
         transaction.execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,))  # noqa: S608 - names from above
 
 

@@ -1,4 +1,4 @@
-"""Which event a client's transaction id made: written with the event, so a retry gets the same answer for good.
+"""Which event a client's transaction id made: written with the event, so a retry gets the same answer, for a week.
 
 The scope is one device and one endpoint with its path (Client-Server API, "Transaction identifiers").
 May import thingroom_common only.
@@ -31,8 +31,17 @@ def event_of_transaction(connection: Reader, key: ClientTransaction) -> str | No
     return None if row is None else row[0]
 
 
-def note_transaction(transaction: Transaction, key: ClientTransaction, event_id: str) -> None:
+def note_transaction(transaction: Transaction, key: ClientTransaction, event_id: str, now_ms: int) -> None:
     transaction.execute(
-        "INSERT INTO transaction_ids VALUES (?, ?, ?, ?, ?)",
-        (key.user_id, key.session, key.transaction_id, key.scope, event_id),
+        "INSERT INTO transaction_ids VALUES (?, ?, ?, ?, ?, ?)",
+        (key.user_id, key.session, key.transaction_id, key.scope, event_id, now_ms),
     )
+
+
+def forget_before(transaction: Transaction, before_ms: int, limit: int) -> int:
+    """Forget up to `limit` of those that were used before; how many those were."""
+    return transaction.execute(
+        "DELETE FROM transaction_ids WHERE (user_id, session, transaction_id, scope) IN ("
+        "SELECT user_id, session, transaction_id, scope FROM transaction_ids WHERE used_ts < ? LIMIT ?)",
+        (before_ms, limit),
+    ).rowcount

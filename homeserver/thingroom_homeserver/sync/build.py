@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from thingroom_homeserver.rooms.event_filter import EventFilter
+from thingroom_homeserver.rooms.ignoring import ignored_users
 from thingroom_homeserver.rooms.invite_permission import hides_change
 from thingroom_homeserver.rooms.present import JsonObject, Viewer
 from thingroom_homeserver.rooms.tokens import SyncToken
@@ -80,7 +81,10 @@ class _Builder:
         self._token = SyncToken(self._upto, sources.typing.position)
         self._since = request.since
         self._joined = frozenset(self._rooms.occupancy.joined_rooms(request.user_id))
-        self._viewer = Viewer(request.user_id, request.session, self._rooms.clock.now_ms())
+        ignored = self._read(lambda c: ignored_users(c, request.user_id))
+        self._viewer = Viewer(request.user_id, request.session, self._rooms.clock.now_ms(), ignored)
+        since = None if request.since is None else request.since.position
+        self._told = sources.lazy_members.of(request.user_id, request.device_id, request.sync_filter, since)
         self._turn_ends = time.monotonic() + TURN_SECONDS
 
     async def build(self) -> SyncResult:
@@ -204,7 +208,9 @@ class _Builder:
 
     def _section(self, span: Span, ephemeral: list[JsonObject], data: list[JsonObject]) -> JsonObject | None:
         def read(connection: Reader) -> JsonObject | None:
-            return joined_section(self._rooms, connection, self._viewer, self._request, span, ephemeral, data)
+            return joined_section(
+                self._rooms, connection, self._viewer, self._request, span, ephemeral, data, self._told
+            )
 
         return self._read(read)
 

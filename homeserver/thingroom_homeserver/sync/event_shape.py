@@ -11,6 +11,7 @@ from thingroom_homeserver.core.property_path import only_paths
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.present import JsonObject
 from thingroom_homeserver.storage.connection import Reader
+from thingroom_homeserver.sync.request import STATE_AFTER, UNSTABLE_STATE_AFTER
 from thingroom_homeserver.sync.sync_filter import SyncFilter
 
 
@@ -22,7 +23,7 @@ def needs_shaping(wanted: SyncFilter) -> bool:
 def shape_events(rooms: Rooms, connection: Reader, wanted: SyncFilter, *kinds: JsonObject) -> None:
     """Replace the timeline's and the state's events in the rooms of each of `kinds`."""
     for section in (section for rooms_of_kind in kinds for section in rooms_of_kind.values()):
-        for name in ("state", "state_after", "timeline"):
+        for name in ("state", STATE_AFTER, UNSTABLE_STATE_AFTER, "timeline"):
             if name in section:
                 section[name]["events"] = _shaped(rooms, connection, wanted, section[name]["events"])
 
@@ -42,4 +43,5 @@ def _as_pdu(rooms: Rooms, connection: Reader, event: JsonObject) -> JsonObject:
     if stored is None:
         return event
     pdu = {**stored.event.pdu, "event_id": stored.event_id, "room_id": stored.event.room_id}
+    pdu["content"] = event["content"]
     return pdu | ({"unsigned": event["unsigned"]} if "unsigned" in event else {})

@@ -5,7 +5,8 @@ May import rooms and storage. Source: Client-Server API, "Syncing", "Lazy-loadin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from thingroom_homeserver.core.client_event import stripped_state
 from thingroom_homeserver.rooms.context import Rooms
@@ -16,6 +17,7 @@ from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import MEMBER, StateKey, current_entry
 from thingroom_homeserver.storage.memberships import MembershipChange, first_members, member_count
 from thingroom_homeserver.storage.out_of_band import out_of_band_of
+from thingroom_homeserver.sync.lazy_members import NOBODY_TOLD, ToldMembers
 from thingroom_homeserver.sync.request import SyncRequest
 from thingroom_homeserver.sync.state_delta import members_at, state_delta, whole_state
 from thingroom_homeserver.sync.timeline import Timeline, read_timeline, without_overruled
@@ -44,19 +46,20 @@ def joined_section(
     span: Span,
     ephemeral: list[JsonObject],
     account_data: list[JsonObject],
+    told: ToldMembers = NOBODY_TOLD,
 ) -> JsonObject | None:
-    """A room that the user is in; None if there is nothing to tell."""
-    timeline = _timeline(rooms, connection, request, span)
+    """A room that the user is in; None if there is nothing to tell. `told`: whose member events the client has."""
+    timeline = _timeline(rooms, connection, viewer, request, span)
     summary: JsonObject = {}
     heroes: list[str] = []
     if span.whole or _members_changed(connection, span):
         summary, heroes = _summary(rooms, connection, request.user_id, span.room_id)
-    state = _state(rooms, connection, viewer, request, span, timeline, heroes)
+    state = _state(rooms, connection, viewer, request, span, timeline, heroes, told)
     if not (span.whole or timeline.events or timeline.limited or state or ephemeral or account_data or summary):
         return None
     return {
         "summary": summary,
-        "state_after" if request.state_after else "state": {"events": state},
+        request.state_name: {"events": state},
         "timeline": _present(rooms, connection, viewer, timeline),
         "ephemeral": {"events": ephemeral},
         "account_data": {"events": account_data},
@@ -68,11 +71,9 @@ def left_section(
     rooms: Rooms, connection: Reader, viewer: Viewer, request: SyncRequest, span: Span, account_data: list[JsonObject]
 ) -> JsonObject:
     """A room that the user was in, up to the leaving."""
-    timeline = _timeline(rooms, connection, request, span)
+    timeline = _timeline(rooms, connection, viewer, request, span)
     return {
-        "state_after" if request.state_after else "state": {
-            "events": _state(rooms, connection, viewer, request, span, timeline, [])
-        },
+        request.state_name: {"events": _state(rooms, connection, viewer, request, span, timeline, [], NOBODY_TOLD)},
         "timeline": _present(rooms, connection, viewer, timeline),
         "account_data": {"events": account_data},
     }
@@ -86,7 +87,7 @@ def refused_section(
     events = [(stored, change.membership)] if stored is not None else []
     timeline = Timeline(events, change.position - 1, False)
     return {
-        "state_after" if request.state_after else "state": {"events": []},
+        request.state_name: {"events": []},
         "timeline": _present(rooms, connection, viewer, timeline),
         "account_data": {"events": []},
     }
@@ -110,7 +111,7 @@ def stripped_section(rooms: Rooms, connection: Reader, change: MembershipChange)
     return [stripped_state(found[event_id].event) for event_id in ids if event_id in found]
 
 
-def _timeline(rooms: Rooms, connection: Reader, request: SyncRequest, span: Span) -> Timeline:
+def _timeline(rooms: Rooms, connection: Reader, viewer: Viewer, request: SyncRequest, span: Span) -> Timeline:
     wanted = request.sync_filter
     timeline = read_timeline(
         rooms,
@@ -121,7 +122,11 @@ def _timeline(rooms: Rooms, connection: Reader, request: SyncRequest, span: Span
         upto=span.upto,
         limit=wanted.timeline_limit,
         event_filter=wanted.timeline,
+        ignored=viewer.ignored,
     )
+    if span.since is None and request.since is not None:
+        # The client may know an earlier stay in the room, which this does not continue.
+        timeline = replace(timeline, limited=True)
     # With `state_after` the state does not come from the timeline.
     return timeline if request.state_after else without_overruled(connection, span.room_id, timeline, span.upto)
 
@@ -134,11 +139,12 @@ def _state(
     span: Span,
     timeline: Timeline,
     heroes: list[str],
+    told: ToldMembers,
 ) -> list[JsonObject]:
     wanted = request.sync_filter
     if not wanted.state.allows_room(span.room_id):
         return []
-    lazy, at_end = wanted.lazy_load_members, request.state_after
+    lazy, at_end = wanted.lazy_load_members, request.state_after is not None
     shown = {stored.event.sender for stored, _ in timeline.events} | set(heroes) if lazy else set()
     entries: dict[StateKey, str]
     if span.whole or span.since is None:
@@ -147,8 +153,12 @@ def _state(
     else:
         entries = state_delta(connection, span.room_id, timeline, since=span.since, upto=span.upto, at_end=at_end)
         if lazy:
-            known = members_at(connection, span.room_id, shown, timeline, upto=span.upto, at_end=at_end)
-            entries = known | entries
+            needed = members_at(connection, span.room_id, shown, timeline, upto=span.upto, at_end=at_end)
+            if not wanted.redundant_members:
+                needed = {key: event for key, event in needed.items() if not told.knows(span.room_id, key[1], event)}
+            entries = needed | entries
+    if lazy:
+        told.note(span.room_id, span.upto, _members_in(entries, timeline))
     if not entries:
         return []
     if wanted.state.takes_all:
@@ -156,6 +166,15 @@ def _state(
     found = rooms.events.get_many(connection, entries.values())
     passing = [event_id for event_id, stored in found.items() if wanted.state.allows(stored.event)]
     return present_state(rooms, connection, viewer, passing)
+
+
+def _members_in(entries: Mapping[StateKey, str], timeline: Timeline) -> dict[str, str]:
+    """The member events that the client gets, by user."""
+    members = {key[1]: event_id for key, event_id in entries.items() if key[0] == MEMBER}
+    for stored, _ in timeline.events:
+        if stored.event.type == MEMBER and stored.event.state_key is not None:
+            members[stored.event.state_key] = stored.event_id
+    return members
 
 
 def _present(rooms: Rooms, connection: Reader, viewer: Viewer, timeline: Timeline) -> JsonObject:

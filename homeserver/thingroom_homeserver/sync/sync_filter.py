@@ -42,6 +42,10 @@ class SyncFilter:
     def lazy_load_members(self) -> bool:
         return self.state.lazy_load_members or self.timeline.lazy_load_members
 
+    @property
+    def redundant_members(self) -> bool:
+        return self.state.include_redundant_members or self.timeline.include_redundant_members
+
 
 def parse_sync_filter(value: object) -> SyncFilter:
     """A Filter from decoded JSON. Raises FilterError."""

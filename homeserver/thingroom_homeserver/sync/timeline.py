@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.event_filter import EventFilter
+from thingroom_homeserver.rooms.ignoring import is_unheard
 from thingroom_homeserver.rooms.read_events import BEFORE_ALL, MAX_SCANNED, Seen
 from thingroom_homeserver.storage.connection import Reader
 from thingroom_homeserver.storage.current_state import StateKey, changes_after, changes_between, current_entry, rewind
@@ -39,16 +40,20 @@ def read_timeline(
     upto: int,
     limit: int,
     event_filter: EventFilter,
+    ignored: frozenset[str] = frozenset(),
 ) -> Timeline:
     """The newest `limit` events at since < position <= upto (since None: from the room's beginning).
 
-    It ends where the history has a gap: what is below comes with /messages, which fills it.
+    It ends where the history has a gap: what is below comes with /messages, which fills it. Left out are messages of
+    `ignored` users.
     """
     above = BEFORE_ALL if since is None else since
+    if not event_filter.allows_room(room_id):
+        return Timeline([], upto, False)
     gap = newest_gap_edge(connection, room_id, above, upto)
     if gap is not None:
         above = gap
-    if limit == 0 or not event_filter.allows_room(room_id):
+    if limit == 0:
         there = rooms.events.timeline(connection, room_id, above=above, upto=upto, limit=1, backwards=True)
         return Timeline([], upto, bool(there) or gap is not None)
     newest_first: Seen = []
@@ -56,7 +61,9 @@ def read_timeline(
     while True:
         wanted = limit + 1 - len(newest_first)
         rows = rooms.events.timeline(connection, room_id, above=above, upto=edge, limit=wanted, backwards=True)
-        passing = [stored for stored in rows if event_filter.allows(stored.event)]
+        passing = [
+            stored for stored in rows if event_filter.allows(stored.event) and not is_unheard(stored.event, ignored)
+        ]
         newest_first += rooms.visibility.visible(connection, user_id, room_id, passing)
         scanned += len(rows)
         if len(newest_first) > limit:

@@ -128,7 +128,7 @@ async def test_deactivating_ends_everything(homeserver: RunningHomeserver, alice
     (await alice.post(f"v3/join/{escape(room_id)}")).ok()
     (await alice.put(f"v3/profile/{alice.user_id}/displayname", {"displayname": "Alice"})).ok()
     answer = await with_password(alice, "POST", "v3/account/deactivate", {}, PASSWORD)
-    assert answer.ok() == {"id_server_unbind_result": "no-support"}
+    assert answer.ok() == {"id_server_unbind_result": "success"}
     (await alice.get("v3/account/whoami")).is_error(401, "M_UNKNOWN_TOKEN")
     login = {"type": "m.login.password", "user": "alice", "password": PASSWORD}
     (await bob.post("v3/login", login)).is_error(403, "M_USER_DEACTIVATED")

@@ -207,7 +207,8 @@ async def test_small_endpoints(alice: MatrixClient, anyone: MatrixClient) -> Non
     assert capabilities["m.room_versions"]["available"]["12"] == "stable"
     assert (await alice.get("v3/voip/turnServer")).ok() == {}
     assert (await alice.get("v3/thirdparty/protocols")).ok() == {}
-    assert (await alice.get("v3/thirdparty/location")).body == []
+    (await alice.get("v3/thirdparty/location")).is_error(400, "M_MISSING_PARAM")
+    (await alice.get("v3/thirdparty/location", alias="#a:localhost")).is_error(404, "M_NOT_FOUND")
     (await alice.get("v3/thirdparty/protocol/irc")).is_error(404, "M_NOT_FOUND")
     assert (await alice.get("v1/media/config")).ok()["m.upload.size"] > 0
     for path in ("v3/capabilities", "v3/voip/turnServer", "v3/thirdparty/protocols", "v1/media/config"):

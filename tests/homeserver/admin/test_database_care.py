@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.homeserver.running import MatrixClient, escape, make_config, running_homeserver
 
+from thingroom_common.database import Database
+from thingroom_homeserver.admin.rooms import OF_EVENTS
 from thingroom_homeserver.cli import homeserver_commands
+from thingroom_homeserver.storage.schema import MIGRATIONS
 
 
 def command(folder: Path, *words: str) -> Result:
@@ -149,10 +153,49 @@ async def test_rooms_are_listed_and_removed_once_they_are_left(tmp_path: Path) -
     with closing(sqlite3.connect(tmp_path / "data" / "homeserver.db")) as database:
         dump = "\n".join(database.iterdump())
         assert gone not in dump
+        assert unreachable_words(database) == []
         lost = "SELECT COUNT(*) FROM state_group_deltas WHERE state_group NOT IN (SELECT id FROM state_groups)"
         assert database.execute(lost).fetchone()[0] == 0
+        words = "SELECT COUNT(*) FROM event_search WHERE rowid NOT IN (SELECT position FROM events)"
+        assert database.execute(words).fetchone()[0] == 0
     async with running_homeserver(make_config(tmp_path / "data")) as server:
         client = server.client(alice.token)
         (await client.get("v3/sync", since=since)).ok()
         (await client.get(f"v3/rooms/{escape(gone)}/state")).is_error(403, "M_FORBIDDEN")
         assert list((await client.get("v3/sync")).ok()["rooms"]["join"]) == [kept]
+
+
+def unreachable_words(database: sqlite3.Connection) -> list[int]:
+    """Rows of the search index whose events are gone."""
+    rows = database.execute(
+        "SELECT rowid FROM event_search WHERE rowid NOT IN (SELECT position FROM events WHERE position IS NOT NULL)"
+    )
+    return [row[0] for row in rows]
+
+
+NOT_OF_ROOMS = re.findall(
+    r"\S+",
+    """
+    access_tokens accounts appservice_streams bound_addresses cross_signing_keys destinations device_keys
+    device_list_changes device_list_outbox device_list_streams device_list_told devices email_validations erasures
+    external_ids fallback_keys filters key_backups key_signatures media media_usage one_time_keys outside_changes
+    own_signature_changes presence profiles pushers received_transactions refresh_tokens registration_tokens
+    remote_device_lists remote_devices remote_media schema_migrations server_key_documents server_keys short_tokens
+    sliding_connections stream_position third_party_ids to_device_messages to_device_outbox to_device_transactions
+    """,
+)
+"""Tables that a room's end leaves alone. A new table stands here, has a column room_id, or is in admin/rooms.py."""
+
+
+async def test_a_purge_knows_every_table(tmp_path: Path) -> None:
+    await (await Database.open(tmp_path / "homeserver.db", MIGRATIONS)).close()
+    with closing(sqlite3.connect(tmp_path / "homeserver.db")) as database:
+        schema = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        tables = {row[0] for row in database.execute(schema)}
+        columns = {table: {row[1] for row in database.execute(f'PRAGMA table_info("{table}")')} for table in tables}
+    shadows = {name for name in tables if name.startswith("event_search_")}
+    named = {name for name in tables if "room_id" in columns[name]}
+    assert tables == {*named, *shadows, *OF_EVENTS, *NOT_OF_ROOMS}
+    assert not named & set(NOT_OF_ROOMS)
+    for table in tables - named - shadows - set(OF_EVENTS):
+        assert not {column for column in columns[table] if "room" in column or "event_id" in column}, table

@@ -73,6 +73,8 @@ async def test_invites_and_kicks_of_its_users_reach_it(server: RunningHomeserver
     ghost = await make_ghost(bridge, "thing_a")
     room_id = (await alice.post("v3/createRoom", {"preset": "private_chat", "invite": [ghost]})).ok()["room_id"]
     await process.until(lambda: len(process.events()) == 1)
+    shown = process.events()[0]["unsigned"]["invite_room_state"]
+    assert {event["type"] for event in shown} >= {"m.room.create", "m.room.join_rules", "m.room.member"}
     await say(alice, room_id, "before it joined")
     (await bridge.post(f"v3/join/{escape(room_id)}", {}, user_id=ghost)).ok()
     await say(alice, room_id, "while it was there")

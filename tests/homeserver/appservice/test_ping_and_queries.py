@@ -129,3 +129,15 @@ async def test_a_reserved_alias_is_not_for_others(server: RunningHomeserver) -> 
     (await alice.post("v3/createRoom", {"room_alias_name": "thing_cellar"})).is_error(400, "M_EXCLUSIVE")
     (await as_client(server).post("v3/createRoom", {"room_alias_name": "thing_cellar"})).ok()
     assert (await alice.get("v3/joined_rooms")).ok() == {"joined_rooms": []}
+
+
+async def test_a_silent_application_service_is_not_the_same_as_no_room(tmp_path: Path) -> None:
+    process = AppServiceProcess()
+    async with process.up():
+        files = (write_registration(tmp_path, process.url),)
+    async with running_homeserver(make_config(tmp_path / "data", appservice_files=files)) as server:
+        alice = await server.register("alice")
+        path = f"v3/directory/room/{escape('#thing_kitchen:localhost')}"
+        (await alice.get(path)).is_error(408, "M_CONNECTION_TIMEOUT")
+        (await alice.post(f"v3/join/{escape('#thing_kitchen:localhost')}")).is_error(408, "M_CONNECTION_TIMEOUT")
+        (await alice.get(f"v3/directory/room/{escape('#kitchen:localhost')}")).is_error(404, "M_NOT_FOUND")

@@ -227,3 +227,52 @@ async def test_the_database_does_not_hold_the_tokens(tmp_path: Path) -> None:
         await make_ghost(as_client(server), "thing_a")
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
     assert AS_TOKEN.encode() not in stored
+
+
+async def test_a_library_names_the_ghost_also_where_it_is_made(bridge: MatrixClient) -> None:
+    body = {"type": "m.login.application_service", "username": "thing_new", "inhibit_login": True}
+    made = await bridge.post("v3/register", body, user_id="@thing_new:localhost")
+    assert made.ok()["user_id"] == "@thing_new:localhost"
+    login = {"type": "m.login.application_service", "identifier": {"type": "m.id.user", "user": "thing_new"}}
+    assert (await bridge.post("v3/login", login, user_id="@thing_other:localhost")).ok()["user_id"] == made.body[
+        "user_id"
+    ]
+
+
+async def test_application_services_keep_out_of_each_others_exclusive_namespaces(tmp_path: Path) -> None:
+    everything = {"users": [{"regex": "@.*"}], "aliases": [{"regex": "#.*"}], "rooms": []}
+    files = (
+        write_registration(tmp_path, None),
+        write_registration(tmp_path, None, **OTHER | {"namespaces": everything}),
+    )
+    async with running_homeserver(make_config(tmp_path / "data", appservice_files=files)) as server:
+        bridge, other = as_client(server), server.client("another token")
+        body = {"type": "m.login.application_service", "inhibit_login": True}
+        (await other.post("v3/register", body | {"username": "thing_a"})).is_error(400, "M_EXCLUSIVE")
+        (await other.post("v3/register", body | {"username": "thingbot"})).is_error(400, "M_EXCLUSIVE")
+        (await other.post("v3/register", body | {"username": "anybody"})).ok()
+        room_id = (await other.post("v3/createRoom", {})).ok()["room_id"]
+        alias = {name: f"v3/directory/room/{escape(f'#{name}:localhost')}" for name in ("thing_hall", "hall")}
+        (await other.put(alias["thing_hall"], {"room_id": room_id})).is_error(400, "M_EXCLUSIVE")
+        (await other.post("v3/createRoom", {"room_alias_name": "thing_hall"})).is_error(400, "M_EXCLUSIVE")
+        (await bridge.put(alias["thing_hall"], {"room_id": room_id})).ok()
+        (await other.delete(alias["thing_hall"])).is_error(400, "M_EXCLUSIVE")
+        (await other.put(alias["hall"], {"room_id": room_id})).ok()
+
+
+async def test_who_manages_devices_does_not_log_in(tmp_path: Path) -> None:
+    files = (write_registration(tmp_path, None, **{"io.element.msc4190": True}),)
+    async with running_homeserver(make_config(tmp_path / "data", appservice_files=files)) as server:
+        bridge = as_client(server)
+        body = {"type": "m.login.application_service", "username": "thing_a"}
+        (await bridge.post("v3/register", body)).is_error(400, "M_APPSERVICE_LOGIN_UNSUPPORTED")
+        ghost = await make_ghost(bridge, "thing_a")
+        login = {"type": "m.login.application_service", "identifier": {"type": "m.id.user", "user": "thing_a"}}
+        (await bridge.post("v3/login", login)).is_error(400, "M_APPSERVICE_LOGIN_UNSUPPORTED")
+        assert (await bridge.put("v3/devices/LAMP", {}, user_id=ghost)).status == 201
+        for name in ("device_id", "org.matrix.msc3202.device_id"):
+            acting = {"user_id": ghost, name: "LAMP"}
+            assert (await bridge.get("v3/account/whoami", **acting)).ok()["device_id"] == "LAMP"
+            (await bridge.get("v3/account/whoami", **acting | {name: "NONE"})).is_error(400, "M_UNKNOWN_DEVICE")
+        (await bridge.delete("v3/devices/LAMP", user_id=ghost)).ok()
+        (await bridge.get("v3/account/whoami", user_id=ghost, device_id="LAMP")).is_error(400, "M_UNKNOWN_DEVICE")

@@ -378,6 +378,7 @@ async def test_the_deprecated_stream(alice: MatrixClient, bob: MatrixClient) -> 
 async def test_the_nearest_visible_event_is_found(alice: MatrixClient, bob: MatrixClient) -> None:
     hidden = [{"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}}]
     room = await make_room(alice, preset="public_chat", initial_state=hidden)
+    await asyncio.sleep(0.002)  # what made the room, and can be seen, is a millisecond older
     first = (await alice.get(f"v3/rooms/{escape(room)}/event/{escape(await send(alice, room, 'unseen'))}")).ok()
     (await bob.post(f"v3/join/{escape(room)}")).ok()
     path, when = f"v1/rooms/{escape(room)}/timestamp_to_event", first["origin_server_ts"]

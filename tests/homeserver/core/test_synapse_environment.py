@@ -4,7 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.synapse_peer.environment import SYNAPSE, SynapseUnavailable, synapse_python
+from tests.own_environment import EnvironmentUnavailable
+from tests.synapse_peer.environment import SYNAPSE, synapse_python
 
 
 def test_it_runs_the_pinned_synapse():
@@ -15,12 +16,13 @@ def test_it_runs_the_pinned_synapse():
 
 def test_it_says_why_it_cannot_be_made(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SynapseUnavailable, match=r"matrix-synapse==[0-9.]+ cannot be installed in .*/file/environment"):
+    said = r"matrix-synapse==[0-9.]+ cannot be installed in .*/file/environment"
+    with pytest.raises(EnvironmentUnavailable, match=said):
         synapse_python(tmp_path / "file" / "environment")
 
 
 def test_it_passes_on_what_pip_says(tmp_path: Path):
     python = tmp_path / "bin" / "python"
     python.mkdir(parents=True)  # where the interpreter would be, so that making the environment fails
-    with pytest.raises(SynapseUnavailable, match="cannot be installed"):
+    with pytest.raises(EnvironmentUnavailable, match="cannot be installed"):
         synapse_python(tmp_path)

@@ -177,3 +177,24 @@ async def test_a_small_compressed_body_may_not_grow_large(homeserver: RunningHom
     ) as response:
         assert response.status == 413
         assert (await response.json())["errcode"] == "M_TOO_LARGE"
+
+
+@pytest.mark.parametrize("sliding", [False, True])
+async def test_a_long_poll_ends_with_its_connection(
+    homeserver: RunningHomeserver, alice: MatrixClient, sliding: bool
+) -> None:
+    path = "v4/sync" if sliding else "v3/sync"
+    notifier = homeserver.services.notifier
+    if sliding:
+        since = {"pos": (await alice.post(path, {})).ok()["pos"]}
+        poll = asyncio.create_task(alice.post(path, {}, timeout=30_000, **since))
+    else:
+        since = {"since": (await alice.get(path)).ok()["next_batch"]}
+        poll = asyncio.create_task(alice.get(path, timeout=30_000, **since))
+    async with asyncio.timeout(5):
+        while notifier.waiting == 0:
+            await asyncio.sleep(0.01)
+        poll.cancel()
+        while notifier.waiting > 0:
+            await asyncio.sleep(0.01)
+    (await alice.get("v3/account/whoami")).ok()

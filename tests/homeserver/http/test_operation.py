@@ -24,7 +24,7 @@ from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
 
 from thingroom_common.config_file import ConfigError
-from thingroom_homeserver.config import HomeserverConfig, Listener, Support, load_config, local_url
+from thingroom_homeserver.config import HomeserverConfig, Listener, Support, check_config, load_config, local_url
 from thingroom_homeserver.http.routes import Routes
 from thingroom_homeserver.log_lines import REQUEST_ID, Lines
 from thingroom_homeserver.server import ENDPOINTS, allow_many_files
@@ -261,7 +261,7 @@ CORS = ("Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-C
 async def test_every_endpoint_has_cors_headers_on_errors_and_options(anyone: MatrixClient) -> None:
     for endpoint in ENDPOINTS:
         for path in endpoint.paths:
-            if path.startswith("/_thingroom/"):
+            if path.startswith(("/_thingroom/", "/_matrix/static/")) or path.endswith("/fallback/web"):
                 continue  # pages for people, not for other origins' scripts
             filled = re.sub(r"\{\w+\}", escape("!x:y"), path)
             for method in (endpoint.method, "OPTIONS", "TRACE"):
@@ -294,3 +294,24 @@ def test_old_clients_find_every_endpoint_under_r0() -> None:
             routes.add(endpoint.method, path, path)
     asked = [f"/_matrix/client/r0/{path.replace('{}', 'x')}" for path in OLD_CLIENTS_R0]
     assert [path for path in asked if routes.find("GET", path) is None] == []
+
+
+def test_metrics_stay_on_loopback_unless_it_is_meant() -> None:
+    for address in ("127.0.0.1:9000", "[::1]:9000", "localhost:9000"):
+        check_config(HomeserverConfig(metrics_listener=address))
+    for address in ("0.0.0.0:9000", "[::]:9000", "10.0.0.5:9000", "metrics.example.org:9000"):
+        with pytest.raises(ConfigError, match="metrics_beyond_loopback"):
+            check_config(HomeserverConfig(metrics_listener=address))
+        check_config(HomeserverConfig(metrics_listener=address, metrics_beyond_loopback=True))
+
+
+async def test_a_policy_servers_key_is_published(tmp_path: Path, anyone: MatrixClient) -> None:
+    (await anyone.get(".well-known/matrix/policy_server")).is_error(404, "M_NOT_FOUND")
+    key = "6yhHGKhCiXTSEN2ksjV7kX_N6rBQZ3Xb-M7LlC6NS-s"
+    config = make_config(tmp_path / "other", policy_server_key=key)
+    check_config(config)
+    async with running_homeserver(config) as server:
+        answer = (await server.client().get(".well-known/matrix/policy_server")).ok()
+    assert answer == {"public_keys": {"ed25519": key}}
+    with pytest.raises(ConfigError, match="policy_server_key"):
+        check_config(HomeserverConfig(policy_server_key="short"))

@@ -36,6 +36,7 @@ from thingroom_homeserver.rooms.receipt_outcomes import (
     SoftFailed,
     UnknownRoom,
 )
+from thingroom_homeserver.rooms.search_indexing import index_waiting
 from thingroom_homeserver.rooms.send_event import send_event
 from thingroom_homeserver.storage.events import StoredEvent
 
@@ -208,6 +209,7 @@ async def test_a_relation_and_words_of_others_are_found(receiver: Receiver, worl
         lambda c: c.execute("SELECT parent_id, event_id FROM event_relations").fetchall()
     )
     assert [tuple(row) for row in rows] == [(root.event_id, child.event_id)]
+    await index_waiting(receiver.house.rooms)
     found = receiver.house.rooms.database.read(
         lambda c: c.execute("SELECT rowid FROM event_search WHERE event_search MATCH 'aardvark'").fetchall()
     )

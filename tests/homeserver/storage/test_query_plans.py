@@ -15,7 +15,7 @@ from thingroom_homeserver.rooms.read_events import PageWish, read_context, read_
 from thingroom_homeserver.rooms.read_state import state_for
 
 # Tables of one row, and rows that a query made itself or was given: as JSON, by an alias of json_each.
-# The last is a table of FTS5 itself with a row or two, read once a connection.
+# The last two are a table of FTS5 itself with a row or two, read once a connection, and a queue, read from its head.
 MAY_BE_SCANNED = (
     "stream_position",
     "chain",
@@ -27,6 +27,7 @@ MAY_BE_SCANNED = (
     "(subquery",
     "SUBQUERY",
     "event_search_config",
+    "search_waiting",
 )
 
 

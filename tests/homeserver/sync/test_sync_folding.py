@@ -28,7 +28,7 @@ async def _check(steps: list[tuple[Any, ...]], wanted: Any, state_after: bool, j
             room_ids = [await house.create("alice", room_version="11", preset="public_chat") for _ in range(ROOMS)]
             story = Story(house, room_ids)
             clients = {name: FoldingClient() for name in USERS}
-            more = {"state_after": state_after}
+            more = {"state_after": "state_after" if state_after else None}
             for room_id in room_ids[:joined]:
                 await house.must_change("bob", room_id, "bob", "join")
             for name, client in clients.items():

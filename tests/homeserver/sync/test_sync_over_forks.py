@@ -33,6 +33,10 @@ class Client:
         self.gap: str | None = None
         self.is_in = False
 
+    @property
+    def state_after(self) -> str | None:
+        return "state_after" if self.at_end else None
+
     def take(self, answer: dict[str, Any]) -> None:
         self.token = answer["next_batch"]
         section = answer["rooms"]["join"].get(self.room_id)
@@ -93,7 +97,11 @@ async def _check(script: list[tuple[Any, ...]], version: str, order: int, limit:
 
             async def sync() -> None:
                 for client in clients:
-                    client.take(await house.sync("reader", client.token, wanted, state_after=client.at_end))
+                    client.take(
+                        await house.sync(
+                            "reader", client.token, wanted, state_after="state_after" if client.at_end else None
+                        )
+                    )
                 slid.take(await sliding.ask("reader", body, slid.pos))
 
             await sync()
@@ -113,7 +121,7 @@ async def _check(script: list[tuple[Any, ...]], version: str, order: int, limit:
                 return
             fresh = [Client(world.room_id, at_end) for at_end in (False, True)]
             for client in fresh:
-                client.take(await house.sync("reader", None, wanted, state_after=client.at_end))
+                client.take(await house.sync("reader", None, wanted, state_after=client.state_after))
             state = receiver.state()
             assert slid.state == state
             for client in (*clients, *fresh):

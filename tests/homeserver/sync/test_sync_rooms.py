@@ -40,7 +40,7 @@ async def test_a_limited_timeline_brings_the_state_of_the_gap(house: House) -> N
     assert in_state.keys() == {"m.room.topic", "m.room.name"} and in_state["m.room.topic"] == first
     last = section["timeline"]["events"][-1]["unsigned"]
     assert last["replaces_state"] == first and last["prev_content"] == {"topic": "1"} and last["age"] >= 0
-    after = (await house.sync("alice", since, state_after=True))["rooms"]["join"][room]
+    after = (await house.sync("alice", since, state_after="state_after"))["rooms"]["join"][room]
     assert "state" not in after
     assert {event["type"]: event["event_id"] for event in after["state_after"]["events"]}["m.room.topic"] == second
 
@@ -229,3 +229,47 @@ async def test_a_forgotten_room_comes_back_with_an_invite(house: House) -> None:
     await house.must_change("alice", room, "bob", "invite")
     for answer in (await house.sync("bob"), await house.sync("bob", since)):
         assert answer["rooms"]["invite"].keys() == {room}
+
+
+def members_told(answer: dict, room: str) -> list[str]:
+    section = answer["rooms"]["join"].get(room, {"state": {"events": []}})
+    return [event["state_key"] for event in section["state"]["events"] if event["type"] == "m.room.member"]
+
+
+async def test_lazily_loaded_members_are_told_once(house: House) -> None:
+    room = await house.create("alice", preset="public_chat")
+    bob = house.user("bob")
+    await house.must_change("bob", room, "bob", "join")
+    for number in range(10):
+        await house.say("alice", room, f"{number}")
+    wanted = {"room": {"state": {"lazy_load_members": True}}}
+    more = {"room": {"state": {"lazy_load_members": True, "include_redundant_members": True}}}
+    await house.sync("bob", None, wanted)
+    since = (await house.sync("alice", None, {"room": wanted["room"] | {"not_rooms": [room]}}))["next_batch"]
+
+    await house.say("bob", room, "one")
+    one = await house.sync("alice", since, wanted)
+    assert members_told(one, room) == [bob]
+    await house.say("bob", room, "two")
+    two = await house.sync("alice", one["next_batch"], wanted)
+    assert members_told(two, room) == []
+    # An answer that was lost is given again with all it had.
+    assert members_told(await house.sync("alice", since, wanted), room) == [bob]
+    assert members_told(await house.sync("alice", two["next_batch"], wanted), room) == []
+    # Other filters have memories of their own.
+    await house.say("bob", room, "three")
+    other = {"room": wanted["room"] | {"timeline": {"limit": 5}}}
+    assert members_told(await house.sync("alice", two["next_batch"], other), room) == [bob]
+    for _ in range(2):
+        assert members_told(await house.sync("alice", two["next_batch"], more), room) == [bob]
+
+
+async def test_a_room_that_was_come_back_to_is_told_as_a_gap(house: House) -> None:
+    room = await house.create("alice", preset="public_chat")
+    await house.must_change("bob", room, "bob", "join")
+    since = (await house.sync("bob"))["next_batch"]
+    await house.must_change("bob", room, "bob", "leave")
+    left = (await house.sync("bob", since))["next_batch"]
+    await house.must_change("bob", room, "bob", "join")
+    again = (await house.sync("bob", left))["rooms"]["join"][room]
+    assert again["timeline"]["limited"]
