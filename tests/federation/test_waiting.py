@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.federation.federated_house import FederatedHouse, eventually, federated_house
@@ -44,8 +45,8 @@ async def house(tmp_path: Path, authority: Authority) -> AsyncIterator[Federated
 
 
 async def stage(house: FederatedHouse, waiting: Waiting, origin: str, room_id: str | None = None) -> str:
-    """An event waits as if the server had sent it."""
-    event = house.other.message("orphan", prev=["$" + "A" * 43], on_top=False)
+    """An event, unlike any other of the same millisecond, waits as if the server had sent it."""
+    event = house.other.message(f"orphan {uuid4()}", prev=["$" + "A" * 43], on_top=False)
 
     def write(transaction: Transaction) -> None:
         stage_event(transaction, event.event_id, room_id or house.room_id, origin, 0, encode_json(event.pdu), ["$a"])
