@@ -1,4 +1,4 @@
-"""The queue to one server: one transaction at a time, in order, each on disk before it is sent first.
+"""The queue to one server: one transaction at a time, in order, each on disk before it is sent again.
 
 While a transaction is under way, what comes meanwhile gathers for the next one. A server that fails is tried again when
 the book of destinations says so; nothing gathers in memory until then. Afterwards what it missed is read from the
@@ -80,6 +80,7 @@ class Courier:
         self._receipts = True
         self._max_events, self._max_edus = MAX_EVENTS, MAX_EDUS
         self._settled: Parcel | None = None
+        self._saving: asyncio.Task[None] | None = None
         self._refusals = 0
         self._news = asyncio.Event()
         self._retry = asyncio.Event()
@@ -146,6 +147,8 @@ class Courier:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        if self._saving is not None:
+            await asyncio.gather(self._saving, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -181,12 +184,14 @@ class Courier:
         book = self._kit.book
         wait = book.wait_ms(self.server_name)
         if wait:
+            await self._saved()
             self._drop_what_passes()
             await self._sit_out(wait / 1000)
             return False
         slots = self._kit.retrying if book.is_failing(self.server_name) else self._kit.sending
         async with slots:
             answer = await self._put(parcel)
+        await self._saved()
         if not isinstance(answer, Failed):
             self._refusals = 0
             self._grow()
@@ -291,7 +296,11 @@ class Courier:
             note_delivered(transaction, self.server_name, self._kit.clock.now_ms())
 
     async def _next_parcel(self) -> Parcel | None:
-        """The next transaction, on disk already; None if there is nothing to send."""
+        """The next transaction; None if there is nothing to send.
+
+        What a server takes once however often it is told may go out while it is being written down (`_saved`). All
+        else is on disk already.
+        """
         if self._settled is not None and (self._settled.to_device_upto or self._settled.told):
             await self._settle()  # else the same would be read again
         await self._catch_up()
@@ -299,9 +308,18 @@ class Courier:
         if parcel is None:
             return None
         settled, self._settled = self._settled, None
-        await self._kit.database.write(partial(self._save, settled, parcel))
+        saving = self._kit.database.write(partial(self._save, settled, parcel))
+        self._saving = asyncio.create_task(saving, name=f"note transaction to {self.server_name}")
+        if parcel.edus:
+            await self._saved()
         self._parcel = parcel
         return parcel
+
+    async def _saved(self) -> None:
+        """Wait until the parcel that is being tried is on disk."""
+        if self._saving is not None:
+            await self._saving
+            self._saving = None
 
     async def _catch_up(self) -> None:
         """Read what was missed, until that is done."""
