@@ -237,6 +237,36 @@ async def test_a_local_user_who_is_out_by_resolution_hears_of_it(receiver: Recei
     assert answer["rooms"]["join"] == {}
 
 
+async def test_a_local_user_who_is_back_by_another_event_is_notified_again(receiver: Receiver, world: World) -> None:
+    """Bob's kick counted until we heard that he had lost the right to it, by an event that is no member event."""
+    rooms, root = receiver.house.rooms, world.joined.event_id
+    kick = must(world.act(BOB, "m.room.member", {"membership": "leave"}, READER, prevs=[root]))
+    demoted = must(world.act(ALICE, "m.room.power_levels", {"users": {ALICE: 100, BOB: 0}}, "", prevs=[root]))
+    assert isinstance(await receiver.receive(kick), Accepted)
+    assert rooms.occupancy.joined_users(world.room_id) == set()
+    assert rooms.watcher.joined == set()  # type: ignore[union-attr]
+    assert isinstance(await receiver.receive(demoted), Accepted)
+    assert receiver.state()["m.room.member", READER] == world.joined.event_id
+    assert rooms.occupancy.joined_users(world.room_id) == {READER}
+    assert rooms.watcher.joined == {READER}  # type: ignore[union-attr]
+
+
+async def test_an_undone_write_leaves_no_state_behind(receiver: Receiver, world: World) -> None:
+    """The numbers of its groups are given again, to other states."""
+    root = world.joined.event_id
+    mine = must(world.act(ALICE, "m.room.topic", {"topic": "1"}, "", prevs=[root]))
+    fork = must(world.act(BOB, "m.room.topic", {"topic": "2"}, "", prevs=[root]))
+    await receiver.stumble([mine, fork])
+    later = must(world.act(ALICE, "m.room.name", {"name": "n"}, "", prevs=[mine.event_id]))
+    beside = must(world.act(ALICE, "m.room.avatar", {"url": "mxc://x/y"}, "", prevs=[later.event_id]))
+    model = model_of_receiver(world)
+    for event in (mine, later, fork, beside):
+        assert isinstance(await receiver.receive(event), Accepted)
+        model.receive(event)
+        assert receiver.state_after(event.event_id) == model.after[event.event_id]
+    assert receiver.state() == model.current
+
+
 async def test_what_we_send_follows_all_branches(receiver: Receiver, world: World) -> None:
     root = world.joined.event_id
     branches = [must(world.act(ALICE, "m.room.message", {"body": str(number)}, prevs=[root])) for number in range(25)]
