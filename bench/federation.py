@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 from rich.table import Table
 from tests.federation.peers import Authority
 from tests.synapse_peer.oracle_client import running_oracle
 
 from bench.federated_servers import Federating, our_pair, synapse_pair
 from bench.homeserver import wake_ups
+from bench.http_client import HttpClient
 from bench.made_room import MadeRoom, serving
-from bench.matrix_client import MatrixClient, RequestFailed, new_session
+from bench.matrix_client import MatrixClient, RequestFailed
 from bench.measure import console, describe, machine, progress, quantile, resident_megabytes, save
 from thingroom_homeserver.core.signing import SigningKey
 from thingroom_homeserver.core.state_resolution import resolve
@@ -132,7 +132,7 @@ async def _all_rounds() -> dict[str, list[Round]]:
                 for name, start in starts.items():
                     where = f"federation: round {number + 1} of {ROUNDS}: {name}"
                     progress(f"{where}: starting")
-                    async with start(Path(folder) / f"{name}{number}", authority) as pair, new_session() as session:
+                    async with start(Path(folder) / f"{name}{number}", authority) as pair, HttpClient() as session:
                         result = await _events_and_latency(pair, session, where)
                         if number == 0:
                             await _joins(result, pair, session, large, where)
@@ -141,13 +141,13 @@ async def _all_rounds() -> dict[str, list[Round]]:
     return rounds
 
 
-async def _registered(server: Federating, session: aiohttp.ClientSession, name: str) -> MatrixClient:
+async def _registered(server: Federating, session: HttpClient, name: str) -> MatrixClient:
     client = MatrixClient(session, server.base_url)
     await client.register(server.registration_shared_secret, name, PASSWORD)
     return client
 
 
-async def _events_and_latency(pair: tuple[Federating, Federating], session: aiohttp.ClientSession, where: str) -> Round:
+async def _events_and_latency(pair: tuple[Federating, Federating], session: HttpClient, where: str) -> Round:
     here, there = pair
     result = Round()
     progress(f"{where}: registering users")
@@ -208,7 +208,7 @@ async def _events(senders: list[MatrixClient], reader: MatrixClient, room: str) 
 async def _read_back(reader: MatrixClient, room: str, start: str, seen: set[str]) -> None:
     """What a limited timeline left out, as far back as there is something new."""
     while True:
-        page = await reader.get(f"rooms/{quote(room)}/messages?dir=b&limit={PAGE}&from={quote(start)}")
+        page = await reader.messages(room, PAGE, start)
         found = {event["event_id"] for event in page["chunk"]} - seen
         seen |= found
         if not found or "end" not in page:
@@ -219,7 +219,7 @@ async def _read_back(reader: MatrixClient, room: str, start: str, seen: set[str]
 async def _joins(
     result: Round,
     pair: tuple[Federating, Federating],
-    session: aiohttp.ClientSession,
+    session: HttpClient,
     large: dict[int, MadeRoom],
     where: str,
 ) -> None:
