@@ -20,6 +20,8 @@ from thingroom_homeserver.server import DATABASE_NAME, StartError, lock
 SQLITE_HEADER = b"SQLite format 3\0"
 NOT_COPIED = ("-wal", "-shm", "-journal")
 LOCK = "lock"
+LEFT_OUT = 2**40
+"""Positions that a restored server leaves out: room for thousands of gaps (docs/decisions/0023)."""
 
 
 def back_up(data: Path, target: Path) -> int:
@@ -53,6 +55,17 @@ def restore(source: Path, data: Path) -> None:
         if any(path.name != LOCK for path in data.iterdir()):
             raise ConfigError(f"{data} is not empty; move what is in it away first.")
         _copy(source, data)
+        _leave_out_positions(data / DATABASE_NAME)
+
+
+def _leave_out_positions(database: Path) -> None:
+    """Begin beyond whatever was given between the backup and now.
+
+    Clients' tokens and the numbers that other servers have of device lists are of that time: they must not be ahead.
+    """
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE stream_position SET position = position + ?", (LEFT_OUT,))
+        connection.commit()
 
 
 @contextlib.contextmanager

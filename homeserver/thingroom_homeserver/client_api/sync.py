@@ -11,6 +11,7 @@ from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.event_filter import FilterError
 from thingroom_homeserver.rooms.tokens import SyncToken, parse_sync_token
+from thingroom_homeserver.storage.positions import current_position
 from thingroom_homeserver.sync.long_poll import sync
 from thingroom_homeserver.sync.request import STATE_AFTER, UNSTABLE_STATE_AFTER, SyncRequest
 from thingroom_homeserver.sync.sync_filter import SyncFilter, parse_sync_filter
@@ -31,7 +32,7 @@ async def get_sync(request: Request, services: Services) -> dict[str, Any]:
         requester.user_id,
         requester.device_id,
         session_of(requester),
-        _since(request),
+        _since(request, services),
         _filter(request, services),
         request.query_bool("full_state"),
         _state_after(request),
@@ -41,13 +42,16 @@ async def get_sync(request: Request, services: Services) -> dict[str, Any]:
         return await sync(services.sync, wish, timeout_ms / 1000)
 
 
-def _since(request: Request) -> SyncToken | None:
+def _since(request: Request, services: Services) -> SyncToken | None:
+    """Where the client goes on. From the beginning, if its token is of a time that this server has forgotten."""
     text = request.query.get("since")
     if not text:
         return None
     token = parse_sync_token(text)
     if token is None:
         raise MatrixError(400, "M_INVALID_PARAM", "since is not a token of this server")
+    if token.position > services.database.read(current_position):
+        return None  # an older copy of the database was put in place
     return token
 
 

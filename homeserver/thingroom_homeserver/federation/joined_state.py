@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.federation.server_keys import ServerKeys
-from thingroom_homeserver.federation.verify_event import verify_events
+from thingroom_homeserver.federation.verify_event import Bad, verify_events
 from thingroom_homeserver.storage.current_state import StateKey
 
 CREATE: StateKey = ("m.room.create", "")
@@ -55,7 +55,7 @@ async def read_joined_state(keys: ServerKeys, answer: JsonObject, member: Event)
     )
     if isinstance(entries, str):
         return entries
-    fault = _create_fault(entries.get(CREATE), member)
+    fault = _create_fault(entries.get(CREATE), member, _why_no_create(of_state, checked))
     return fault or JoinedState(signed, {key: event.event_id for key, event in entries.items()}, events)
 
 
@@ -82,9 +82,18 @@ def _entries(events: Iterable[Event]) -> dict[StateKey, Event] | str:
     return entries
 
 
-def _create_fault(create: Event | None, member: Event) -> str | None:
+def _why_no_create(pdus: Iterable[JsonObject], checked: Iterable[Event | Bad]) -> str | None:
+    """What is wrong with the create event of the state, if there is one that failed the checks."""
+    for pdu, result in zip(pdus, checked, strict=False):
+        if isinstance(result, Bad) and (pdu.get("type"), pdu.get("state_key")) == CREATE:
+            return result.reason
+    return None
+
+
+def _create_fault(create: Event | None, member: Event, wrong: str | None) -> str | None:
     if create is None:
-        return "the state has no create event of the room"
+        reason = "" if wrong is None else f" that can be believed: {wrong}"
+        return f"the state has no create event of the room{reason}"
     if create.content.get("room_version", "1") != member.room_version:
         return "the create event names another room version"
     return None
