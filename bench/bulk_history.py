@@ -87,8 +87,8 @@ def _write(
 ) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(
-        "INSERT INTO events (event_id, room_id, type, sender, depth, origin_server_ts, position, state_group, json) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO events (event_id, room_id, type, sender, depth, origin_server_ts, position, state_group, json, "
+        "send_out) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
         events,
     )
     connection.executemany("INSERT INTO event_edges VALUES (?, ?)", edges)
