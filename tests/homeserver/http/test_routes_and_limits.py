@@ -12,8 +12,9 @@ from tests.homeserver.running import ManualClock, escape
 
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.http.json_body import parse_json_object
-from thingroom_homeserver.http.rate_limit import Rate, RateLimiter
+from thingroom_homeserver.http.rate_limit import RATES, Rate, RateLimiter
 from thingroom_homeserver.http.routes import Found, Routes, UndecodablePath, WrongMethod
+from thingroom_homeserver.server import ENDPOINTS, FEDERATION_ENDPOINTS
 
 
 def table(*rows: tuple[str, str]) -> Routes[str]:
@@ -57,6 +58,11 @@ def test_not_found() -> None:
     assert ROUTES.find("DELETE", "/rooms/all/state") == WrongMethod(("GET", "POST"))
     with pytest.raises(UndecodablePath):
         ROUTES.find("GET", "/rooms/%80/state")
+
+
+def test_every_limit_of_an_endpoint_has_a_rate() -> None:
+    limits = {endpoint.limit for endpoint in (*ENDPOINTS, *FEDERATION_ENDPOINTS)}
+    assert limits - {None} <= set(RATES)
 
 
 def test_two_targets_for_one_path_are_a_bug() -> None:
