@@ -1,4 +1,4 @@
-"""An authority that every server of a test trusts."""
+"""An authority that every server of a test trusts; a Synapse and one of ours that the tests of a module share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.federation.peers import Authority
+from tests.federation.synapse_sides import host_and_guest, sides
+
+__all__ = ["authority", "host_and_guest", "sides"]
 
 
 @pytest.fixture

@@ -131,12 +131,16 @@ class Peer(RunningHomeserver):
         clock: Clock | None = None,
         names: Names | None = None,
         endpoints: Iterable[Endpoint] = ALL_ENDPOINTS,
+        host: str = "localhost",
         **changes: Any,
     ) -> None:
-        """`changes` are of the configuration; those of its federation section are a dict under "federation"."""
+        """`changes` are of the configuration; those of its federation section are a dict under "federation".
+
+        `host`: the server's name before its port.
+        """
         self._port = ReservedPort()
         self.federation_port = self._port.number
-        self.server_name: str = changes.pop("server_name", f"localhost:{self.federation_port}")
+        self.server_name: str = changes.pop("server_name", f"{host}:{self.federation_port}")
         self._tls = authority.server_context("localhost", "127.0.0.1", "::1", *changes.pop("certificate_names", ()))
         self._clock, self._names = clock, names
         self._endpoints = tuple(map(self._checked, endpoints))
@@ -362,6 +366,7 @@ def synapse_place(
         "ip_range_blacklist": [],
         "federation_ip_range_blacklist": [],
         "allow_public_rooms_over_federation": True,
+        "room_list_publication_rules": [{"action": "allow"}],
         "allow_profile_lookup_over_federation": True,
         "allow_device_name_lookup_over_federation": True,
         "federation": {

@@ -13,7 +13,7 @@ from tests.federation.federated_house import eventually
 from tests.federation.peers import Authority, Peer, running_peer, running_synapse_peer, synapse_client
 from tests.homeserver.running import MatrixClient, escape
 
-VERSIONS = ("1", "6", "10", "11", "12")
+VERSIONS = tuple(str(number) for number in range(1, 13))
 PATIENCE_SECONDS = 30.0
 
 
