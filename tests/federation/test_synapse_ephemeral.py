@@ -59,10 +59,14 @@ async def test_what_passes_between_us_and_synapse(tmp_path: Path, authority: Aut
         await theirs.until(lambda: "hello-synapse" in theirs.bodies())
         reply = await say(sam, room_id, "hello-thingroom")
         await ours.until(lambda: "hello-thingroom" in ours.bodies())
-        await _typing(alice, theirs, room_id)
-        await _typing(sam, ours, room_id)
-        await _receipts(alice, theirs, room_id, reply)
-        await _receipts(sam, ours, room_id, event_id)
+        await _typing_and_receipts(alice, theirs, room_id, reply)
+        await _typing_and_receipts(sam, ours, room_id, event_id)
+        made_there = await shared_room(sam, two.synapse.settings.server_name, alice, version="12")
+        event_id, reply = await say(alice, made_there, "hello-again"), await say(sam, made_there, "so-you-came")
+        await theirs.until(lambda: "hello-again" in theirs.bodies())
+        await ours.until(lambda: "so-you-came" in ours.bodies())
+        await _typing_and_receipts(alice, theirs, made_there, reply)
+        await _typing_and_receipts(sam, ours, made_there, event_id)
         await _presence(alice, theirs)
         await _presence(sam, ours)
         await _messages_to_devices(alice, theirs)
@@ -100,6 +104,11 @@ async def _reads(client: MatrixClient, room_id: str, said: list[str]) -> bool:
     """Whether the client reads these messages, all of them and in that order."""
     events = await history(client, room_id)
     return [event["content"].get("body") for event in events if event["type"] == "m.room.message"] == said
+
+
+async def _typing_and_receipts(user: MatrixClient, seen: Syncing, room_id: str, event_id: str) -> None:
+    await _typing(user, seen, room_id)
+    await _receipts(user, seen, room_id, event_id)
 
 
 async def _typing(writer: MatrixClient, seen: Syncing, room_id: str) -> None:
@@ -210,23 +219,32 @@ async def test_clients_here_and_on_synapse_talk_in_secret(tmp_path: Path, author
             nio_device(two.peer.base_url, f"@nick:{two.peer.server_name}", PASSWORD, tmp_path / "phone") as nick,
             nio_device(two.synapse.base_url, account.user_id, account.password, tmp_path / "laptop") as nora,
         ):
-            created = await nick.client.room_create(initial_state=[ENCRYPTION], invite=[account.user_id])
-            room_id = good(created, nio.RoomCreateResponse).room_id
-            for _ in range(20):
-                joined = await nora.client.join(room_id)
-                if isinstance(joined, nio.JoinResponse):
-                    break
-                await asyncio.sleep(0.2)
-            good(joined, nio.JoinResponse)
             pair = (nick, nora)
+            room_id = await _secret_room(nick, nora)
             await patiently(pair, lambda: nick.device_of(nora) and nora.device_of(nick))
             await verify(nick, nora, patiently)
             await say_in_secret(nick, room_id, "the key is under the mat")
             await patiently(pair, lambda: nora.read)
             await say_in_secret(nora, room_id, "found it")
             await patiently(pair, lambda: "found it" in nick.read)
-            assert nora.read == ["the key is under the mat", "found it"]
+            made_there = await _secret_room(nora, nick)
+            await patiently(pair, lambda: made_there in nick.client.rooms and made_there in nora.client.rooms)
+            await say_in_secret(nora, made_there, "come over here")
+            await patiently(pair, lambda: "come over here" in nick.read)
+            await say_in_secret(nick, made_there, "on my way")
+            await patiently(pair, lambda: "on my way" in nora.read)
+            assert nora.read == ["the key is under the mat", "found it", "come over here", "on my way"]
             assert nick.unreadable == nora.unreadable == []
+
+
+async def _secret_room(maker: Device, guest: Device) -> str:
+    """An encrypted room that the guest has come into."""
+    created = await maker.client.room_create(initial_state=[ENCRYPTION], invite=[guest.client.user_id])
+    room_id = good(created, nio.RoomCreateResponse).room_id
+    async with asyncio.timeout(20):
+        while not isinstance(await guest.client.join(room_id), nio.JoinResponse):
+            await asyncio.sleep(0.2)
+    return str(room_id)
 
 
 async def patiently(devices: tuple[Device, ...], done: Any) -> None:
