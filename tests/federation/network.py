@@ -22,8 +22,8 @@ from tests.federation.peers import Authority
 from thingroom_homeserver.core.event import Event, parse_untrusted_pdu
 from thingroom_homeserver.federation.x_matrix import parse_authorization
 
-Link = Literal["up", "cut", "deaf"]
-"""`deaf`: the request arrives, its answer does not."""
+Link = Literal["up", "cut", "deaf", "mute"]
+"""`deaf`: the request arrives, its answer does not. `mute`: everything passes but transactions."""
 _SEND = re.compile(r"/_matrix/federation/v1/send/([^/?]+)")
 _HOP_BY_HOP = {"connection", "host", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 MAX_BYTES = 64 * 1024 * 1024
@@ -93,6 +93,8 @@ class Network:
             return self._break(request)
         sent: list[str] = []
         if origin is not None and request.method == "PUT" and (match := _SEND.match(request.raw_path)):
+            if self._state(origin, name) == "mute":
+                return self._break(request)
             sent = self._note(origin, name, match[1], body)
         headers = [(key, value) for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP]
         headers.append(("Host", request.headers["Host"]))
@@ -107,7 +109,7 @@ class Network:
         if sent and response.status == 200:
             results = orjson.loads(data)["pdus"]
             self.acknowledged.setdefault(name, set()).update(each for each in sent if results.get(each) == {})
-        if self._state(origin, name) != "up":
+        if self._state(origin, name) in ("cut", "deaf"):
             return self._break(request)
         kept = {key: value for key, value in response.headers.items() if key.lower() not in _HOP_BY_HOP}
         return web.Response(status=response.status, body=data, headers=kept)

@@ -6,7 +6,7 @@ May import core and storage. Source: Server-Server API, "Joining Rooms". Next: g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,9 +22,10 @@ from thingroom_homeserver.rooms.current_state import LocalChange, set_current, t
 from thingroom_homeserver.rooms.receipt_outcomes import Accepted, Missing, Received, Rejected
 from thingroom_homeserver.rooms.receive_event import CREATE, auth_events_fault, receive_event
 from thingroom_homeserver.rooms.room_cache import Room
-from thingroom_homeserver.rooms.state_at import current_state_of, events_of_state
+from thingroom_homeserver.rooms.state_at import current_state_of, events_of_state, state_after_all
 from thingroom_homeserver.rooms.states import StateAt
 from thingroom_homeserver.storage.current_state import MEMBER, fill_from_group
+from thingroom_homeserver.storage.events import StoredEvent
 from thingroom_homeserver.storage.memberships import (
     MembershipChange,
     add_remote_members,
@@ -75,9 +76,11 @@ def import_joined_room(
         return fault
     room = rooms.cache.get(transaction, room_id)
     known = rooms.events.get(transaction, event.event_id)
+    ends: list[StoredEvent] = []
     if room is None:
         room = _begin(rooms, transaction, room_version, event, facts, prepared)
     else:
+        ends = _not_yet_known(rooms, transaction, room, event, facts)
         _begin_again(rooms, transaction, room, facts, prepared)
     previous = rooms.events.get_many(transaction, event.prev_event_ids)
     here = {event_id for event_id, stored in previous.items() if stored.state_group is not None}
@@ -85,6 +88,8 @@ def import_joined_room(
     if missing:
         open_gap(transaction, room_id, missing)
     stored = accept_on_top(rooms, transaction, room, event, is_ours=False, known=known)
+    if ends:
+        _keep_ends(rooms, transaction, room, ends)
     return Accepted(stored)
 
 
@@ -216,6 +221,28 @@ def _begin_again(
     changes = set_current(rooms, transaction, room, position, after)
     set_extremities(transaction, room.room_id, list(room.extremities), ())
     room.extremities.clear()
+    tell_after_commit(rooms, transaction, room.room_id, position, changes)
+
+
+def _not_yet_known(
+    rooms: Rooms, transaction: Transaction, room: Room, event: Event, told: Mapping[StateKey, str]
+) -> list[StoredEvent]:
+    """Member events of other local users that those who told the state had not heard of: it has what they replaced."""
+    keys = [key for key in told if key[0] == MEMBER and rooms.is_local(key[1]) and key[1] != event.state_key]
+    ours = {key: room.state[key] for key in keys if key in room.state and room.state[key] != told[key]}
+    found = rooms.events.get_many(transaction, ours.values())
+    stored = {key: found[event_id] for key, event_id in ours.items() if event_id in found}
+    return [each for key, each in stored.items() if each.state_group is not None and each.replaces_state == told[key]]
+
+
+def _keep_ends(rooms: Rooms, transaction: Transaction, room: Room, ends: Sequence[StoredEvent]) -> None:
+    """These events are ends of the graph beside the join: a leave is not undone by a state that is older than it."""
+    position = next_position(transaction)
+    room.extremities.update((each.event_id, each.event.depth) for each in ends)
+    set_extremities(transaction, room.room_id, (), [each.event_id for each in ends])
+    found = rooms.events.get_many(transaction, room.extremities)
+    now = state_after_all(rooms, transaction, room, [*found.values()])
+    changes = set_current(rooms, transaction, room, position, now)
     tell_after_commit(rooms, transaction, room.room_id, position, changes)
 
 
