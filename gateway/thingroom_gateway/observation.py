@@ -110,8 +110,7 @@ def describe(profile: Profile, latest: dict[str, str]) -> str:
 
 def _words(quantity: Quantity, text: str) -> str:
     if quantity.kind == "number":
-        value = text if quantity.shown_factor == 1 else str(Decimal(text) * quantity.shown_factor)
-        text = shown(value, quantity.precision)
+        text = shown(format(quantity.for_people(Decimal(text)), "f"), quantity.precision)
     elif quantity.kind == "boolean":
         return quantity.words.get(text, f"{quantity.title} {'on' if text == 'true' else 'off'}")
     return f"{text} {quantity.shown_unit}" if quantity.shown_unit else text

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from thingroom_gateway.notices import Said, worth_a_notice
 from thingroom_gateway.observation import Observation, Unusable, describe, observe
+from thingroom_gateway.profile_file import ExampleFile
 from thingroom_gateway.profiles import (
-    ExampleFile,
     Profile,
     ProfileError,
     load_profiles,
@@ -180,7 +180,6 @@ name = "level"
 title = "Level"
 unit = "/"
 shown_unit = "%"
-shown_factor = "100"
 minimum = "0"
 maximum = "1"
 [[examples]]
