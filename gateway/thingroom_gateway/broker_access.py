@@ -150,7 +150,7 @@ class BrokerAccess:
         if window is not None:
             users[PAIRING_USER] = window.keys.broker_password
         for device in self._registry:
-            if device.row.status == ACTIVE:
+            if device.row.status == ACTIVE and not device.row.attested:
                 users[device.kid_hex] = device.broker_password
         return users
 

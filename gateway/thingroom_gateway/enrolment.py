@@ -168,7 +168,8 @@ class Enrolment:
         transaction.after_rollback(take_back)
 
     def _state(self, row: DeviceRow) -> outbox.NewRow:
-        content = device_content(cose_key_ed25519(row.device_key), row.profile, row.name, row.status)
+        key = None if row.attested else cose_key_ed25519(row.device_key)
+        content = device_content(key, row.profile, row.name, row.status)
         return outbox.NewRow(
             row.place, row.id, row.kid.hex(), DEVICE_TYPE, content, self._now_ms(), state_key=row.kid.hex()
         )

@@ -219,7 +219,7 @@ class Ingest:
         # 3. A device that we know, that may speak, and that is ours.
         kid = parsed.header.key_id
         device = self._registry.get(kid)
-        if device is None:
+        if device is None or device.row.attested:
             return Rejected("unknown_device")
         if device.row.status != ACTIVE:
             return Rejected("revoked_device")
@@ -280,7 +280,7 @@ class Ingest:
             return Rejected(error.reason)
         hello = signed.hello
         device = self._registry.get(hello.key_id)
-        if device is None:
+        if device is None or device.row.attested:
             return Rejected("unknown_device")
         if device.row.status != ACTIVE:
             return Rejected("revoked_device")

@@ -102,7 +102,7 @@ class Rooms:
 
     async def ready_ghost(self, device: Device, room_id: str) -> Ready | Later | Refused:
         """The device's ghost, registered, named and joined to `room_id`."""
-        name = device.row.name
+        name = shown_name(device)
         known = self._database.read(lambda connection: places.load_ghost(connection, device.row.id))
         if known is not None and known.room_id == room_id and known.display_name == name:
             return Ready(room_id)
@@ -166,6 +166,11 @@ def _lists_creator(capabilities: Answer) -> bool:
     versions = body.get("capabilities", {}).get("m.room_versions", {})
     default = versions.get("default", "1") if isinstance(versions, dict) else "1"
     return default in _LISTED_CREATOR
+
+
+def shown_name(device: Device) -> str:
+    """A ghost's display name; one whose words the gateway only attests says so, wherever the name is seen."""
+    return f"{device.row.name} (not signed)" if device.row.attested else device.row.name
 
 
 def alias_localpart(name: str, space: bool) -> str:
