@@ -45,6 +45,7 @@ from thingroom_gateway.screen_events import ScreenEvents
 from thingroom_gateway.storage import received
 from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
+from thingroom_gateway.storage.series import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Core:
     pairing: Pairing
     counters: Counters
     access: BrokerAccess
+    series: Recorder
 
 
 @contextlib.asynccontextmanager
@@ -92,7 +94,7 @@ async def opened_core(config: GatewayConfig) -> AsyncIterator[Core]:
         )
         enrolment.changed.append(lambda _device: access.refresh())
         pairing.changed.append(access.refresh)
-        yield Core(database, registry, profiles, keys, enrolment, pairing, counters, access)
+        yield Core(database, registry, profiles, keys, enrolment, pairing, counters, access, Recorder(registry))
         with contextlib.suppress(sqlite3.Error):
             await counters.save(database)
     finally:
@@ -165,6 +167,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             registry,
             core.pairing,
             core.counters,
+            core.series,
             now_ms,
             config.mqtt.shards,
             limits.queue_frames,

@@ -132,6 +132,7 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Ingest:
         Registry([row], load_profiles()),
         None,  # type: ignore[arg-type]
         Counters({}),
+        None,  # type: ignore[arg-type]
         lambda: TIME,
         "0123456789abcdef",
         10,
