@@ -12,7 +12,12 @@ from collections.abc import Iterable
 
 READINGS_TYPE = "org.thingroom.readings"
 DEVICE_TYPE = "org.thingroom.device"
+PRESENCE_TYPE = "org.thingroom.presence"
 MESSAGE_TYPE = "m.room.message"
+REACTION_TYPE = "m.reaction"
+REDACTION_TYPE = "m.room.redaction"
+# No event: a row of the outbox that takes a device's ghost out of its old room, after all that it had to say there.
+LEAVE_TYPE = "org.thingroom.leave"
 # A content of one envelope beyond this is refused at the door; 65,536 bytes is the limit of a whole event.
 MAX_CONTENT = 56_000
 
