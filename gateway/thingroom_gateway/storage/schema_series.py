@@ -26,10 +26,7 @@ SELECT lower(hex(d.kid)) AS device, d.name AS name, s.quantity AS quantity, s.un
 FROM {table} b JOIN series s ON s.id = b.series JOIN devices d ON d.id = s.device;
 """
 
-MIGRATIONS: Final = [
-    Migration(
-        "series_0001",
-        """
+_RAW: Final = """
 -- One quantity of one device in one unit. `kind` is number, boolean or text.
 CREATE TABLE series (
     id INTEGER PRIMARY KEY,
@@ -58,10 +55,8 @@ SELECT lower(hex(d.kid)) AS device, d.name AS name, s.quantity AS quantity, s.un
 FROM samples r JOIN series s ON s.id = r.series JOIN devices d ON d.id = s.device;
 -- Of numbers and booleans (false 0, true 1): what each five minutes, hour and day (UTC) held. `start` is Unix ms.
 """
-        + _BUCKETS.format(table="history_5min", view="readings_5min")
-        + _BUCKETS.format(table="history_hour", view="readings_hourly")
-        + _BUCKETS.format(table="history_day", view="readings_daily")
-        + """
+
+_TO_FILL: Final = """
 -- Envelopes that were stored before there were series: of each device those after `done` up to `goal` (arrivals).
 CREATE TABLE series_to_fill (
     device INTEGER PRIMARY KEY REFERENCES devices,
@@ -69,6 +64,17 @@ CREATE TABLE series_to_fill (
     goal INTEGER NOT NULL
 );
 INSERT INTO series_to_fill SELECT device, 0, stored FROM arrivals WHERE stored > 0;
-""",  # noqa: S608
+"""
+
+_LEVELS: Final = (
+    ("history_5min", "readings_5min"),
+    ("history_hour", "readings_hourly"),
+    ("history_day", "readings_daily"),
+)
+
+MIGRATIONS: Final = [
+    Migration(
+        "series_0001",
+        "".join([_RAW, *(_BUCKETS.format(table=table, view=view) for table, view in _LEVELS), _TO_FILL]),
     )
 ]

@@ -238,7 +238,7 @@ def read(
 ) -> Series:
     """A quantity from `from_ms` up to, not including, `to_ms` (Unix ms), in about `points` points or fewer.
 
-    Raw where that is at most three times as many, else down-sampled. `expected_ms` is how far apart readings should be,
+    Raw where that is at most half as many again, else down-sampled. `expected_ms` is how far apart readings should be,
     for the gaps; without it that is judged by the readings. Of texts, and of what nobody measured, there are no points.
     """
     rows = series_of(connection, device_id, quantity)
@@ -246,7 +246,7 @@ def read(
         return Series(quantity, rows[-1].unit if rows else "", rows[-1].kind if rows else "number")
     row = rows[-1]
     width = _fitting_width(max(1, to_ms - from_ms), max(1, points))
-    level = _level(connection, row, from_ms, to_ms, width, 3 * points)
+    level = _level(connection, row, from_ms, to_ms, width, points + points // 2)
     if level is None:
         found, width = _raw(connection, row, from_ms, to_ms), 0
         count = len(found)
