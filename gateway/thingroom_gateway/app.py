@@ -24,6 +24,7 @@ from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.appservice_http import AppserviceHttp
 from thingroom_gateway.batching import Batching, Limits
 from thingroom_gateway.broker_access import AccessFiles, BrokerAccess
+from thingroom_gateway.charts.process import ChartProcess
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
@@ -42,6 +43,7 @@ from thingroom_gateway.profiles import Profile, ProfileError, load_profiles
 from thingroom_gateway.registration import RegistrationError, load_registration
 from thingroom_gateway.rooms import Home, Rooms
 from thingroom_gateway.screen_events import ScreenEvents
+from thingroom_gateway.series.upkeep import Upkeep
 from thingroom_gateway.storage import received
 from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
@@ -125,6 +127,7 @@ class Gateway:
     ingest: Ingest
     batching: Batching
     outbox: Outbox
+    charts: ChartProcess
     mqtt: MqttLink | None
     coap: CoapLink | None
 
@@ -195,6 +198,8 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         await http.open()
         stack.push_async_callback(http.close)
         core.access.refresh()
+        charts = ChartProcess(config.directory / "matplotlib")
+        stack.push_async_callback(charts.close)
         coap = None
         if config.coap.enabled:
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
@@ -210,6 +215,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
                 group.create_task(batching.run(), name="batching"),
                 group.create_task(outbox.run(), name="outbox"),
                 group.create_task(_housekeeping(core, config), name="housekeeping"),
+                group.create_task(Upkeep(database, core.series, config.history, now_ms).run(), name="history"),
             ]
             if mqtt is not None:
                 mqtt.connected_watchers.append(screen.ready)
@@ -218,7 +224,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             if mqtt is None:
                 screen.ready()
             try:
-                yield Gateway(core, ingest, batching, outbox, mqtt, coap)
+                yield Gateway(core, ingest, batching, outbox, charts, mqtt, coap)
             finally:
                 for task in tasks:
                     task.cancel()

@@ -68,6 +68,25 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = 30
 
 
+class HistoryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    readings_days: Annotated[
+        int, Meta(ge=0, description="How long every single reading is kept, in days; 0: for ever, also below.")
+    ] = 90
+    five_minutes_days: Annotated[
+        int, Meta(ge=0, description="How long least, mean and greatest of each five minutes are kept, in days.")
+    ] = 730
+    hours_days: Annotated[int, Meta(ge=0, description="The same of each hour, in days.")] = 3650
+    days_days: Annotated[int, Meta(ge=0, description="The same of each day, in days.")] = 0
+    max_megabytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How large the database may become before the oldest history goes early; 0: as it likes. "
+            "Two days of readings, a month of five minutes and a year of hours stay in any case.",
+        ),
+    ] = 0
+
+
 class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeout_seconds: Annotated[Seconds, Meta(description="How long a request may take.")] = 30.0
     retry_seconds: Annotated[
@@ -94,12 +113,17 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     owner: Annotated[
         str, Meta(description="Who is invited to the rooms and may change them, as @you:server. Empty: nobody.")
     ] = ""
+    timezone: Annotated[
+        str,
+        Meta(description="The zone of charts, tables and quiet hours, as Europe/Berlin. Empty: the machine's."),
+    ] = ""
     home_name: Annotated[str, Meta(min_length=1, max_length=100, description="The name of the Space.")] = "Home"
     mqtt: MqttConfig = MqttConfig()
     coap: CoapConfig = CoapConfig()
     appservice: AppserviceConfig = AppserviceConfig()
     homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
+    history: HistoryConfig = HistoryConfig()
     limits: Limits = Limits()
 
     @property

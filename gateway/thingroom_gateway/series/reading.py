@@ -5,8 +5,9 @@ Pure; imports the standard library only. observation.py makes SeriesReading, sto
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class SeriesReading(NamedTuple):
@@ -21,6 +22,19 @@ class SeriesReading(NamedTuple):
     value: str
     clock: int
     sequence: int
+
+
+_CLOCKS: Final = {"drifting": 1, "unset": 2}
+
+
+def readings_from_json(text: str) -> list[SeriesReading]:
+    """What `Observation.readings` says, read back: JSON objects separated by commas."""
+    return [
+        SeriesReading(
+            one["name"], one["ts"], one["value"], _CLOCKS.get(one.get("clock", ""), 0), one.get("sequence", 0)
+        )
+        for one in json.loads(f"[{text}]")
+    ]
 
 
 class Reading(NamedTuple):
