@@ -6,7 +6,8 @@ JSON schema for editors (device_profiles/schema.json) is generated from these st
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+import json
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -205,7 +206,12 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     examples: Annotated[tuple[ExampleFile, ...], Meta(min_length=1, description="Worked examples; tests run them.")]
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a profile file, for editors that complete TOML."""
+def json_schema() -> str:
+    """The JSON schema (draft 2020-12) of a profile file, for editors that complete TOML (schema.json)."""
     schema = msgspec.json.schema(ProfileFile)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA_TITLE, **schema}
+    heading = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA_TITLE}
+    return json.dumps({**heading, **schema}, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")

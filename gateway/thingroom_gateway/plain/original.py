@@ -12,7 +12,7 @@ MAX_ORIGINAL: Final = 4096
 
 
 def original(topic: str, text: str) -> bytes:
-    """A JSON object with the topic and the payload's text; a payload that makes it longer than 4 kB is cut, and says so."""
+    """A JSON object with the topic and the payload's text; one longer than 4 kB has its payload cut, and says so."""
     heard: dict[str, object] = {"topic": topic, "payload": text}
     encoded = json.dumps(heard, ensure_ascii=False).encode()
     if len(encoded) > MAX_ORIGINAL:
