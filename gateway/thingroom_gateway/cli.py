@@ -25,7 +25,7 @@ from thingroom_gateway.ledger import ranges_text
 from thingroom_gateway.profiles import ProfileError
 from thingroom_gateway.registration import RegistrationError, write_registration
 
-_config_option = click.option(
+config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
@@ -44,7 +44,7 @@ gateway_commands.add_command(run_command, "run")
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 @click.option("--minutes", type=float, default=10.0, show_default=True, help="For how long.")
 @click.option("--close", is_flag=True, help="Close pairing now.")
 def pair(config_path: Path, minutes: float, close: bool) -> None:
@@ -59,7 +59,7 @@ def pair(config_path: Path, minutes: float, close: bool) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 @click.option("--name", required=True, help="What you call the device: Kitchen.")
 @click.option("--profile", required=True, help="The name of its device profile: climate.")
 @click.option("--place", default="", help="The room it belongs to; its name if not given.")
@@ -82,7 +82,7 @@ def enrol(config_path: Path, name: str, profile: str, place: str, device_key: st
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 @click.argument("device", callback=lambda *parameter: _hex_digits(16, *parameter))
 def revoke(config_path: Path, device: str) -> None:
     """Take nothing from DEVICE (a key id, 16 hex digits) any more."""
@@ -91,7 +91,7 @@ def revoke(config_path: Path, device: str) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 def devices(config_path: Path) -> None:
     """List the devices, what was received of them and what is missing."""
     answer = _said(_ask_or_do(_load(config_path), {"command": "devices"}))
@@ -106,7 +106,7 @@ def devices(config_path: Path) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 def counters(config_path: Path) -> None:
     """Show what was counted: accepted, refused and rejected messages by reason, and the outbox."""
     answer = _said(_ask(_load(config_path), {"command": "counters"}))
@@ -117,7 +117,7 @@ def counters(config_path: Path) -> None:
 
 
 @gateway_commands.command("retry-parked")
-@_config_option
+@config_option
 def retry_parked(config_path: Path) -> None:
     """Send again what the homeserver refused for good: after its cause was mended."""
     answer = _said(_ask(_load(config_path), {"command": "retry_parked"}))
@@ -125,7 +125,7 @@ def retry_parked(config_path: Path) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 def register(config_path: Path) -> None:
     """Write the application service registration for the homeserver, unless it is there."""
     config = _load(config_path)

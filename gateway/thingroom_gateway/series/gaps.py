@@ -10,7 +10,7 @@ from itertools import pairwise
 
 # Missing is more than so many intervals without a reading.
 EXPECTED_INTERVALS = 3
-# The same where nobody said how far apart readings are: of what nine in ten of them are apart.
+# The same where nobody said how far apart readings are: of what four in five of them are apart.
 JUDGED_INTERVALS = 4
 
 
@@ -26,7 +26,7 @@ def find_gaps(times: Sequence[int], width: int, expected_ms: int | None = None) 
         limit = max(width * 1.5, expected_ms * EXPECTED_INTERVALS)
     else:
         apart = sorted(after - before for before, after in pairwise(times))
-        usual = apart[(len(apart) * 9 - 1) // 10]
+        usual = apart[(len(apart) - 1) * 8 // 10]
         if not width and len(times) < 4:
             return []
         limit = width * 1.5 if usual <= width else max(width * 1.5, usual * JUDGED_INTERVALS)

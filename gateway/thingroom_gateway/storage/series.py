@@ -283,13 +283,8 @@ def _level(
             for coarser, other in zip(ladder[rung + 1 :], reach[rung + 1 :], strict=True)
         )
 
-    if reaches(0):
-        number = connection.execute(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM samples WHERE series = ? AND time >= ? AND time < ? LIMIT ?)",
-            (row.id, from_ms, to_ms, few + 1),
-        ).fetchone()[0]
-        if number <= few:
-            return None
+    if reaches(0) and count_readings(connection, row, from_ms, to_ms, few + 1) <= few:
+        return None
     fitting = max(rung for rung, level in enumerate(ladder) if width % level.size == 0)
     finer = [rung for rung in range(fitting, -1, -1) if reaches(rung)]
     coarser = [rung for rung in range(fitting + 1, len(ladder)) if reaches(rung)]
@@ -329,6 +324,33 @@ def _grouped(
     ).fetchall()
     points = [Point(start, least, total / count, most) for start, least, total, most, count in found]
     return points, sum(one[4] for one in found)
+
+
+def buckets(
+    connection: sqlite3.Connection, row: SeriesRow, from_ms: int, to_ms: int, width: int
+) -> list[tuple[int, int, float, float, float]]:
+    """(start, count, total, minimum, maximum) from a level that is not coarser than `width` ms where there is one.
+
+    For tables that put them together again by local days or months. Not for texts.
+    """
+    fitting = max((level for level in LEVELS if level.size <= width), key=lambda level: level.size, default=LEVELS[0])
+    level = _level(connection, row, from_ms, to_ms, fitting.size, -1) or LEVELS[0]
+    level = level if level in LEVELS else LEVELS[0]
+    found = connection.execute(
+        f"SELECT start, count, total, minimum, maximum FROM {level.table}"  # noqa: S608
+        " WHERE series = ? AND start >= ? AND start < ? ORDER BY start",
+        (row.id, from_ms - from_ms % level.size, to_ms),
+    )
+    return [tuple(one) for one in found]
+
+
+def count_readings(connection: sqlite3.Connection, row: SeriesRow, from_ms: int, to_ms: int, most: int = -1) -> int:
+    """How many raw readings there are, counted up to `most` if that is not negative."""
+    found = connection.execute(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM samples WHERE series = ? AND time >= ? AND time < ? LIMIT ?)",
+        (row.id, from_ms, to_ms, most),
+    ).fetchone()[0]
+    return int(found)
 
 
 def stored_readings(
