@@ -78,6 +78,12 @@ class Batching:
         if self._since >= self._limits.envelopes:
             self._hurry.set()
 
+    def one_stored(self, _device: Device, _sequence: int) -> None:
+        """The same for a reading that came by another door (plain MQTT)."""
+        self._since += 1
+        if self._since >= self._limits.envelopes:
+            self._hurry.set()
+
     async def run(self) -> None:
         """Rounds until cancelled."""
         while True:

@@ -18,7 +18,7 @@ import msgspec
 from thingroom_common.config_file import ConfigError, default_path
 from thingroom_common.database import SchemaTooNew
 from thingroom_gateway.__main__ import main as run_command
-from thingroom_gateway.app import opened_core
+from thingroom_gateway.app import opened_core, plain_account
 from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.control import Answer, Command, Commands, ask
 from thingroom_gateway.ledger import ranges_text
@@ -114,6 +114,50 @@ def counters(config_path: Path) -> None:
         click.echo(f"{value:>10}  {name}")
     for name, value in answer["outbox"].items():
         click.echo(f"{value:>10}  outbox.{name}")
+
+
+@gateway_commands.command()
+@config_option
+def seen(config_path: Path) -> None:
+    """List plain MQTT devices that were heard: what they tell, which profile suits, how to adopt them."""
+    answer = _said(_ask(_load(config_path), {"command": "seen"}))
+    for one in answer["seen"]:
+        what = " ".join(part for part in (one["title"], one["model"]) if part) or one["dialect"]
+        click.echo(f"{one['topic']}  ({what})" + (f"  is {one['adopted_as']}" if one["adopted_as"] else ""))
+        told = ", ".join(f"{name} {value}" for name, value in one["values"].items())
+        click.echo(f"    tells {told or 'nothing yet'}; profile: {one['profile'] or 'none suits'}")
+        if one["settable"]:
+            click.echo(f"    can be set: {', '.join(one['settable'])}")
+    if not answer["seen"]:
+        click.echo("Nothing was heard yet. Devices tell their values every few minutes.")
+
+
+@gateway_commands.command()
+@config_option
+@click.argument("topic")
+@click.option("--name", required=True, help="What you call the device: Kitchen.")
+@click.option("--place", default="", help="The room it belongs to; its name if not given.")
+@click.option("--profile", default="", help="The name of its device profile; the one that suits best if not given.")
+def adopt(config_path: Path, topic: str, name: str, place: str, profile: str) -> None:
+    """Take in the plain MQTT device that `thingroom gateway seen` lists at TOPIC.
+
+    It signs nothing: its readings are marked as attested by the gateway.
+    """
+    command = {"command": "adopt", "topic": topic, "name": name, "place": place, "profile": profile}
+    answer = _said(_ask(_load(config_path), command))
+    click.echo(f"{answer['name']} is device {answer['device']}, profile {answer['profile']}, in {answer['place']}.")
+
+
+@gateway_commands.command("plain-account")
+@config_option
+def plain_account_command(config_path: Path) -> None:
+    """Show the user and password that plain MQTT devices log in with at the broker that Thingroom manages."""
+    account = plain_account(_load(config_path))
+    if account is None:
+        raise click.ClickException(
+            "No [[gateway.plain]] is configured, or the broker's users are not ours (gateway.mqtt.password_file)."
+        )
+    click.echo(f"user:     {account[0]}\npassword: {account[1]}")
 
 
 @gateway_commands.command("retry-parked")

@@ -103,6 +103,54 @@ class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 40_000
 
 
+class PlainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One [[gateway.plain]] table."""
+
+    dialect: Annotated[
+        Literal["tasmota", "zigbee2mqtt", "homeassistant", "esphome", "shelly", "topics"],
+        Meta(description="Which devices to listen for; homeassistant: whatever announces itself by its discovery."),
+    ]
+    prefix: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="Their topics' prefix if it is not the usual one (zigbee2mqtt, homeassistant, shellies; of "
+            "ESPHome the node's topic_prefix); for topics an MQTT topic filter.",
+        ),
+    ] = ""
+
+
+class PlainBrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    host: Annotated[
+        str, Meta(description="The broker of plain devices; empty: that of [gateway.mqtt], with its account.")
+    ] = ""
+    port: Annotated[Port, Meta(description="The broker's port.")] = 1883
+    username: Annotated[str, Meta(description="The gateway's user name there.")] = ""
+    password: Annotated[str, Meta(description="And its password.")] = ""
+    tls: Annotated[bool, Meta(description="Speak TLS with it.")] = False
+    ca_file: Annotated[str, Meta(description="Certificates that vouch for it; empty: the system's.")] = ""
+    account: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z][a-z0-9_-]{0,31}$",
+            description="On a broker whose users we manage: the user name that plain devices share. Its password: "
+            "thingroom gateway plain-account.",
+        ),
+    ] = "devices"
+
+
+class UnitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    temperature: Annotated[Literal["Cel", "degF"], Meta(description="Temperatures as people read them.")] = "Cel"
+    pressure: Annotated[Literal["hPa", "mmHg", "inHg"], Meta(description="The air pressure.")] = "hPa"
+    speed: Annotated[Literal["", "m/s", "km/h", "mph"], Meta(description="Speeds; empty: as the profile says.")] = ""
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """For profiles.load_profiles."""
+        chosen = {"temperature": self.temperature, "pressure": self.pressure, "speed": self.speed}
+        return {what: unit for what, unit in chosen.items() if unit}
+
+
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data_directory: Annotated[str, Meta(description="Keys, database and control socket.")] = "data/gateway"
     homeserver_url: Annotated[str, Meta(description="The homeserver's client API.")] = "http://127.0.0.1:8008"
@@ -118,6 +166,19 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Meta(description="The zone of charts, tables and quiet hours, as Europe/Berlin. Empty: the machine's."),
     ] = ""
     home_name: Annotated[str, Meta(min_length=1, max_length=100, description="The name of the Space.")] = "Home"
+    profile_directory: Annotated[
+        str, Meta(description="A folder of device profiles of your own, beside ours; empty: none.")
+    ] = ""
+    plain: Annotated[
+        tuple[PlainConfig, ...],
+        Meta(
+            max_length=64,
+            description="Plain MQTT devices (no Thingroom firmware) to listen for, each as a table [[gateway.plain]] "
+            'with dialect = "tasmota", "zigbee2mqtt", "homeassistant", "esphome", "shelly" or "topics".',
+        ),
+    ] = ()
+    plain_broker: PlainBrokerConfig = PlainBrokerConfig()
+    units: UnitsConfig = UnitsConfig()
     mqtt: MqttConfig = MqttConfig()
     coap: CoapConfig = CoapConfig()
     appservice: AppserviceConfig = AppserviceConfig()

@@ -137,6 +137,41 @@ class Enrolment:
         self._tell(device)
         return Enrolled(device, fresh=before is None)
 
+    async def adopt(
+        self, kid: bytes, name: str, place: str, profile: str, also: Callable[[Transaction, DeviceRow], None]
+    ) -> Enrolled | NotEnrolled:
+        """Take in a device that signs nothing, by its owner's word; `also` shares the transaction.
+
+        One that was revoked is taken in again, under its old name. Raises sqlite3.Error.
+        """
+        if profile not in self._profiles:
+            return NotEnrolled("unknown_profile")
+        name = " ".join(name.split())
+        place = " ".join(place.split()) or name
+        if not _good_name(name) or not _good_name(place):
+            return NotEnrolled("bad_name")
+        before = self._registry.get(kid)
+        if before is None and len(self._registry) >= self._max_devices:
+            return NotEnrolled("too_many_devices")
+        new = DeviceRow(0, kid, b"", b"", b"", name, place, profile, ACTIVE, self._now_ms(), attested=True)
+        row = new if before is None else replace(before.row, status=ACTIVE)
+
+        def write(transaction: Transaction) -> DeviceRow:
+            if before is None:
+                stored = insert_device(transaction, row)
+            else:
+                stored = row
+                set_status(transaction, row.id, ACTIVE)
+            outbox.add(transaction, self._state(stored))
+            also(transaction, stored)
+            self._put(transaction, stored)
+            return stored
+
+        stored = await self._database.write(write)
+        device = self._registry.by_id(stored.id)
+        self._tell(device)
+        return Enrolled(device, fresh=before is None)
+
     async def revoke(self, kid: bytes) -> Device | None:
         """Take a device's word no longer; None if there is none of that `kid`. Raises sqlite3.Error."""
         device = self._registry.get(kid)

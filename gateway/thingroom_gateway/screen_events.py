@@ -76,6 +76,12 @@ class ScreenEvents:
                 fields["text"] = self._text(outcome.kid, outcome.sequence)
                 self._events.emit("reading", verdict="accepted", transport=frame.transport, **fields)
 
+    def attested(self, device: Device, sequence: int) -> None:
+        """A reading of a plain device is stored."""
+        kid = device.row.kid
+        fields = {**self._who(kid, sequence), "text": self._text(kid, sequence)}
+        self._events.emit("reading", verdict="accepted", transport="plain", **fields)
+
     def _who(self, kid: bytes, sequence: int) -> dict[str, object]:
         device = self._registry.get(kid)
         fields: dict[str, object] = {"device": kid.hex(), "sequence": sequence}
