@@ -212,6 +212,7 @@ class Runner:
             self._own.public if pairing else None,
             self._own.agreement_public if pairing else None,
             self._settings.name or None if pairing else None,
+            None,
         )
 
     def _on_answer(self, data):

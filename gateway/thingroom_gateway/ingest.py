@@ -303,7 +303,7 @@ class Ingest:
             now,
         )
         newest = self._database.read(lambda connection: received.intervals(connection, device.row.id, HELLO_INTERVALS))
-        answer = Answer([(i.first, i.last) for i in newest], self._now_ms(), hello.nonce, [], None, None)
+        answer = Answer([(i.first, i.last) for i in newest], self._now_ms(), hello.nonce, [], None, None, [])
         return Greeted(hello.key_id, encode_answer(device.row.downlink_key, hello.key_id, answer))
 
     # --- one batch ---------------------------------------------------------------------------------------------------
