@@ -97,13 +97,21 @@ def may(user: str, gateway_user: str, action: Literal["read", "write"], topic: s
 
 
 def mosquitto_configuration(
-    host: str, port: int, password_file: Path, acl_file: Path, pid_file: Path, user: str, window: int
+    host: str,
+    port: int,
+    password_file: Path,
+    acl_file: Path,
+    pid_file: Path,
+    user: str,
+    window: int,
+    largest: int = MAX_FRAME,
 ) -> str:
     """mosquitto.conf for a broker that the gateway manages.
 
     `user`: the system account that Mosquitto becomes when root starts it; it must own the files. `window`: how many
-    messages it may have under way to the gateway (for MQTT 3.1.1; a version 5 gateway says so itself). Nothing is kept
-    on disk: a device sends again what was not acknowledged.
+    messages it may have under way to the gateway (for MQTT 3.1.1; a version 5 gateway says so itself). `largest`: the
+    size of a message at most, in bytes; plain devices may send larger ones. Nothing is kept on disk: a device sends
+    again what was not acknowledged.
     """
     return f"""per_listener_settings false
 listener {port} {host}
@@ -113,7 +121,7 @@ acl_file {acl_file}
 pid_file {pid_file}
 user {user}
 persistence false
-message_size_limit {MAX_FRAME}
+message_size_limit {largest}
 max_inflight_messages {window}
 max_queued_messages 10000
 max_keepalive 600
