@@ -1,4 +1,4 @@
-"""The commands of `thingroom gateway`: run, pair, enrol, devices, revoke, counters, register.
+"""The commands of `thingroom gateway`: run, pair, enrol, devices, revoke, counters, register, backup, restore.
 
 They speak to the gateway that runs on the data directory, by control.py; `enrol`, `devices` and `revoke` also work
 while none runs. May import everything in this package; the `thingroom` command mounts `gateway_commands`.
@@ -19,6 +19,7 @@ from thingroom_common.config_file import ConfigError, default_path
 from thingroom_common.database import SchemaTooNew
 from thingroom_gateway.__main__ import main as run_command
 from thingroom_gateway.app import opened_core, plain_account
+from thingroom_gateway.backup import back_up, restore
 from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.control import Answer, Command, Commands, ask
 from thingroom_gateway.ledger import ranges_text
@@ -179,6 +180,31 @@ def register(config_path: Path) -> None:
     except (RegistrationError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
+
+
+@gateway_commands.command()
+@config_option
+@click.argument("folder", type=click.Path(path_type=Path))
+def backup(config_path: Path, folder: Path) -> None:
+    """Copy everything that the gateway keeps into the new FOLDER, while it runs or not. Its keys are in it."""
+    try:
+        size = back_up(_load(config_path), folder)
+    except (ConfigError, OSError, sqlite3.Error) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{folder} holds a copy of {size / 1e6:.1f} MB. Whoever has it has the gateway's keys: keep it safe.")
+
+
+@gateway_commands.command("restore")
+@config_option
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def restore_command(config_path: Path, folder: Path) -> None:
+    """Put a backup into the data directory, which must be empty. The gateway may not run."""
+    config = _load(config_path)
+    try:
+        restore(folder, config)
+    except (ConfigError, OSError, sqlite3.Error) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{config.directory} is as it was when {folder} was made.")
 
 
 def _hex_digits(number: int, _: click.Context, parameter: click.Parameter, value: str) -> str:

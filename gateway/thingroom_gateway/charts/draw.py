@@ -296,7 +296,7 @@ def _words(
     if len(numbers) > 1:
         x, room = 24.0, (chart.width - 24) / len(numbers)
         for series in numbers:
-            extent = f" {_extent(series)}" if len(numbers) <= 3 else ""
+            extent = f" {_extent(series)}" if series.points and len(numbers) <= 3 else ""
             text = f"● {series.label}{extent}" if series.points else f"○ {series.label}: no readings"
             most = int(room / 11.5)
             text = text if len(text) <= most else f"● {series.label}"

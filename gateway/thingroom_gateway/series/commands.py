@@ -273,7 +273,7 @@ def _progress(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
 def _output(path: Path | None) -> Iterator[IO[str]]:
     """The file, which appears under its name only when it is whole; or standard output."""
     if path is None:
-        yield click.get_text_stream("stdout")
+        yield sys.stdout
         return
     unfinished = path.with_name(path.name + ".unfinished")
     try:
