@@ -195,9 +195,8 @@ async def test_all_of_it_while_a_gateway_runs(config: GatewayConfig, tmp_path: P
         assert seen[0] == (thing.hex, {"temperature": "20.1", "humidity": "45.2"})
         shown = await asyncio.to_thread(run, config_file, "history", "Kitchen", "temperature")
         assert shown.exit_code == 0, shown.output
-        assert sorted(line.split()[-1] for line in shown.output.splitlines()[2:]) == [
-            f"{n / 10}" for n in range(201, 221)
-        ]
+        values = sorted(line.split()[-1] for line in shown.output.splitlines()[2:])
+        assert values == [f"{n / 10}" for n in range(201, 221)]
         assert "°C" in shown.output
         folder = tmp_path / "backup"
         made = await asyncio.to_thread(run, config_file, "gateway", "backup", str(folder))

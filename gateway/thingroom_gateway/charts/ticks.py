@@ -44,13 +44,21 @@ def time_ticks(from_ms: int, to_ms: int, zone: tzinfo, most: int = 7) -> list[Ti
     step = next((step for step in _STEPS if seconds <= step.about * most), _STEPS[-1])
     ticks: list[Tick] = []
     before: datetime | None = None
-    for local in _round_times(_local(from_ms, zone), _local(to_ms, zone), step):
-        aware = local.replace(tzinfo=zone)
-        ts = round(aware.timestamp() * 1000)
-        # What the clock skips in spring is no time; there the way back ends elsewhere.
-        if from_ms <= ts <= to_ms and _local(ts, zone) == local:
-            ticks.append(Tick(ts, _label(local, before, step)))
-            before = local
+    begin, end = _local(from_ms, zone), _local(to_ms, zone)
+    # Where the clocks change within the range, what they show is longer or shorter than what passes.
+    slack = abs((end - begin) - timedelta(milliseconds=to_ms - from_ms))
+    # The hour that comes twice in autumn has its ticks twice, if they are minutes.
+    folds = (0, 1) if step.about <= 1800 else (0,)
+    at: dict[int, datetime] = {}
+    for local in _round_times(begin - slack, end + slack, step):
+        for fold in folds:
+            ts = round(local.replace(tzinfo=zone, fold=fold).timestamp() * 1000)
+            # What the clocks skip in spring is no time: the way back leads elsewhere.
+            if from_ms <= ts <= to_ms and _local(ts, zone) == local:
+                at[ts] = local
+    for ts, local in sorted(at.items()):
+        ticks.append(Tick(ts, _label(local, before, step)))
+        before = local
     return ticks
 
 
@@ -93,7 +101,7 @@ def _round_times(begin: datetime, end: datetime, step: Step) -> Iterator[datetim
         length = timedelta(days=step.number)
         # Every second day is the same one wherever the range begins.
         at = midnight - timedelta(days=midnight.toordinal() % step.number)
-    while at <= end + timedelta(days=1):
+    while at <= end:
         yield at
         at += length
 
