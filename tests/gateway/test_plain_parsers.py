@@ -213,7 +213,8 @@ def test_templates_beyond_the_grammar_are_refused(text: str) -> None:
         st.lists(
             st.sampled_from(
                 ["value", "value_json", ".", "a", "[", "]", "(", ")", "'a'", "0", "9.9", "+", "*", "/", "%", "|",
-                 "round", "float", "int", "default", "if", "else", "==", "<", "and", "or", "not", "is", "defined", "-", ","]
+                 "round", "float", "int", "default", "if", "else", "==", "<", "and", "or", "not", "is", "defined",
+                 "-", ","]
             ),
             max_size=24,
         ).map(lambda tokens: "{{ " + " ".join(tokens) + " }}"),
