@@ -29,6 +29,12 @@ class MqttConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = ""
     tls: Annotated[bool, Meta(description="Speak TLS with the broker.")] = False
     ca_file: Annotated[str, Meta(description="Certificates that vouch for the broker; empty: the system's.")] = ""
+    cert_file: Annotated[
+        str, Meta(description="The gateway's own certificate, for a broker that asks for one; empty: none.")
+    ] = ""
+    key_file: Annotated[
+        str, Meta(description="The private key of that certificate; empty: it is in the same file.")
+    ] = ""
     protocol: Annotated[Literal["5", "3.1.1"], Meta(description='The MQTT version, "5" or "3.1.1".')] = "5"
     shards: Annotated[
         str,
@@ -52,6 +58,35 @@ class CoapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     enabled: Annotated[bool, Meta(description="Take readings over CoAP.")] = True
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="The UDP port to listen on.")] = 5683
+    readers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks that may read the devices' latest values, as 192.168.1.0/24. CoAP knows no accounts:\n"
+            "whoever sends from there reads everything. Empty: nobody."
+        ),
+    ] = ("127.0.0.0/8", "::1/128")
+    requests_per_second: Annotated[
+        Seconds, Meta(description="Requests that one address may make per second, in the long run.")
+    ] = 50.0
+    burst: Annotated[Positive, Meta(description="Requests that one address may make at once.")] = 200
+    observers: Annotated[
+        int, Meta(ge=0, description="Observations of latest values at most; one address may have a quarter of them.")
+    ] = 256
+
+
+class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    ports: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Serial ports that boards are plugged into: device files, patterns of them as\n"
+            '"/dev/serial/by-id/*", and "socket://host:port". Empty: none. They may come and go while we run.'
+        ),
+    ] = ()
+    baud: Annotated[Positive, Meta(description="Bits per second on the line.")] = 115_200
+    console_bytes: Annotated[
+        int,
+        Meta(ge=0, description="How much of what a board prints besides readings is kept, in bytes a port; 0: none."),
+    ] = 1_000_000
 
 
 class AppserviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -151,6 +186,21 @@ class UnitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return {what: unit for what, unit in chosen.items() if unit}
 
 
+class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    change_level: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=100,
+                description="The power level in a room that people need to switch, rename, move and set alerts there. "
+                "Left out: what the room asks for changes of its settings, usually 50.",
+            ),
+        ]
+        | None
+    ) = None
+
+
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data_directory: Annotated[str, Meta(description="Keys, database and control socket.")] = "data/gateway"
     homeserver_url: Annotated[str, Meta(description="The homeserver's client API.")] = "http://127.0.0.1:8008"
@@ -181,7 +231,9 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     units: UnitsConfig = UnitsConfig()
     mqtt: MqttConfig = MqttConfig()
     coap: CoapConfig = CoapConfig()
+    serial: SerialConfig = SerialConfig()
     appservice: AppserviceConfig = AppserviceConfig()
+    bot: BotConfig = BotConfig()
     homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
     history: HistoryConfig = HistoryConfig()

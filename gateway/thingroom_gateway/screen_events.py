@@ -38,6 +38,8 @@ class ScreenEvents:
             where["mqtt"] = f"{config.mqtt.host}:{config.mqtt.port}"
         if config.coap.enabled:
             where["coap"] = f"{config.coap.host}:{config.coap.port}"
+        if config.serial.ports:
+            where["serial"] = ", ".join(config.serial.ports)
         self._events.emit("listening", **where)
 
     def ready(self) -> None:
