@@ -237,7 +237,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         stack.push_async_callback(control.close)
         charts = ChartProcess(config.directory / "matplotlib")
         stack.push_async_callback(charts.close)
-        people = People(database, client, home, config.bot.change_level, time.monotonic)
+        people = People(database, client, home, config.bot.change_level or None, time.monotonic)
         tools = Tools(
             database,
             registry,

@@ -187,18 +187,15 @@ class UnitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    change_level: (
-        Annotated[
-            int,
-            Meta(
-                ge=0,
-                le=100,
-                description="The power level in a room that people need to switch, rename, move and set alerts there. "
-                "Left out: what the room asks for changes of its settings, usually 50.",
-            ),
-        ]
-        | None
-    ) = None
+    change_level: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="The power level in a room that people need to switch, rename, move and set alerts there. 0: what "
+            "the room asks for changes of its settings, usually 50.",
+        ),
+    ] = 0
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -65,7 +65,8 @@ def show_profile(config_path: Path, name: str) -> None:
                 click.echo(f"  {line}")
     click.echo(
         f"\nIt speaks up every {_time(profile.at_least_ms)} at most and {_time(profile.at_most_ms)} at least,"
-        f" and counts as silent after {_time(profile.silent_after_ms)}{' (it sleeps in between)' if profile.sleeps else ''}."
+        f" and counts as silent after {_time(profile.silent_after_ms)}"
+        f"{' (it sleeps in between)' if profile.sleeps else ''}."
     )
 
 
@@ -257,9 +258,7 @@ def new_profile(config_path: Path, name: str, source: str, directory: Path | Non
     if source not in files:
         raise click.ClickException(f"There is no profile {source}; there are {', '.join(sorted(files))}.")
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
-        raise click.ClickException(
-            "A name begins with a small letter; small letters, digits, _ and - follow."
-        )
+        raise click.ClickException("A name begins with a small letter; small letters, digits, _ and - follow.")
     if name in files:
         raise click.ClickException(f"There is a profile {name} already: {files[name]}")
     configured = _config(config_path).profile_directory

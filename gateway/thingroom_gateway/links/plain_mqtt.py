@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from paho.mqtt.client import MQTTMessage
@@ -29,6 +30,8 @@ BACK_OFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # Zigbee2MQTT's list of all its devices is by far the largest message.
 MAX_PACKET: Final = MAX_DEVICES_PAYLOAD + 512
 MAX_COMMANDS: Final = 64
+# What comes before, or so soon after, the connection stands has waited at the broker.
+CATCH_UP_SECONDS: Final = 2.0
 
 
 class PlainLink:
@@ -44,6 +47,7 @@ class PlainLink:
         self._connection: Connection | None = None
         self._subscribed: set[str] = set()
         self._commands: deque[Publish] = deque(maxlen=MAX_COMMANDS)
+        self._caught_up_at = float("inf")
         self.connected = asyncio.Event()
         devices.room.append(self._resume)
 
@@ -65,9 +69,11 @@ class PlainLink:
         self._subscribed = self._devices.topics()
         connection = Connection(self._broker, [*self._filters, *sorted(self._subscribed)], MAX_PACKET, self)
         self._connection = connection
+        self._caught_up_at = float("inf")
         try:
             await connection.open()
             self.connected.set()
+            self._caught_up_at = monotonic() + CATCH_UP_SECONDS
             self._follow()
             self._pump()
             await connection.stay()
@@ -86,7 +92,8 @@ class PlainLink:
             self._counters.add("plain.rejected.bad_topic")
             acknowledge()
             return True
-        heard = Message(topic, bytes(message.payload), message.retain, message.dup)
+        late = monotonic() < self._caught_up_at
+        heard = Message(topic, bytes(message.payload), message.retain, message.dup, late)
         self._devices.hear(heard, acknowledge)
         self._follow()
         return True

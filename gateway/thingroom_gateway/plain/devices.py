@@ -51,12 +51,16 @@ AHEAD_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """As MQTT brought it. `retained`: the broker had kept it; `repeated`: it may have come before (DUP)."""
+    """As MQTT brought it. `retained`: the broker had kept it; `repeated`: it may have come before (DUP).
+
+    `late`: it may have waited at the broker, so that the time of arrival says little.
+    """
 
     topic: str
     payload: bytes
     retained: bool = False
     repeated: bool = False
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +213,7 @@ class PlainDevices:
             device.presence.status = "online"
         own = said.ts is not None and now - BEHIND_MS <= said.ts <= now + AHEAD_MS
         ts = said.ts if own and said.ts is not None else now
-        return _Waiting(device, message, mapped, ts, own or not message.retained, done)
+        return _Waiting(device, message, mapped, ts, own or not (message.retained or message.late), done)
 
     def _may_speak(self, device: int) -> bool:
         """A bucket of BURST messages that fills at RATE a second."""
