@@ -5,19 +5,21 @@ May import storage, devices, gateway_keys, matrix_event. pairing.py and control.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from thingroom_common.database import Database, Transaction
 from thingroom_gateway.devices import ACTIVE, REVOKED, Device, Registry
 from thingroom_gateway.gateway_keys import GatewayKeys
-from thingroom_gateway.matrix_event import DEVICE_TYPE, device_content
+from thingroom_gateway.matrix_event import DEVICE_TYPE, LEAVE_TYPE, device_content
 from thingroom_gateway.profiles import Profile
 from thingroom_gateway.storage import outbox
-from thingroom_gateway.storage.devices import DeviceRow, insert_device, set_agreement, set_status
+from thingroom_gateway.storage.devices import DeviceRow, insert_device, set_agreement, set_described, set_status
 from thingroom_wire.keys import cose_key_ed25519, key_id
 
 MAX_NAME = 64
+# What the state in a room says of a device that has another room now.
+MOVED = "moved"
 # Curve points of small order are refused by libsodium when it verifies; these two encodings never have a signer.
 _NO_KEYS = frozenset({bytes(32), b"\x01" + bytes(31)})
 
@@ -189,6 +191,26 @@ class Enrolment:
         self._tell(revoked)
         return revoked
 
+    def describe(self, transaction: Transaction, before: DeviceRow, row: DeviceRow, **extra: str) -> None:
+        """Change name, place or status of a device within a write, and say so in its room; `extra` goes along there.
+
+        On a move its ghost leaves the old room, after all that it still has to say there.
+        """
+        set_described(transaction, row)
+        if before.place != row.place:
+            old = replace(row, place=before.place)
+            outbox.add(transaction, self._state(replace(old, status=MOVED)))
+            now = self._now_ms()
+            outbox.add(transaction, outbox.NewRow(before.place, row.id, row.kid.hex(), LEAVE_TYPE, "{}", now))
+        outbox.add(transaction, self._state(row, extra))
+        self._put(transaction, row)
+        transaction.after_commit(lambda: self._tell(self._registry.by_id(row.id)))
+
+    def name_of(self, text: str) -> str | None:
+        """A name or place as it is kept, None if it cannot be one."""
+        name = " ".join(text.split())
+        return name if _good_name(name) else None
+
     def _put(self, transaction: Transaction, row: DeviceRow) -> None:
         """Change the registry before the commit: readers may see the committed row before anything runs after it."""
         before = self._registry.get(row.kid)
@@ -202,9 +224,9 @@ class Enrolment:
 
         transaction.after_rollback(take_back)
 
-    def _state(self, row: DeviceRow) -> outbox.NewRow:
+    def _state(self, row: DeviceRow, extra: Mapping[str, str] | None = None) -> outbox.NewRow:
         key = None if row.attested else cose_key_ed25519(row.device_key)
-        content = device_content(key, row.profile, row.name, row.status)
+        content = device_content(key, row.profile, row.name, row.status, extra or {})
         return outbox.NewRow(
             row.place, row.id, row.kid.hex(), DEVICE_TYPE, content, self._now_ms(), state_key=row.kid.hex()
         )

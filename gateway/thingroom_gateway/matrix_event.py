@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 READINGS_TYPE = "org.thingroom.readings"
 DEVICE_TYPE = "org.thingroom.device"
@@ -55,10 +55,15 @@ def notice_content(name: str, text: str) -> str:
     return json.dumps({"msgtype": "m.notice", "body": f"{name} {text}"}, ensure_ascii=False)
 
 
-def device_content(key: bytes | None, profile: str, name: str, status: str) -> str:
-    """The content of the state event `org.thingroom.device`; `key` is the COSE_Key, status active or revoked.
+def device_content(
+    key: bytes | None, profile: str, name: str, status: str, extra: Mapping[str, str] | None = None
+) -> str:
+    """The content of the state event `org.thingroom.device`; `key` is the COSE_Key.
+
+    `status`: active, revoked, or moved in a room that is the device's no more. `extra`: what it replaces, by key id.
 
     Without a key the device signs nothing, and the gateway attests what it says.
     """
     who = {"attested_by": "gateway"} if key is None else {"key": unpadded(key)}
-    return json.dumps({**who, "profile": profile, "name": name, "status": status}, ensure_ascii=False)
+    said = {**who, "profile": profile, "name": name, "status": status, **(extra or {})}
+    return json.dumps(said, ensure_ascii=False)

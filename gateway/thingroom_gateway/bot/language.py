@@ -35,68 +35,10 @@ _UNITS_OF_TIME: Final = {
     **dict.fromkeys(("y", "yr", "year", "years"), 365 * _DAY),
 }
 _FILLERS: Final = frozenset(
-    [
-        "the",
-        "of",
-        "in",
-        "at",
-        "my",
-        "our",
-        "please",
-        "me",
-        "for",
-        "is",
-        "it",
-        "its",
-        "what",
-        "whats",
-        "s",
-        "are",
-        "how",
-        "a",
-        "an",
-        "and",
-        "now",
-        "current",
-        "currently",
-        "right",
-        "give",
-        "get",
-        "show",
-        "tell",
-        "about",
-        "from",
-        "there",
-        "by",
-        "with",
-        "us",
-        "do",
-        "does",
-        "was",
-        "were",
-        "as",
-        "per",
-        "last",
-        "past",
-        "since",
-        "over",
-        "this",
-        "that",
-        "many",
-        "much",
-        "hi",
-        "hey",
-        "latest",
-        "value",
-        "values",
-        "reading",
-        "readings",
-        "all",
-        "like",
-        "today's",
-        "today",
-    ]
-) - {"today"}
+    "the of in at my our please me for is it its what whats s are how a an and now current currently right give get"  # noqa: SIM905
+    " show tell about from there by with us do does did was were as per last past since over this that many much hi hey"
+    " latest value values reading readings all like".split()
+)
 _VERBS: Final = {
     **dict.fromkeys(("help", "commands", "usage", "?"), "help"),
     **dict.fromkeys(("hi", "hello", "hey", "moin", "thanks", "thx"), "hello"),
@@ -155,36 +97,14 @@ _RATES: Final[dict[str, Literal["up", "down", "either"]]] = {
     **dict.fromkeys(("changes", "change", "varies", "moves"), "either"),
 }
 _SILENT: Final = frozenset(("silent", "silence", "offline", "gone", "missing", "unreachable", "unheard"))
-_CONDITION_FILLERS: Final = _FILLERS | {
-    "when", "if", "within", "goes", "gets", "whenever", "becomes", "turns", "on", "by", "than", "more", "once", "rises", "falls",
-    "drops", "climbs",
-}  # fmt: skip
+_CONDITION_FILLERS: Final = _FILLERS | frozenset(
+    "when if within goes gets whenever becomes turns on by than more once rises falls drops climbs".split()  # noqa: SIM905
+)
 _ON_OFF: Final = frozenset(("on", "off"))
-_QUESTIONS: Final = frozenset(["is", "are", "was", "were", "what", "whats", "how", "does", "did", "do", "why"])
+_QUESTIONS: Final = frozenset("is are was were what whats how does did do why".split())  # noqa: SIM905
 _KEYWORDS: Final = frozenset(
-    [
-        "above",
-        "below",
-        "over",
-        "under",
-        "hours",
-        "hour",
-        "days",
-        "week",
-        "month",
-        "year",
-        "today",
-        "yesterday",
-        "when",
-        "rises",
-        "falls",
-        "silent",
-        "battery",
-        "low",
-        "hysteresis",
-        "off",
-        "within",
-    ]
+    "above below over under hours hour days week month year today yesterday when rises falls silent battery low"  # noqa: SIM905
+    " hysteresis off within".split()
 )
 
 

@@ -67,6 +67,14 @@ def set_status(transaction: Transaction, device: int, status: str) -> None:
     transaction.execute("UPDATE devices SET status = ? WHERE id = ?", (status, device))
 
 
+def set_described(transaction: Transaction, device: DeviceRow) -> None:
+    """What people decide about a device: its name, its place, whether it may speak."""
+    transaction.execute(
+        "UPDATE devices SET name = ?, place = ?, status = ? WHERE id = ?",
+        (device.name, device.place, device.status, device.id),
+    )
+
+
 def set_agreement(transaction: Transaction, device: DeviceRow) -> None:
     """The device's new agreement key and what follows from it."""
     transaction.execute(

@@ -94,6 +94,7 @@ CREATE INDEX alert_rules_of_device ON alert_rules (device);
 CREATE TABLE alert_states (rule INTEGER PRIMARY KEY REFERENCES alert_rules ON DELETE CASCADE, state TEXT NOT NULL);
 -- Up to which arrival the readings of a device went through its rules.
 CREATE TABLE alert_progress (device INTEGER PRIMARY KEY REFERENCES devices, examined INTEGER NOT NULL);
+INSERT INTO alert_progress SELECT device, stored FROM arrivals;
 -- Which rule's alert a message in a room is.
 CREATE TABLE alert_messages (
     txn_id TEXT PRIMARY KEY,
