@@ -27,6 +27,12 @@ def _ingest() -> object:
     return None
 
 
+def _series() -> object:
+    from bench import series
+
+    return series.main()
+
+
 def _homeserver() -> object:
     from bench import homeserver
 
@@ -55,6 +61,7 @@ def _end_to_end() -> object:
 PARTS: dict[str, Callable[[], object]] = {
     "signing": _signing,
     "ingest": _ingest,
+    "series": _series,
     "homeserver": _homeserver,
     "federation": _federation,
     "history": _history,

@@ -12,6 +12,8 @@ from thingroom.config import Paths, ThingroomConfig, find_mosquitto, write_priva
 from thingroom.supervisor import Program
 from thingroom_gateway.app import access_files, gateway_password
 from thingroom_gateway.broker_access import mosquitto_configuration, prepare_access_files
+from thingroom_gateway.links.plain_mqtt import MAX_PACKET
+from thingroom_gateway.outcomes import MAX_FRAME
 
 
 def broker_program(config: ThingroomConfig, paths: Paths) -> Program | None:
@@ -32,7 +34,14 @@ def _prepared_mosquitto(mosquitto: str, config: ThingroomConfig, paths: Paths) -
     assert files is not None and files.acl is not None and files.pid is not None
     prepare_access_files(files, mqtt.username, gateway_password(config.gateway))
     settings = mosquitto_configuration(
-        mqtt.host, mqtt.port, files.passwords, files.acl, files.pid, getpass.getuser(), mqtt.window
+        mqtt.host,
+        mqtt.port,
+        files.passwords,
+        files.acl,
+        files.pid,
+        getpass.getuser(),
+        mqtt.window,
+        largest=MAX_PACKET if config.gateway.plain else MAX_FRAME,
     )
     settings_file = paths.broker / "mosquitto.conf"
     write_private(settings_file, settings)

@@ -11,6 +11,10 @@ import click
 
 _GROUPS = {
     "gateway": ("thingroom_gateway.cli", "gateway_commands", "The gateway alone: run it, pair and list devices."),
+    "history": ("thingroom_gateway.series.commands", "history", "What a device measured, as a table."),
+    "export": ("thingroom_gateway.series.commands", "export", "Readings as CSV, JSON lines or SenML."),
+    "chart": ("thingroom_gateway.series.commands", "chart", "What a device measured, as a picture."),
+    "profile": ("thingroom_gateway.profile_commands", "profile_commands", "Device profiles: list, read, write, check."),
     "homeserver": ("thingroom_homeserver.cli", "homeserver_commands", "The homeserver alone: run it, make accounts."),
 }
 

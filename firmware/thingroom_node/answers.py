@@ -14,8 +14,10 @@ NONCES = 4
 NONCE_LIFE_MS = 120_000
 
 # An answer that is ours: settled ranges, refused ranges with their reason, the time and the uptime at which it was
-# asked for (both None without a nonce), the gateway's keys (both None outside pairing).
-Believed = namedtuple("Believed", ("acknowledged", "refused", "time", "asked_at", "gateway_key", "agreement_key"))
+# asked for (both None without a nonce), the gateway's keys (both None outside pairing), commands as bytes.
+Believed = namedtuple(
+    "Believed", ("acknowledged", "refused", "time", "asked_at", "gateway_key", "agreement_key", "commands")
+)
 
 
 class Judge:
@@ -56,7 +58,8 @@ class Judge:
         elif answer.gateway_key is not None:
             return self.drop("no_nonce")
         time = answer.time if asked_at is not None else None
-        return Believed(answer.acknowledged, answer.refused, time, asked_at, answer.gateway_key, answer.agreement_key)
+        gateway_keys = answer.gateway_key, answer.agreement_key
+        return Believed(answer.acknowledged, answer.refused, time, asked_at, *gateway_keys, answer.commands)
 
     def drop(self, reason):
         """Count a message that is not believed. Returns None."""

@@ -37,8 +37,8 @@ class Numbering:
         """The greatest number that may have been used."""
         return self._next - 1
 
-    def number(self, records, moment):
-        """Make the next envelope from SenML `records` taken at `moment` (a clock.Moment).
+    def number(self, records, moment, results=()):
+        """Make the next envelope from SenML `records` taken at `moment` (a clock.Moment), and `results` of commands.
 
         Call `chain` once it is stored; if storing fails, its number is skipped. Raises OSError when no numbers can be
         reserved.
@@ -49,7 +49,7 @@ class Numbering:
         self._next = sequence + 1
         clock = envelope.Clock(moment.state, self._counters.boot, moment.uptime)
         header = envelope.Header(self._key_id, sequence, self._predecessor, clock)
-        protected = envelope.protected_header(header)
+        protected = envelope.protected_header(header, results)
         return Numbered(sequence, protected, senml.encode_pack(self._base_name, moment.unix, records))
 
     def chain(self, numbered):

@@ -26,10 +26,11 @@ class Runner:
     """`run` samples and sends until the process is killed.
 
     `own` is the Identity; `gateway` the pinned Gateway or None; `driver` has `read()`; `emit` takes event dicts;
-    `make_link(username, password, on_answer, pairing)` gives a link (see links/__init__.py).
+    `make_link(username, password, on_answer, pairing)` gives a link (see links/__init__.py); `commander` is a
+    Commander.
     """
 
-    def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, driver, make_link, emit):
+    def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, driver, make_link, emit, commander):
         self._settings = settings
         self._own = own
         self._gateway = gateway
@@ -40,9 +41,11 @@ class Runner:
         self._driver = driver
         self._make_link = make_link
         self._emit = emit
+        self._commander = commander
         self._window = Window()
         self._judge = Judge(own.key_id)
         self._news = asyncio.Event()
+        self._reconfigured = asyncio.Event()
         self._pairing_keys = keys.pairing_keys(settings.pairing_code) if settings.pairing_code else None
         self._reconnect = Backoff(_random_below, RECONNECT_MS[0], RECONNECT_MS[1])
         self._ask_again = Backoff(_random_below, HELLO_AGAIN_MS[0], HELLO_AGAIN_MS[1])
@@ -53,28 +56,45 @@ class Runner:
         await asyncio.gather(self._sample_forever(), self._link_forever())
 
     async def _sample_forever(self):
-        interval = self._settings.interval_ms
         due = self._clock.uptime()
         while True:
             self._sample()
+            interval = self._interval_ms()
             now = self._clock.uptime()
             # What could not be measured in time is not made up: go on with the next due moment that is not past.
             due += interval * max(1, (now - due) // interval + 1)
-            await asyncio.sleep_ms(due - now)
+            try:
+                await asyncio.wait_for_ms(self._reconfigured.wait(), due - now)
+            except asyncio.TimeoutError:
+                continue
+            self._reconfigured.clear()
+            due = self._clock.uptime()
+
+    def _interval_ms(self):
+        return self._commander.configuration.interval_ms or self._settings.interval_ms
 
     def _sample(self):
         try:
-            records = self._driver.read()
+            measured = self._driver.read()
         except OSError as error:
             self._emit({"event": "sensor_failed", "reason": str(error)})
+            measured = []
+        records = self._commander.complete(measured)
+        moment = self._clock.now()
+        if not records or not self._commander.is_worth(records, self._interval_ms(), moment.uptime):
             return
+        results = self._commander.results
         try:
-            numbered = self._numbering.number(records, self._clock.now())
+            numbered = self._numbering.number(records, moment, results)
             loss = self._outbox.append(numbered.sequence, numbered.protected, numbered.payload)
         except OSError as error:
             self._emit({"event": "storage_failed", "reason": str(error)})
             return
         self._numbering.chain(numbered)
+        try:
+            self._commander.kept(records, moment.uptime, results)
+        except OSError as error:
+            self._emit({"event": "storage_failed", "reason": str(error)})
         if loss is not None:
             self._emit({"event": "lost", "range": list(loss)[:2], "count": loss.count, "total": self._counters.lost})
         self._emit({"event": "sampled", "sequence": numbered.sequence})
@@ -201,6 +221,7 @@ class Runner:
         nonce = os.urandom(8)
         uptime = self._clock.uptime()
         self._judge.asked(nonce, uptime)
+        self._commander.asked(nonce, uptime)
         return hello.Hello(
             self._own.key_id,
             nonce,
@@ -212,6 +233,7 @@ class Runner:
             self._own.public if pairing else None,
             self._own.agreement_public if pairing else None,
             self._settings.name or None if pairing else None,
+            self._commander.highest,
         )
 
     def _on_answer(self, data):
@@ -229,6 +251,8 @@ class Runner:
             self._pin(believed)
         else:
             self._settle(believed, now)
+            for command in believed.commands:
+                self._take_command(command)
         self._news.set()
 
     def _learn_time(self, believed, now):
@@ -254,6 +278,20 @@ class Runner:
             return
         self._emit({"event": "enrolled"})
 
+    def _take_command(self, data):
+        before = self._commander.configuration
+        event = self._commander.take(data, self._gateway.public, self._clock.now())
+        if "outcome" in event:
+            self._emit(event)
+            # The envelope of this sample carries the result.
+            self._sample()
+        elif event["reason"] == "clock_unset":
+            self._next_hello = self._clock.uptime()
+        elif (count := self._commander.dropped.get(event["reason"], 1)) & (count - 1) == 0:
+            self._emit(event)
+        if self._commander.configuration is not before:
+            self._reconfigured.set()
+
     def _settle(self, believed, now):
         settled = 0
         for first, last in believed.acknowledged:
@@ -267,7 +305,7 @@ class Runner:
             if count:
                 self._emit({"event": "refused", "range": [first, last], "count": count, "reason": reason})
             settled += count
-        if not settled and believed.time is None:
+        if not settled and believed.time is None and not believed.commands:
             self._judge.drop("nothing_new")
 
     def _tell_dropped(self):

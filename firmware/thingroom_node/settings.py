@@ -16,26 +16,42 @@ Settings = namedtuple(
         "link",
         "host",
         "port",
+        "baud",
         "pairing_code",
         "gateway_key",
         "gateway_agreement_key",
         "interval_ms",
         "sensor",
+        "actuators",
         "clock",
         "outbox_bytes",
     ),
 )
 
-DEFAULT_PORTS = {"mqtt": 1883, "coap": 5683}
+DEFAULT_PORTS = {"mqtt": 1883, "coap": 5683, "serial": 0}
+BAUDS = (9600, 57600, 115200, 230400, 460800, 921600)
 DEFAULTS = {
     "name": "",
     "link": "mqtt",
     "port": 0,
+    "baud": 115200,
     "pairing_code": "",
     "gateway": None,
     "interval_ms": 10_000,
+    "actuators": [],
     "clock": "gateway",
     "outbox_bytes": 4 * 1024 * 1024,
+}
+ACTUATOR_KINDS = ("switch", "dimmer", "number", "select")
+ACTUATOR_DEFAULTS = {
+    "kind": "switch",
+    "driver": "simulated",
+    "quantity": "",
+    "unit": None,
+    "minimum": 0,
+    "maximum": 100,
+    "options": [],
+    "delay_ms": 0,
 }
 REQUIRED = ("directory", "profile", "host", "sensor")
 MIN_OUTBOX_BYTES = 64 * 1024
@@ -65,12 +81,14 @@ def parse_settings(text):
         _require(isinstance(merged[key], str), key, "must be a text")
     for key in ("directory", "profile", "host"):
         _require(merged[key] != "", key, "must not be empty")
-    _require(merged["link"] in DEFAULT_PORTS, "link", "is one of mqtt, coap")
+    _require(merged["link"] in DEFAULT_PORTS, "link", "is one of mqtt, coap, serial")
     _require(merged["clock"] in ("gateway", "host"), "clock", "is one of gateway, host")
     _integer(merged, "port", 0, 65535)
+    _require(merged["baud"] in BAUDS, "baud", "is one of " + ", ".join(str(baud) for baud in BAUDS))
     _integer(merged, "interval_ms", 1, 86_400_000)
     _integer(merged, "outbox_bytes", MIN_OUTBOX_BYTES, 1 << 40)
     _require(isinstance(merged["sensor"], dict) and "kind" in merged["sensor"], "sensor", "is an object with a kind")
+    _require(isinstance(merged["actuators"], list), "actuators", "is a list of objects")
     gateway_key, agreement_key = _gateway_keys(merged["gateway"])
     return Settings(
         merged["directory"].rstrip("/") or "/",
@@ -79,11 +97,13 @@ def parse_settings(text):
         merged["link"],
         merged["host"],
         merged["port"] or DEFAULT_PORTS[merged["link"]],
+        merged["baud"],
         parse_code(merged["pairing_code"]),
         gateway_key,
         agreement_key,
         merged["interval_ms"],
         merged["sensor"],
+        [_actuator(entry) for entry in merged["actuators"]],
         merged["clock"],
         merged["outbox_bytes"],
     )
@@ -93,6 +113,29 @@ def parse_code(text):
     """The 16 bytes of a pairing code: 32 hex digits, groups and case do not matter. b"" for none. SettingsError."""
     digits = text.replace(" ", "").replace("-", "")
     return _hex("pairing_code", digits, 16) if digits else b""
+
+
+def _actuator(entry):
+    """One of `actuators`, with its defaults filled in."""
+    _require(isinstance(entry, dict) and isinstance(entry.get("name"), str), "actuators", "has objects with a name")
+    for key in entry:
+        _require(key in ACTUATOR_DEFAULTS or key == "name", "actuators", "has no key {!r}".format(key))
+    merged = ACTUATOR_DEFAULTS.copy()
+    merged.update(entry)
+    _require(merged["kind"] in ACTUATOR_KINDS, "actuators.kind", "is one of " + ", ".join(ACTUATOR_KINDS))
+    _require(isinstance(merged["quantity"], str), "actuators.quantity", "must be a text")
+    _require(merged["unit"] is None or isinstance(merged["unit"], str), "actuators.unit", "must be a text")
+    for key in ("minimum", "maximum", "delay_ms"):
+        _require(isinstance(merged[key], int), "actuators." + key, "is a whole number")
+    options = merged["options"]
+    _require(
+        isinstance(options, list) and bool(options) == (merged["kind"] == "select"),
+        "actuators.options",
+        "is what a select has",
+    )
+    for option in options:
+        _require(isinstance(option, str), "actuators.options", "is a list of texts")
+    return merged
 
 
 def _gateway_keys(value):

@@ -12,9 +12,15 @@ import time
 from binascii import hexlify
 
 from thingroom_node import board, durable, identity
+from thingroom_node.actuators import Actuator, Actuators
 from thingroom_node.clock import Clock, Uptime
+from thingroom_node.commander import Commander
+from thingroom_node.commands import open_journal
+from thingroom_node.configuration import open_configuration
 from thingroom_node.counters import open_counters
+from thingroom_node.drivers.nothing import Nothing
 from thingroom_node.drivers.simulated import PROFILES, Simulated
+from thingroom_node.drivers.simulated_actuator import SimulatedActuator
 from thingroom_node.node import Numbering
 from thingroom_node.outbox import SEGMENTS, open_outbox
 from thingroom_node.runner import Runner
@@ -33,20 +39,43 @@ def emit(event):
 def make_driver(settings):
     """The driver that the settings ask for. Raises SettingsError."""
     sensor = settings.sensor
+    if sensor["kind"] == "none":
+        return Nothing()
     if sensor["kind"] != "simulated" or settings.profile not in PROFILES:
-        raise SettingsError("The unix port has the sensor kind 'simulated', with the profiles climate and soil.")
+        raise SettingsError(
+            "The unix port has the sensor kinds 'none' and 'simulated', this with the profiles climate and soil."
+        )
     seed = sensor.get("seed", 0)
     if not isinstance(seed, int):
         raise SettingsError("The setting 'sensor.seed' is a whole number.")
     return Simulated(settings.profile, seed)
 
 
+def make_actuators(settings):
+    """The Actuators that the settings ask for. Raises SettingsError, StorageError."""
+    made = []
+    for entry in settings.actuators:
+        if entry["driver"] != "simulated":
+            raise SettingsError("The unix port has the actuator driver 'simulated'.")
+        first = {"switch": False, "select": (entry["options"] or [""])[0]}.get(entry["kind"], entry["minimum"])
+        path = settings.directory + "/actuator_" + entry["name"]
+        driver = SimulatedActuator(path, first, entry["delay_ms"])
+        quantity = entry["quantity"] or entry["name"]
+        limits = entry["minimum"], entry["maximum"], entry["options"]
+        made.append(Actuator(entry["name"], entry["kind"], driver, quantity, entry["unit"], *limits))
+    return Actuators(made)
+
+
 def load_link(settings):
-    """The class of the link that is asked for; the other one is not loaded into memory."""
+    """The class of the link that is asked for; the others are not loaded into memory."""
     if settings.link == "coap":
         from thingroom_node.links.coap import CoapLink
 
         return CoapLink
+    if settings.link == "serial":
+        from thingroom_node.links.serial import SerialLink
+
+        return SerialLink
     from thingroom_node.links.mqtt import MqttLink
 
     return MqttLink
@@ -59,9 +88,21 @@ def make_linker(link_class, settings, kid, uptime):
         host, port = settings.host, settings.port
         if settings.link == "coap":
             return link_class(host, port, on_answer, _random_below)
+        if settings.link == "serial":
+            return link_class(_port_opener(settings), on_answer, uptime)
         return link_class(host, port, kid, username, password, on_answer, uptime, pairing)
 
     return make_link
+
+
+def _port_opener(settings):
+    """The function that a serial link opens its line with: `host` is the line's path."""
+    from thingroom_node.links.serial_port import SerialPort
+
+    def open_port():
+        return SerialPort(settings.host, settings.baud)
+
+    return open_port
 
 
 def open_directory(directory, is_first_start):
@@ -92,7 +133,14 @@ def make_runner(settings, emit):
             raise SettingsError("The setting 'gateway' holds no usable keys: {}.".format(error.reason))
     outbox = open_outbox(settings.directory + "/outbox", counters, settings.outbox_bytes // SEGMENTS)
     base_name = keys.base_name(board.eui64(own.key_id))
-    numbering = Numbering(own.key_id, base_name, counters, outbox.load_newest())
+    newest = outbox.load_newest()
+    numbering = Numbering(own.key_id, base_name, counters, newest)
+    commander = Commander(
+        own.key_id,
+        open_journal(settings.directory + "/commands", newest),
+        make_actuators(settings),
+        open_configuration(settings.directory + "/configuration"),
+    )
     uptime = Uptime(time.ticks_ms, time.ticks_diff)
     clock = Clock(uptime, _host_time if settings.clock == "host" else None)
     emit(
@@ -108,7 +156,7 @@ def make_runner(settings, emit):
         }
     )
     linker = make_linker(link_class, settings, own.kid, uptime)
-    return Runner(settings, own, gateway, clock, counters, outbox, numbering, driver, linker, emit)
+    return Runner(settings, own, gateway, clock, counters, outbox, numbering, driver, linker, emit, commander)
 
 
 def main(arguments):

@@ -1,4 +1,4 @@
-"""The gateway's answer: a COSE_Mac0 that acknowledges, tells the time, refuses, and in pairing hands over its keys.
+"""The gateway's answer: a COSE_Mac0 that acknowledges, tells the time, refuses, brings commands and, in pairing, keys.
 
 Imports cbor, cose, envelope's header checks, errors, keys and limits. Next: hello, which asks for an answer.
 """
@@ -10,19 +10,20 @@ from thingroom_wire.cbor import decode, encode
 from thingroom_wire.envelope import require_key_id, require_unsigned
 from thingroom_wire.errors import WireError
 from thingroom_wire.keys import ED25519, X25519, cose_key_map, parse_key_on
-from thingroom_wire.limits import MAX_SEQUENCE, MAX_TEXT
+from thingroom_wire.limits import MAX_COMMANDS, MAX_SEQUENCE, MAX_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-Answer = namedtuple("Answer", ("acknowledged", "time", "nonce", "refused", "gateway_key", "agreement_key"))
+Answer = namedtuple("Answer", ("acknowledged", "time", "nonce", "refused", "gateway_key", "agreement_key", "commands"))
 """acknowledged: list of (first, last); time: Unix time in milliseconds or None; nonce: 8 bytes or None; refused: list
-of (first, last, reason), the reason a snake_case str; gateway_key, agreement_key: 32-byte public keys or None."""
+of (first, last, reason), the reason a snake_case str; gateway_key, agreement_key: 32-byte public keys or None;
+commands: list of bytes, each a command (command.py), oldest first."""
 
 NONCE_LENGTH = 8
 
-_ACKNOWLEDGED, _TIME, _NONCE, _REFUSED, _GATEWAY_KEY, _AGREEMENT_KEY = 1, 2, 3, 4, 7, 8
+_ACKNOWLEDGED, _TIME, _NONCE, _REFUSED, _COMMANDS, _GATEWAY_KEY, _AGREEMENT_KEY = 1, 2, 3, 4, 5, 7, 8
 _UNDERSTOOD = (cose.ALGORITHM, cose.CRITICAL, cose.CONTENT_TYPE, cose.KEY_ID)
 
 
@@ -38,6 +39,8 @@ def encode_answer(key: bytes, device_kid: bytes, answer: "Any") -> bytes:
         fields[_NONCE] = answer.nonce
     if answer.refused:
         fields[_REFUSED] = [list(span) for span in answer.refused]
+    if answer.commands:
+        fields[_COMMANDS] = answer.commands
     if answer.gateway_key is not None:
         fields[_GATEWAY_KEY] = cose_key_map(ED25519, answer.gateway_key)
     if answer.agreement_key is not None:
@@ -73,6 +76,7 @@ def parse_answer(data: bytes, key: bytes) -> "Any":
         _spans(fields.get(_REFUSED, []), 3),
         parse_key_on(ED25519, fields[_GATEWAY_KEY]) if _GATEWAY_KEY in fields else None,
         parse_key_on(X25519, fields[_AGREEMENT_KEY]) if _AGREEMENT_KEY in fields else None,
+        _commands(fields.get(_COMMANDS, [])),
     )
 
 
@@ -97,3 +101,12 @@ def _spans(value: "Any", width: int) -> "list[tuple[Any, ...]]":
             raise WireError("bad_ranges", "A refusal's reason is not a short text.")
         spans.append(tuple(span))
     return spans
+
+
+def _commands(value: "Any") -> "list[bytes]":
+    if type(value) is not list or len(value) > MAX_COMMANDS:
+        raise WireError("bad_commands", "The commands are not a short array.")
+    for command in value:
+        if type(command) is not bytes:
+            raise WireError("bad_commands", "A command is not a byte string.")
+    return value

@@ -10,7 +10,7 @@ from collections import namedtuple
 from thingroom_wire import cose
 from thingroom_wire.cbor import encode
 from thingroom_wire.errors import WireError
-from thingroom_wire.limits import MAX_SEQUENCE
+from thingroom_wire.limits import MAX_NAME, MAX_RESULTS, MAX_SEQUENCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,24 +25,31 @@ Clock = namedtuple("Clock", ("state", "boot", "uptime"))
 Header = namedtuple("Header", ("key_id", "sequence", "predecessor", "clock"))
 """key_id: 8 bytes; sequence: 1 to 2**53-1; predecessor: None or (sequence, digest of 8 bytes); clock: Clock."""
 
-Envelope = namedtuple("Envelope", ("header", "protected_bytes", "payload", "signature", "signed_bytes"))
-"""A parsed envelope whose signature nobody has checked yet; signed_bytes is what the signature covers."""
+Envelope = namedtuple("Envelope", ("header", "protected_bytes", "payload", "signature", "signed_bytes", "results"))
+"""A parsed envelope whose signature nobody has checked yet; signed_bytes is what the signature covers; results: list of
+(counter, outcome), what came of commands, the outcome a snake_case str: "done" or why not."""
 
 SEQUENCE = -65537
 PREDECESSOR = -65538
 CLOCK = -65539
+RESULTS = -65540
 
 CONTENT_SENML = 112
 """application/senml+cbor as a CoAP Content-Format."""
 
 _CONTENT_SENML_TEXT = "application/senml+cbor"
-_UNDERSTOOD = (cose.ALGORITHM, cose.CRITICAL, cose.CONTENT_TYPE, cose.KEY_ID, SEQUENCE, PREDECESSOR, CLOCK)
+_UNDERSTOOD = (cose.ALGORITHM, cose.CRITICAL, cose.CONTENT_TYPE, cose.KEY_ID, SEQUENCE, PREDECESSOR, CLOCK, RESULTS)
 DIGEST_LENGTH = 8
 SIGNATURE_LENGTH = 64
 
 
-def protected_header(header: "Any") -> bytes:
-    """Return the encoded protected header of `header`; ValueError where a field is out of its range."""
+def protected_header(header: "Any", results: "Any" = ()) -> bytes:
+    """Return the encoded protected header of `header` with the `results` of commands, a sequence of (counter, outcome).
+
+    ValueError where a field is out of its range.
+    """
+    if len(results) > MAX_RESULTS:
+        raise ValueError("too many results")
     if not 1 <= header.sequence <= MAX_SEQUENCE or len(header.key_id) != 8:
         raise ValueError("sequence or key id out of range")
     fields = {
@@ -57,6 +64,8 @@ def protected_header(header: "Any") -> bytes:
         if not 1 <= sequence < header.sequence or len(digest_bytes) != DIGEST_LENGTH:
             raise ValueError("predecessor out of range")
         fields[PREDECESSOR] = [sequence, digest_bytes]
+    if results:
+        fields[RESULTS] = [list(result) for result in results]
     return encode(fields)
 
 
@@ -82,7 +91,8 @@ def parse_envelope(data: bytes) -> "Any":
         raise WireError("bad_sequence", "The sequence number is zero.")
     header = Header(fields[cose.KEY_ID], sequence, _predecessor(fields, sequence), _clock(fields.get(CLOCK)))
     signed_bytes = cose.sig_structure(message.protected_bytes, message.payload)
-    return Envelope(header, message.protected_bytes, message.payload, message.signature, signed_bytes)
+    results = parse_results(fields[RESULTS]) if RESULTS in fields else []
+    return Envelope(header, message.protected_bytes, message.payload, message.signature, signed_bytes, results)
 
 
 def check_signature_header(message: "Any", understood: "tuple[int, ...]") -> None:
@@ -111,6 +121,18 @@ def require_unsigned(value: "Any", what: str) -> int:
     if type(value) is not int or not 0 <= value <= MAX_SEQUENCE:
         raise WireError("bad_" + what, "The " + what + " is not an integer from 0 to 2**53-1.")
     return value
+
+
+def parse_results(value: "Any") -> "list[tuple[int, str]]":
+    """Return the (counter, outcome) of each result in a decoded header parameter; else WireError "bad_results"."""
+    if type(value) is not list or len(value) > MAX_RESULTS:
+        raise WireError("bad_results", "The results are not a short array.")
+    results = []
+    for pair in value:
+        if type(pair) is not list or len(pair) != 2 or type(pair[1]) is not str or len(pair[1]) > MAX_NAME:
+            raise WireError("bad_results", "A result is not an array of a counter and an outcome.")
+        results.append((require_unsigned(pair[0], "results"), pair[1]))
+    return results
 
 
 def _predecessor(fields: "dict[Any, Any]", sequence: int) -> "tuple[int, bytes] | None":

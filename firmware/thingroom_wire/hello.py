@@ -32,17 +32,19 @@ Hello = namedtuple(
         "device_key",
         "agreement_key",
         "name",
+        "commanded",
     ),
 )
 """key_id, nonce: 8 bytes each; boot, uptime (ms), waiting (envelopes in the outbox): int; firmware, profile: str;
-device_key, agreement_key: 32-byte public keys, in pairing only, else None; name: str or None."""
+device_key, agreement_key: 32-byte public keys, in pairing only, else None; name: str or None; commanded: the counter of
+the last command that was taken, or None for none."""
 
 SignedHello = namedtuple("SignedHello", ("hello", "signed_bytes", "signature"))
 """A parsed hello whose signature nobody has checked yet; signed_bytes is what the signature covers."""
 
 CONTENT_HELLO = "application/vnd.thingroom.hello+cbor"
 
-_NONCE, _BOOT, _UPTIME, _WAITING, _FIRMWARE, _PROFILE, _DEVICE_KEY, _AGREEMENT_KEY, _NAME = range(1, 10)
+_NONCE, _BOOT, _UPTIME, _WAITING, _FIRMWARE, _PROFILE, _DEVICE_KEY, _AGREEMENT_KEY, _NAME, _COMMANDED = range(1, 11)
 _UNDERSTOOD = (cose.ALGORITHM, cose.CRITICAL, cose.CONTENT_TYPE, cose.KEY_ID)
 _TAG_17_HEADS = (b"\xd1", b"\xd8\x11", b"\xd9\0\x11", b"\xda\0\0\0\x11", b"\xdb\0\0\0\0\0\0\0\x11")
 
@@ -68,6 +70,8 @@ def hello_parts(hello: "Any") -> "tuple[bytes, bytes]":
         fields[_AGREEMENT_KEY] = cose_key_map(X25519, hello.agreement_key)
     if hello.name is not None:
         fields[_NAME] = hello.name
+    if hello.commanded is not None:
+        fields[_COMMANDED] = hello.commanded
     return encode(protected), encode(fields)
 
 
@@ -100,6 +104,7 @@ def parse_hello(data: bytes) -> "Any":
         parse_key_on(ED25519, fields[_DEVICE_KEY]) if _DEVICE_KEY in fields else None,
         parse_key_on(X25519, fields[_AGREEMENT_KEY]) if _AGREEMENT_KEY in fields else None,
         _short_text(fields[_NAME], "name") if _NAME in fields else None,
+        require_unsigned(fields[_COMMANDED], "commanded") if _COMMANDED in fields else None,
     )
     if hello.device_key is not None and key_id_of(hello.device_key) != hello.key_id:
         raise WireError("key_id_mismatch", "The key id is not that of the device key.")

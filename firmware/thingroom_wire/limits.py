@@ -17,3 +17,18 @@ MAX_SEQUENCE = (1 << 53) - 1
 
 MAX_TEXT = 128
 """Characters in a name, a firmware version, a profile name or a refusal's reason."""
+
+MAX_COMMAND = 1024
+"""Bytes in one command, so that it fits into an answer beside what else that says."""
+
+MAX_COMMANDS = 4
+"""Commands in one answer."""
+
+MAX_RESULTS = 4
+"""Results of commands in one envelope."""
+
+MAX_NAME = 32
+"""Characters in the name of an actuator or a quantity, and in an outcome."""
+
+MAX_QUANTITIES = 16
+"""Quantities with a threshold, or with a calibration, in one configuration."""

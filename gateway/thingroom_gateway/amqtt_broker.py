@@ -13,7 +13,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from amqtt.broker import Broker
@@ -66,15 +66,17 @@ class AccessPlugin(BaseTopicPlugin):  # type: ignore[misc]
 
     @dataclass
     class Config:
-        """`gateway_user`: who may do everything below thingroom/."""
+        """`gateway_user`: who may do everything below thingroom/. `plain_user`: who may do everything else."""
 
         gateway_user: str = "gateway"
+        plain_user: str = ""
 
     async def topic_filtering(self, *, session: Any = None, topic: str | None = None, action: Any = None) -> bool:
         user = session.username if session is not None else None
         if not user or not topic:
             return False
-        return may(user, self.config.gateway_user, "write" if action == Action.PUBLISH else "read", topic)
+        kind: Literal["read", "write"] = "write" if action == Action.PUBLISH else "read"
+        return may(user, self.config.gateway_user, kind, topic, self.config.plain_user)
 
 
 def broker_configuration(config: GatewayConfig) -> dict[str, Any]:
@@ -87,7 +89,10 @@ def broker_configuration(config: GatewayConfig) -> dict[str, Any]:
         "listeners": {"default": {"type": "tcp", "bind": f"{config.mqtt.host}:{config.mqtt.port}"}},
         "plugins": {
             f"{here}.PasswordFilePlugin": {"password_file": str(files.passwords)},
-            f"{here}.AccessPlugin": {"gateway_user": config.mqtt.username},
+            f"{here}.AccessPlugin": {
+                "gateway_user": config.mqtt.username,
+                "plain_user": config.plain_broker.account if config.plain else "",
+            },
         },
     }
 

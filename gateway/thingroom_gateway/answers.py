@@ -50,6 +50,6 @@ class Pending:
         for first, last, _ in refused:
             for sequence in range(first, last + 1):
                 del self.refused[sequence]
-        answer = Answer(acknowledged, None, None, refused, None, None)
+        answer = Answer(acknowledged, None, None, refused, None, None, [])
         encoded: bytes = encode_answer(downlink_key, kid, answer)
         return encoded

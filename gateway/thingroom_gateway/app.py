@@ -15,15 +15,21 @@ import sqlite3
 import ssl
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew
+from thingroom_gateway.alerts.engine import Alerts
 from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.appservice_http import AppserviceHttp
 from thingroom_gateway.batching import Batching, Limits
+from thingroom_gateway.bot.commander import NoCommander
+from thingroom_gateway.bot.conversation import Tools
+from thingroom_gateway.bot.people import People
+from thingroom_gateway.bot.worker import Bot
 from thingroom_gateway.broker_access import AccessFiles, BrokerAccess
+from thingroom_gateway.charts.process import ChartProcess
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
@@ -35,16 +41,24 @@ from thingroom_gateway.ingest import Ingest
 from thingroom_gateway.links.coap import CoapLink
 from thingroom_gateway.links.mqtt import MqttLink
 from thingroom_gateway.links.mqtt_connection import Broker
+from thingroom_gateway.links.plain_mqtt import PlainLink
+from thingroom_gateway.links.serial import SerialLink
+from thingroom_gateway.links.serial_console import Consoles
 from thingroom_gateway.listening import check_listening
+from thingroom_gateway.local_time import local_zone
 from thingroom_gateway.outbox import Outbox
 from thingroom_gateway.pairing import Pairing
+from thingroom_gateway.plain.devices import PlainDevices
+from thingroom_gateway.plain.dialects import DEFAULT_PREFIX, Listening
 from thingroom_gateway.profiles import Profile, ProfileError, load_profiles
 from thingroom_gateway.registration import RegistrationError, load_registration
 from thingroom_gateway.rooms import Home, Rooms
 from thingroom_gateway.screen_events import ScreenEvents
+from thingroom_gateway.series.upkeep import Upkeep
 from thingroom_gateway.storage import received
 from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
+from thingroom_gateway.storage.series import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +86,7 @@ class Core:
     pairing: Pairing
     counters: Counters
     access: BrokerAccess
+    series: Recorder
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +95,8 @@ async def opened_core(config: GatewayConfig) -> AsyncIterator[Core]:
     directory = config.directory
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = load_or_make_keys(directory)
-    profiles = load_profiles()
+    own_profiles = Path(config.profile_directory) if config.profile_directory else None
+    profiles = load_profiles(own=own_profiles, choices=config.units.choices)
     database = await Database.open(directory / "gateway.sqlite", MIGRATIONS)
     try:
         registry = Registry(database.read(load_devices), profiles)
@@ -88,11 +104,16 @@ async def opened_core(config: GatewayConfig) -> AsyncIterator[Core]:
         enrolment = Enrolment(database, registry, profiles, keys, config.limits.devices, now_ms)
         pairing = Pairing(enrolment, keys, now_ms, time.monotonic)
         access = BrokerAccess(
-            access_files(config.mqtt), config.mqtt.username, gateway_password(config), registry, pairing
+            access_files(config.mqtt),
+            config.mqtt.username,
+            gateway_password(config),
+            registry,
+            pairing,
+            plain_account(config),
         )
         enrolment.changed.append(lambda _device: access.refresh())
         pairing.changed.append(access.refresh)
-        yield Core(database, registry, profiles, keys, enrolment, pairing, counters, access)
+        yield Core(database, registry, profiles, keys, enrolment, pairing, counters, access, Recorder(registry))
         with contextlib.suppress(sqlite3.Error):
             await counters.save(database)
     finally:
@@ -105,6 +126,14 @@ def gateway_password(config: GatewayConfig) -> str:
         return config.mqtt.password
     config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return load_or_make_password(config.directory / "broker_password")
+
+
+def plain_account(config: GatewayConfig) -> tuple[str, str] | None:
+    """User and password of plain MQTT devices at a broker that we manage; None if there is no use for them."""
+    if not config.plain or not config.mqtt.password_file or config.plain_broker.host:
+        return None
+    config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return config.plain_broker.account, load_or_make_password(config.directory / "plain_password")
 
 
 def access_files(mqtt: MqttConfig) -> AccessFiles | None:
@@ -123,8 +152,12 @@ class Gateway:
     ingest: Ingest
     batching: Batching
     outbox: Outbox
+    charts: ChartProcess
     mqtt: MqttLink | None
     coap: CoapLink | None
+    plain: PlainDevices | None = None
+    plain_link: PlainLink | None = None
+    serial: SerialLink | None = None
 
 
 async def serve(config: GatewayConfig, events: EventsOut) -> None:
@@ -165,12 +198,18 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             registry,
             core.pairing,
             core.counters,
+            core.series,
             now_ms,
             config.mqtt.shards,
             limits.queue_frames,
             limits.queue_bytes,
         )
         screen = ScreenEvents(events, registry, database)
+        zone = local_zone(config.timezone)
+        alerts = Alerts(database, registry, home, zone, now_ms, outbox.kick)
+        await alerts.open()
+        ingest.observed.append(alerts.seen)
+        core.enrolment.changed.append(alerts.enrolled)
         ingest.watchers.append(batching.settled)
         outbox.watchers.append(batching.sent)
         if events.wanted:
@@ -181,11 +220,50 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         commands = Commands(
             database, registry, core.enrolment, core.pairing, core.counters, core.keys, stop.set, outbox.kick
         )
+        plain = plain_link = None
+        if config.plain:
+            listening = [Listening(one.dialect, one.prefix or DEFAULT_PREFIX[one.dialect]) for one in config.plain]
+            plain = PlainDevices(
+                database, registry, core.profiles, core.enrolment, core.counters, core.series, listening, now_ms
+            )
+            plain.observed.append(alerts.seen)
+            plain.stored.append(batching.one_stored)
+            if events.wanted:
+                plain.stored.append(screen.attested)
+            plain_link = PlainLink(_plain_broker(config), plain, listening, core.counters)
+            commands.plain = plain
         control = ControlServer(config.directory, commands.run)
         await control.open()
         stack.push_async_callback(control.close)
+        charts = ChartProcess(config.directory / "matplotlib")
+        stack.push_async_callback(charts.close)
+        people = People(database, client, home, config.bot.change_level or None, time.monotonic)
+        tools = Tools(
+            database,
+            registry,
+            core.enrolment,
+            core.pairing,
+            home,
+            people,
+            alerts,
+            charts,
+            client,
+            NoCommander(),
+            zone,
+            now_ms,
+        )
+        bot = Bot(tools, time.monotonic, outbox.kick)
+        outbox.marking.append(bot.arrived)
         http = AppserviceHttp(
-            config.appservice.host, config.appservice.port, registration.hs_token, database, registry, home, now_ms
+            config.appservice.host,
+            config.appservice.port,
+            registration.hs_token,
+            database,
+            registry,
+            home,
+            now_ms,
+            people.changed,
+            bot.kick,
         )
         listen = config.appservice
         check_listening("the gateway", "gateway.appservice", listen.host, listen.port, socket.SOCK_STREAM)
@@ -198,6 +276,11 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             coap = CoapLink(config.coap.host, config.coap.port, ingest, registry, core.counters)
             await coap.open()
             stack.push_async_callback(coap.close)
+        serial = None
+        if config.serial.ports:
+            consoles = Consoles(config.directory / "serial", config.serial.console_bytes)
+            stack.callback(consoles.close)
+            serial = SerialLink(config.serial.ports, config.serial.baud, ingest, registry, core.counters, consoles)
         mqtt = None
         if config.mqtt.enabled:
             mqtt = MqttLink(_broker(config), ingest, registry, core.counters)
@@ -205,17 +288,25 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             tasks = [
                 group.create_task(ingest.run(), name="ingest"),
                 group.create_task(batching.run(), name="batching"),
+                group.create_task(alerts.run(), name="alerts"),
+                group.create_task(bot.run(), name="bot"),
                 group.create_task(outbox.run(), name="outbox"),
                 group.create_task(_housekeeping(core, config), name="housekeeping"),
+                group.create_task(Upkeep(database, core.series, config.history, now_ms).run(), name="history"),
             ]
             if mqtt is not None:
                 mqtt.connected_watchers.append(screen.ready)
                 tasks.append(group.create_task(mqtt.run(), name="mqtt"))
+            if serial is not None:
+                tasks.append(group.create_task(serial.run(), name="serial"))
+            if plain is not None and plain_link is not None:
+                tasks.append(group.create_task(plain.run(), name="plain devices"))
+                tasks.append(group.create_task(plain_link.run(), name="plain MQTT"))
             screen.listening(config)
             if mqtt is None:
                 screen.ready()
             try:
-                yield Gateway(core, ingest, batching, outbox, mqtt, coap)
+                yield Gateway(core, ingest, batching, outbox, charts, mqtt, coap, plain, plain_link, serial)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -238,9 +329,26 @@ async def _prune(database: Database, before: int) -> None:
         await database.write(lambda transaction: received.prune(transaction, before, PRUNE_EVENTS))
 
 
+def _plain_broker(config: GatewayConfig) -> Broker:
+    """Where plain devices are: a broker of their own, or the one of signed readings, over a second connection."""
+    own, usual = config.plain_broker, _broker(config)
+    if not own.host:
+        return replace(usual, client_id=f"{usual.client_id}-plain")
+    context = ssl.create_default_context(cafile=own.ca_file or None) if own.tls else None
+    return replace(
+        usual,
+        host=own.host,
+        port=own.port,
+        username=own.username,
+        password=own.password,
+        tls=context,
+        client_id="thingroom-gateway-plain",
+    )
+
+
 def _broker(config: GatewayConfig) -> Broker:
     mqtt = config.mqtt
-    context = ssl.create_default_context(cafile=mqtt.ca_file or None) if mqtt.tls else None
+    context = _tls(mqtt) if mqtt.tls else None
     return Broker(
         host=mqtt.host,
         port=mqtt.port,
@@ -252,3 +360,20 @@ def _broker(config: GatewayConfig) -> Broker:
         shards=mqtt.shards,
         window=mqtt.window,
     )
+
+
+def _tls(mqtt: MqttConfig) -> ssl.SSLContext:
+    """Raises ConfigError for certificates that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=mqtt.ca_file or None)
+    except OSError as error:
+        raise ConfigError(f"the certificates in {mqtt.ca_file} ({error}): change ca_file in [gateway.mqtt].") from None
+    if mqtt.cert_file:
+        try:
+            context.load_cert_chain(mqtt.cert_file, mqtt.key_file or None)
+        except OSError as error:
+            raise ConfigError(
+                f"the gateway's certificate for the MQTT broker cannot be used ({error}): change cert_file and key_file "
+                "in [gateway.mqtt]."
+            ) from None
+    return context

@@ -8,14 +8,15 @@ it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-MAX_ANSWER: Final = 1_000_000
+MAX_ANSWER: Final = 8_000_000
 _CLIENT: Final = "/_matrix/client/v3"
 
 
@@ -47,6 +48,7 @@ class Refused:
 
 
 Answer = Done | Later | Refused
+E = TypeVar("E")
 
 
 class AppserviceClient:
@@ -97,6 +99,39 @@ class AppserviceClient:
         path = f"/rooms/{quote(room, safe='')}/state/{quote(type_, safe='')}/{quote(state_key, safe='')}"
         return await self.request("PUT", path, content)
 
+    async def redact(self, room: str, event_id: str, txn_id: str, reason: str) -> Answer:
+        path = f"/rooms/{quote(room, safe='')}/redact/{quote(event_id, safe='')}/{quote(txn_id, safe='')}"
+        return await self.request("PUT", path, {"reason": reason})
+
+    async def leave(self, room: str, user: str | None = None) -> Answer:
+        """Leave as `user`, None for the bot; an invitation is declined so."""
+        return await self.request("POST", f"/rooms/{quote(room, safe='')}/leave", {}, user)
+
+    async def join_as_bot(self, room: str) -> Answer:
+        return await self.request("POST", f"/join/{quote(room, safe='')}", {})
+
+    async def joined_members(self, room: str) -> Answer:
+        """`joined`: user id to display name and avatar."""
+        return await self.request("GET", f"/rooms/{quote(room, safe='')}/joined_members")
+
+    async def state(self, room: str, type_: str, state_key: str = "") -> Answer:
+        """The content of a state event."""
+        key = quote(state_key, safe="")
+        return await self.request("GET", f"/rooms/{quote(room, safe='')}/state/{quote(type_, safe='')}/{key}")
+
+    async def whole_state(self, room: str) -> list[dict[str, Any]] | Later | Refused:
+        """All state events of a room that the bot is in."""
+        return await self._fetch("GET", f"{_CLIENT}/rooms/{quote(room, safe='')}/state", None, {}, _events_end)
+
+    async def upload(self, data: bytes, content_type: str, filename: str) -> str | Later | Refused:
+        """Put a file into the content repository as the bot; returns its mxc:// URI."""
+        path = f"/_matrix/media/v3/upload?filename={quote(filename, safe='')}"
+        answer = await self._fetch("POST", path, data, {"Content-Type": content_type}, _end)
+        if not isinstance(answer, Done):
+            return answer
+        uri = answer.body.get("content_uri")
+        return uri if isinstance(uri, str) else Later("the homeserver took a file and did not say where it is")
+
     async def request(
         self,
         method: str,
@@ -113,14 +148,23 @@ class AppserviceClient:
             query["ts"] = str(ts)
         data = body if isinstance(body, str) or body is None else json.dumps(body)
         suffix = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-        url = f"{self._url}{_CLIENT}{path}" + (f"?{suffix}" if suffix else "")
         headers = {"Content-Type": "application/json"} if data is not None else {}
+        return await self._fetch(method, f"{_CLIENT}{path}" + (f"?{suffix}" if suffix else ""), data, headers, _end)
+
+    async def _fetch(
+        self,
+        method: str,
+        path: str,
+        data: str | bytes | None,
+        headers: dict[str, str],
+        end: Callable[[int, bytes, str | None], E],
+    ) -> E | Later:
         try:
             async with self._session.request(
-                method, URL(url, encoded=True), data=data, headers=headers, allow_redirects=False
+                method, URL(self._url + path, encoded=True), data=data, headers=headers, allow_redirects=False
             ) as response:
                 text = await _bounded(response)
-                return _end(response.status, text, response.headers.get("Retry-After"))
+                return end(response.status, text, response.headers.get("Retry-After"))
         except TimeoutError:
             return Later("the homeserver did not answer in time")
         except (aiohttp.ClientError, OSError) as error:
@@ -154,6 +198,18 @@ def _end(status: int, text: bytes, retry_after: str | None) -> Answer:
     if 400 <= status < 500 and status not in (408, 425):
         return Refused(status, errcode, error)
     return Later(f"the homeserver answered {status} {error}".strip())
+
+
+def _events_end(status: int, text: bytes, retry_after: str | None) -> list[dict[str, Any]] | Later | Refused:
+    """The same where the body of a 200 is an array of events. Pure."""
+    if status == 200:
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError):
+            return Later("the homeserver's answer is no JSON")
+        return [event for event in body if isinstance(event, dict)] if isinstance(body, list) else []
+    end = _end(status, text, retry_after)
+    return Later("the homeserver's answer makes no sense") if isinstance(end, Done) else end
 
 
 def _patience(milliseconds: object, header: str | None) -> float | None:

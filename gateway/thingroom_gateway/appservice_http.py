@@ -1,7 +1,7 @@
 """What the homeserver calls: transactions, ping, queries (Application Service API).
 
-Answers a transaction once its id is on disk; the events in it are for the bot to come and are not looked at yet.
-May import aiohttp, thingroom_common, devices. app.py starts it.
+Answers a transaction once its id, and what in it is for the bot, are on disk. May import aiohttp, thingroom_common,
+devices, bot.inbox, storage. app.py starts it; bot/worker.py answers what was taken in.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
-from thingroom_common.database import Database, Transaction
+from thingroom_common.database import Database
+from thingroom_gateway.bot.inbox import pick
 from thingroom_gateway.devices import Registry
+from thingroom_gateway.registration import GHOST_PREFIX
 from thingroom_gateway.rooms import Home
+from thingroom_gateway.storage import bot as store
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +40,10 @@ class AppserviceHttp:
         registry: Registry,
         home: Home,
         now_ms: Callable[[], int],
+        room_changed: Callable[[str], None],
+        kick: Callable[[], None],
     ) -> None:
+        """`room_changed` is told of rooms whose members or levels changed, `kick` that the inbox has something new."""
         self._host = host
         self.port = port
         self._hs_token = hs_token
@@ -44,6 +51,8 @@ class AppserviceHttp:
         self._registry = registry
         self._home = home
         self._now_ms = now_ms
+        self._room_changed = room_changed
+        self._kick = kick
         self._runner: web.AppRunner | None = None
 
     async def open(self) -> None:
@@ -79,17 +88,15 @@ class AppserviceHttp:
             return _error(413, "M_TOO_LARGE", "The transaction is too large.")
 
     async def _transaction(self, request: web.Request) -> web.StreamResponse:
-        txn_id, now = request.match_info["txn"], self._now_ms()
-        await request.read()
-
-        def write(transaction: Transaction) -> None:
-            transaction.execute("INSERT OR IGNORE INTO transactions VALUES (?, ?)", (txn_id[:255], now))
-            transaction.execute(
-                "DELETE FROM transactions WHERE at < (SELECT at FROM transactions ORDER BY at DESC LIMIT 1 OFFSET ?)",
-                (KEEP_TRANSACTIONS,),
-            )
-
-        await self._database.write(write)
+        txn_id, now = request.match_info["txn"][:255], self._now_ms()
+        picked = pick(_object_of(await request.read()), self._home.bot, f"@{GHOST_PREFIX}")
+        for room_id in picked.changed:
+            self._room_changed(room_id)
+        taken = await self._database.write(
+            lambda transaction: store.take_in(transaction, txn_id, picked.heard, now, KEEP_TRANSACTIONS)
+        )
+        if taken:
+            self._kick()
         return web.json_response({})
 
     async def _ping(self, _request: web.Request) -> web.StreamResponse:
@@ -103,6 +110,15 @@ class AppserviceHttp:
 
     async def _alias(self, _request: web.Request) -> web.StreamResponse:
         return _error(404, "M_NOT_FOUND", "Rooms are made when a device needs one.")
+
+
+def _object_of(data: bytes) -> object:
+    """The body's JSON; None where it is none: the transaction is then as good as empty, and is not sent for ever."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        logger.warning("a transaction of the homeserver is no JSON")
+        return None
 
 
 def _error(status: int, errcode: str, error: str) -> web.Response:

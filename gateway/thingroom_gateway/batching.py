@@ -20,6 +20,7 @@ from thingroom_gateway.ingest import Settled
 from thingroom_gateway.matrix_event import (
     MESSAGE_TYPE,
     READINGS_TYPE,
+    attested_content,
     content_size,
     notice_content,
     readings_content,
@@ -74,6 +75,12 @@ class Batching:
     def settled(self, settled: Sequence[Settled]) -> None:
         """A batch was stored: with an event's worth of new envelopes the next round does not wait for the clock."""
         self._since += sum(type(outcome) is Accepted for _, outcome in settled)
+        if self._since >= self._limits.envelopes:
+            self._hurry.set()
+
+    def one_stored(self, _device: Device, _sequence: int) -> None:
+        """The same for a reading that came by another door (plain MQTT)."""
+        self._since += 1
         if self._since >= self._limits.envelopes:
             self._hurry.set()
 
@@ -144,6 +151,7 @@ class Batching:
         kid = device.kid_hex
         sequences = [envelope.sequence for envelope in batch]
         newest = max(batch, key=lambda envelope: envelope.ts)
+        content_of = attested_content if row.attested else readings_content
         outbox.add(
             transaction,
             outbox.NewRow(
@@ -151,7 +159,7 @@ class Batching:
                 row.id,
                 kid,
                 READINGS_TYPE,
-                readings_content(kid, (e.envelope for e in batch), (e.readings for e in batch)),
+                content_of(kid, (e.envelope for e in batch), (e.readings for e in batch)),
                 event_time(newest.ts, now),
                 span=outbox.Span(batch[0].arrival, batch[-1].arrival, min(sequences), max(sequences)),
             ),

@@ -54,16 +54,21 @@ def check_password(hashed: str, password: str) -> bool:
     )
 
 
-def acl_text(gateway_user: str) -> str:
+def acl_text(gateway_user: str, plain_user: str = "") -> str:
     """Mosquitto's access file: the gateway everything below thingroom/, a device its own topics, pairing hellos only.
+
+    `plain_user`: the account of plain MQTT devices, if there is one; everything but thingroom/ is theirs, and the
+    gateway's.
 
     Who is pairing may read all answers: they are authenticated, not secret, and Mosquitto's %c would give that to every
     device for good.
     """
+    plain = f"user {plain_user}\ntopic deny thingroom/#\ntopic readwrite #\n\n" if plain_user else ""
+    everything = "topic readwrite #\n" if plain_user else ""
     return f"""user {gateway_user}
 topic readwrite thingroom/#
-
-user {PAIRING_USER}
+{everything}
+{plain}user {PAIRING_USER}
 topic write thingroom/1/+/+/hello
 topic read thingroom/1/+/+/down
 
@@ -74,11 +79,15 @@ pattern read thingroom/1/+/%u/down
 """
 
 
-def may(user: str, gateway_user: str, action: Literal["read", "write"], topic: str) -> bool:
+def may(user: str, gateway_user: str, action: Literal["read", "write"], topic: str, plain_user: str = "") -> bool:
     """The rules of `acl_text` for one topic (or, for reading, topic filter)."""
     parts = topic.split("/")
-    if user == gateway_user:
+    if user == gateway_user and (parts[0] == "thingroom" or not plain_user):
         return parts[0] == "thingroom"
+    if plain_user and user in (gateway_user, plain_user):
+        # This broker judges filters, not deliveries: one that begins with a wildcard would hear thingroom/ too.
+        wild = parts[0] == "#" or (parts[0] == "+" and user == plain_user)
+        return parts[0] != "thingroom" and not topic.startswith("$") and not wild
     if len(parts) != 5 or parts[:2] != ["thingroom", "1"]:
         return False
     kid, kind = parts[3], parts[4]
@@ -88,13 +97,21 @@ def may(user: str, gateway_user: str, action: Literal["read", "write"], topic: s
 
 
 def mosquitto_configuration(
-    host: str, port: int, password_file: Path, acl_file: Path, pid_file: Path, user: str, window: int
+    host: str,
+    port: int,
+    password_file: Path,
+    acl_file: Path,
+    pid_file: Path,
+    user: str,
+    window: int,
+    largest: int = MAX_FRAME,
 ) -> str:
     """mosquitto.conf for a broker that the gateway manages.
 
     `user`: the system account that Mosquitto becomes when root starts it; it must own the files. `window`: how many
-    messages it may have under way to the gateway (for MQTT 3.1.1; a version 5 gateway says so itself). Nothing is kept
-    on disk: a device sends again what was not acknowledged.
+    messages it may have under way to the gateway (for MQTT 3.1.1; a version 5 gateway says so itself). `largest`: the
+    size of a message at most, in bytes; plain devices may send larger ones. Nothing is kept on disk: a device sends
+    again what was not acknowledged.
     """
     return f"""per_listener_settings false
 listener {port} {host}
@@ -104,7 +121,7 @@ acl_file {acl_file}
 pid_file {pid_file}
 user {user}
 persistence false
-message_size_limit {MAX_FRAME}
+message_size_limit {largest}
 max_inflight_messages {window}
 max_queued_messages 10000
 max_keepalive 600
@@ -135,7 +152,9 @@ class BrokerAccess:
         gateway_password: str,
         registry: Registry,
         pairing: Pairing,
+        plain: tuple[str, str] | None = None,
     ) -> None:
+        self._plain = plain
         self._files = files
         self._gateway_user = gateway_user
         self._gateway_password = gateway_password
@@ -146,11 +165,13 @@ class BrokerAccess:
     def users(self) -> Mapping[str, str]:
         """User names and passwords as they should be now."""
         users = {self._gateway_user: self._gateway_password}
+        if self._plain is not None:
+            users[self._plain[0]] = self._plain[1]
         window = self._pairing.current()
         if window is not None:
             users[PAIRING_USER] = window.keys.broker_password
         for device in self._registry:
-            if device.row.status == ACTIVE:
+            if device.row.status == ACTIVE and not device.row.attested:
                 users[device.kid_hex] = device.broker_password
         return users
 
@@ -161,19 +182,19 @@ class BrokerAccess:
         lines = {item: self._lines.get(item) or _fresh_line(*item) for item in self.users().items()}
         self._lines = lines
         try:
-            write_access_files(self._files, lines.values(), self._gateway_user)
+            write_access_files(self._files, lines.values(), self._gateway_user, self._plain[0] if self._plain else "")
             if self._files.pid is not None:
                 signal_mosquitto(self._files.pid)
         except OSError as error:
             logger.error("the broker's users cannot be written: %s", error)
 
 
-def write_access_files(files: AccessFiles, lines: Iterable[str], gateway_user: str) -> None:
+def write_access_files(files: AccessFiles, lines: Iterable[str], gateway_user: str, plain_user: str = "") -> None:
     """Write password lines and, for Mosquitto, the access file. Raises OSError."""
     text = "".join(f"{line}\n" for line in lines)
     write_private(files.passwords, text.encode())
     if files.acl is not None:
-        acl = acl_text(gateway_user).encode()
+        acl = acl_text(gateway_user, plain_user).encode()
         if not files.acl.exists() or files.acl.read_bytes() != acl:
             write_private(files.acl, acl)
 

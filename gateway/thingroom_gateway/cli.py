@@ -1,4 +1,4 @@
-"""The commands of `thingroom gateway`: run, pair, enrol, devices, revoke, counters, register.
+"""The commands of `thingroom gateway`: run, pair, enrol, devices, revoke, counters, register, backup, restore.
 
 They speak to the gateway that runs on the data directory, by control.py; `enrol`, `devices` and `revoke` also work
 while none runs. May import everything in this package; the `thingroom` command mounts `gateway_commands`.
@@ -18,14 +18,15 @@ import msgspec
 from thingroom_common.config_file import ConfigError, default_path
 from thingroom_common.database import SchemaTooNew
 from thingroom_gateway.__main__ import main as run_command
-from thingroom_gateway.app import opened_core
+from thingroom_gateway.app import opened_core, plain_account
+from thingroom_gateway.backup import back_up, restore
 from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.control import Answer, Command, Commands, ask
 from thingroom_gateway.ledger import ranges_text
 from thingroom_gateway.profiles import ProfileError
 from thingroom_gateway.registration import RegistrationError, write_registration
 
-_config_option = click.option(
+config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
@@ -44,7 +45,7 @@ gateway_commands.add_command(run_command, "run")
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 @click.option("--minutes", type=float, default=10.0, show_default=True, help="For how long.")
 @click.option("--close", is_flag=True, help="Close pairing now.")
 def pair(config_path: Path, minutes: float, close: bool) -> None:
@@ -59,7 +60,7 @@ def pair(config_path: Path, minutes: float, close: bool) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 @click.option("--name", required=True, help="What you call the device: Kitchen.")
 @click.option("--profile", required=True, help="The name of its device profile: climate.")
 @click.option("--place", default="", help="The room it belongs to; its name if not given.")
@@ -82,7 +83,7 @@ def enrol(config_path: Path, name: str, profile: str, place: str, device_key: st
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 @click.argument("device", callback=lambda *parameter: _hex_digits(16, *parameter))
 def revoke(config_path: Path, device: str) -> None:
     """Take nothing from DEVICE (a key id, 16 hex digits) any more."""
@@ -91,7 +92,7 @@ def revoke(config_path: Path, device: str) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 def devices(config_path: Path) -> None:
     """List the devices, what was received of them and what is missing."""
     answer = _said(_ask_or_do(_load(config_path), {"command": "devices"}))
@@ -106,7 +107,7 @@ def devices(config_path: Path) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 def counters(config_path: Path) -> None:
     """Show what was counted: accepted, refused and rejected messages by reason, and the outbox."""
     answer = _said(_ask(_load(config_path), {"command": "counters"}))
@@ -116,8 +117,52 @@ def counters(config_path: Path) -> None:
         click.echo(f"{value:>10}  outbox.{name}")
 
 
+@gateway_commands.command()
+@config_option
+def seen(config_path: Path) -> None:
+    """List plain MQTT devices that were heard: what they tell, which profile suits, how to adopt them."""
+    answer = _said(_ask(_load(config_path), {"command": "seen"}))
+    for one in answer["seen"]:
+        what = " ".join(part for part in (one["title"], one["model"]) if part) or one["dialect"]
+        click.echo(f"{one['topic']}  ({what})" + (f"  is {one['adopted_as']}" if one["adopted_as"] else ""))
+        told = ", ".join(f"{name} {value}" for name, value in one["values"].items())
+        click.echo(f"    tells {told or 'nothing yet'}; profile: {one['profile'] or 'none suits'}")
+        if one["settable"]:
+            click.echo(f"    can be set: {', '.join(one['settable'])}")
+    if not answer["seen"]:
+        click.echo("Nothing was heard yet. Devices tell their values every few minutes.")
+
+
+@gateway_commands.command()
+@config_option
+@click.argument("topic")
+@click.option("--name", required=True, help="What you call the device: Kitchen.")
+@click.option("--place", default="", help="The room it belongs to; its name if not given.")
+@click.option("--profile", default="", help="The name of its device profile; the one that suits best if not given.")
+def adopt(config_path: Path, topic: str, name: str, place: str, profile: str) -> None:
+    """Take in the plain MQTT device that `thingroom gateway seen` lists at TOPIC.
+
+    It signs nothing: its readings are marked as attested by the gateway.
+    """
+    command = {"command": "adopt", "topic": topic, "name": name, "place": place, "profile": profile}
+    answer = _said(_ask(_load(config_path), command))
+    click.echo(f"{answer['name']} is device {answer['device']}, profile {answer['profile']}, in {answer['place']}.")
+
+
+@gateway_commands.command("plain-account")
+@config_option
+def plain_account_command(config_path: Path) -> None:
+    """Show the user and password that plain MQTT devices log in with at the broker that Thingroom manages."""
+    account = plain_account(_load(config_path))
+    if account is None:
+        raise click.ClickException(
+            "No [[gateway.plain]] is configured, or the broker's users are not ours (gateway.mqtt.password_file)."
+        )
+    click.echo(f"user:     {account[0]}\npassword: {account[1]}")
+
+
 @gateway_commands.command("retry-parked")
-@_config_option
+@config_option
 def retry_parked(config_path: Path) -> None:
     """Send again what the homeserver refused for good: after its cause was mended."""
     answer = _said(_ask(_load(config_path), {"command": "retry_parked"}))
@@ -125,7 +170,7 @@ def retry_parked(config_path: Path) -> None:
 
 
 @gateway_commands.command()
-@_config_option
+@config_option
 def register(config_path: Path) -> None:
     """Write the application service registration for the homeserver, unless it is there."""
     config = _load(config_path)
@@ -135,6 +180,31 @@ def register(config_path: Path) -> None:
     except (RegistrationError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
+
+
+@gateway_commands.command()
+@config_option
+@click.argument("folder", type=click.Path(path_type=Path))
+def backup(config_path: Path, folder: Path) -> None:
+    """Copy everything that the gateway keeps into the new FOLDER, while it runs or not. Its keys are in it."""
+    try:
+        size = back_up(_load(config_path), folder)
+    except (ConfigError, OSError, sqlite3.Error) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{folder} holds a copy of {size / 1e6:.1f} MB. Whoever has it has the gateway's keys: keep it safe.")
+
+
+@gateway_commands.command("restore")
+@config_option
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def restore_command(config_path: Path, folder: Path) -> None:
+    """Put a backup into the data directory, which must be empty. The gateway may not run."""
+    config = _load(config_path)
+    try:
+        restore(folder, config)
+    except (ConfigError, OSError, sqlite3.Error) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{config.directory} is as it was when {folder} was made.")
 
 
 def _hex_digits(number: int, _: click.Context, parameter: click.Parameter, value: str) -> str:

@@ -29,6 +29,12 @@ class MqttConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = ""
     tls: Annotated[bool, Meta(description="Speak TLS with the broker.")] = False
     ca_file: Annotated[str, Meta(description="Certificates that vouch for the broker; empty: the system's.")] = ""
+    cert_file: Annotated[
+        str, Meta(description="The gateway's own certificate, for a broker that asks for one; empty: none.")
+    ] = ""
+    key_file: Annotated[
+        str, Meta(description="The private key of that certificate; empty: it is in the same file.")
+    ] = ""
     protocol: Annotated[Literal["5", "3.1.1"], Meta(description='The MQTT version, "5" or "3.1.1".')] = "5"
     shards: Annotated[
         str,
@@ -52,6 +58,35 @@ class CoapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     enabled: Annotated[bool, Meta(description="Take readings over CoAP.")] = True
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="The UDP port to listen on.")] = 5683
+    readers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks that may read the devices' latest values, as 192.168.1.0/24. CoAP knows no accounts:\n"
+            "whoever sends from there reads everything. Empty: nobody."
+        ),
+    ] = ("127.0.0.0/8", "::1/128")
+    requests_per_second: Annotated[
+        Seconds, Meta(description="Requests that one address may make per second, in the long run.")
+    ] = 50.0
+    burst: Annotated[Positive, Meta(description="Requests that one address may make at once.")] = 200
+    observers: Annotated[
+        int, Meta(ge=0, description="Observations of latest values at most; one address may have a quarter of them.")
+    ] = 256
+
+
+class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    ports: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Serial ports that boards are plugged into: device files, patterns of them as\n"
+            '"/dev/serial/by-id/*", and "socket://host:port". Empty: none. They may come and go while we run.'
+        ),
+    ] = ()
+    baud: Annotated[Positive, Meta(description="Bits per second on the line.")] = 115_200
+    console_bytes: Annotated[
+        int,
+        Meta(ge=0, description="How much of what a board prints besides readings is kept, in bytes a port; 0: none."),
+    ] = 1_000_000
 
 
 class AppserviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,6 +101,25 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     keep_days: Annotated[
         Positive, Meta(description="How long an envelope is kept after it is in the room, in days.")
     ] = 30
+
+
+class HistoryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    readings_days: Annotated[
+        int, Meta(ge=0, description="How long every single reading is kept, in days; 0: for ever, also below.")
+    ] = 90
+    five_minutes_days: Annotated[
+        int, Meta(ge=0, description="How long least, mean and greatest of each five minutes are kept, in days.")
+    ] = 730
+    hours_days: Annotated[int, Meta(ge=0, description="The same of each hour, in days.")] = 3650
+    days_days: Annotated[int, Meta(ge=0, description="The same of each day, in days.")] = 0
+    max_megabytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How large the database may become before the oldest history goes early; 0: as it likes. "
+            "Two days of readings, a month of five minutes and a year of hours stay in any case.",
+        ),
+    ] = 0
 
 
 class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +138,66 @@ class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 40_000
 
 
+class PlainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One [[gateway.plain]] table."""
+
+    dialect: Annotated[
+        Literal["tasmota", "zigbee2mqtt", "homeassistant", "esphome", "shelly", "topics"],
+        Meta(description="Which devices to listen for; homeassistant: whatever announces itself by its discovery."),
+    ]
+    prefix: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="Their topics' prefix if it is not the usual one (zigbee2mqtt, homeassistant, shellies; of "
+            "ESPHome the node's topic_prefix); for topics an MQTT topic filter.",
+        ),
+    ] = ""
+
+
+class PlainBrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    host: Annotated[
+        str, Meta(description="The broker of plain devices; empty: that of [gateway.mqtt], with its account.")
+    ] = ""
+    port: Annotated[Port, Meta(description="The broker's port.")] = 1883
+    username: Annotated[str, Meta(description="The gateway's user name there.")] = ""
+    password: Annotated[str, Meta(description="And its password.")] = ""
+    tls: Annotated[bool, Meta(description="Speak TLS with it.")] = False
+    ca_file: Annotated[str, Meta(description="Certificates that vouch for it; empty: the system's.")] = ""
+    account: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z][a-z0-9_-]{0,31}$",
+            description="On a broker whose users we manage: the user name that plain devices share. Its password: "
+            "thingroom gateway plain-account.",
+        ),
+    ] = "devices"
+
+
+class UnitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    temperature: Annotated[Literal["Cel", "degF"], Meta(description="Temperatures as people read them.")] = "Cel"
+    pressure: Annotated[Literal["hPa", "mmHg", "inHg"], Meta(description="The air pressure.")] = "hPa"
+    speed: Annotated[Literal["", "m/s", "km/h", "mph"], Meta(description="Speeds; empty: as the profile says.")] = ""
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """For profiles.load_profiles."""
+        chosen = {"temperature": self.temperature, "pressure": self.pressure, "speed": self.speed}
+        return {what: unit for what, unit in chosen.items() if unit}
+
+
+class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    change_level: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="The power level in a room that people need to switch, rename, move and set alerts there. 0: what "
+            "the room asks for changes of its settings, usually 50.",
+        ),
+    ] = 0
+
+
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data_directory: Annotated[str, Meta(description="Keys, database and control socket.")] = "data/gateway"
     homeserver_url: Annotated[str, Meta(description="The homeserver's client API.")] = "http://127.0.0.1:8008"
@@ -94,12 +208,32 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     owner: Annotated[
         str, Meta(description="Who is invited to the rooms and may change them, as @you:server. Empty: nobody.")
     ] = ""
+    timezone: Annotated[
+        str,
+        Meta(description="The zone of charts, tables and quiet hours, as Europe/Berlin. Empty: the machine's."),
+    ] = ""
     home_name: Annotated[str, Meta(min_length=1, max_length=100, description="The name of the Space.")] = "Home"
+    profile_directory: Annotated[
+        str, Meta(description="A folder of device profiles of your own, beside ours; empty: none.")
+    ] = ""
+    plain: Annotated[
+        tuple[PlainConfig, ...],
+        Meta(
+            max_length=64,
+            description="Plain MQTT devices (no Thingroom firmware) to listen for, each as a table [[gateway.plain]] "
+            'with dialect = "tasmota", "zigbee2mqtt", "homeassistant", "esphome", "shelly" or "topics".',
+        ),
+    ] = ()
+    plain_broker: PlainBrokerConfig = PlainBrokerConfig()
+    units: UnitsConfig = UnitsConfig()
     mqtt: MqttConfig = MqttConfig()
     coap: CoapConfig = CoapConfig()
+    serial: SerialConfig = SerialConfig()
     appservice: AppserviceConfig = AppserviceConfig()
+    bot: BotConfig = BotConfig()
     homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
+    history: HistoryConfig = HistoryConfig()
     limits: Limits = Limits()
 
     @property

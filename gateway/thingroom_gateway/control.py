@@ -26,6 +26,7 @@ from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrol
 from thingroom_gateway.gateway_keys import GatewayKeys
 from thingroom_gateway.ledger import gaps
 from thingroom_gateway.pairing import Pairing
+from thingroom_gateway.plain.devices import NotAdopted, PlainDevices
 from thingroom_gateway.storage import outbox, received
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,10 @@ SOCKET_NAME: Final = "control.sock"
 MAX_GAPS: Final = 20
 
 Answer = dict[str, Any]
+_NO_PLAIN: Final[Answer] = {
+    "ok": False,
+    "error": "no plain MQTT devices are listened for: add [[gateway.plain]] to the configuration",
+}
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 Kid = Annotated[str, Meta(pattern="^[0-9a-fA-F]{16}$")]
 
@@ -71,11 +76,24 @@ class RetryParked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     pass
 
 
+class ListSeen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="seen"):
+    pass
+
+
+class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="adopt"):
+    topic: str
+    name: str
+    place: str = ""
+    profile: str = ""
+
+
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="stop"):
     pass
 
 
-Command = OpenPairing | ClosePairing | ListDevices | Enrol | Revoke | ShowCounters | RetryParked | Stop
+Command = (
+    OpenPairing | ClosePairing | ListDevices | Enrol | Revoke | ShowCounters | RetryParked | ListSeen | Adopt | Stop
+)
 _decoder = msgspec.json.Decoder(Command)
 
 
@@ -101,6 +119,8 @@ class Commands:
         self._keys = keys
         self._stop = stop
         self._kick = kick
+        # Set by the composition root where plain MQTT devices are listened for.
+        self.plain: PlainDevices | None = None
 
     async def run(self, command: Command) -> Answer:
         """Carry out one command. Raises sqlite3.Error."""
@@ -125,6 +145,10 @@ class Commands:
                 number = await self._database.write(outbox.unpark)
                 self._kick()
                 return {"ok": True, "retried": number}
+            case ListSeen():
+                return {"ok": True, "seen": self.plain.list_seen()} if self.plain is not None else _NO_PLAIN
+            case Adopt():
+                return await self._adopt(command) if self.plain is not None else _NO_PLAIN
             case Stop():
                 self._stop()
                 return {"ok": True}
@@ -150,7 +174,21 @@ class Commands:
             "gateway_agreement_key": self._keys.agreement_public.hex(),
         }
 
-    def _sentence(self, reason: str, command: Enrol) -> str:
+    async def _adopt(self, command: Adopt) -> Answer:
+        assert self.plain is not None
+        result = await self.plain.adopt(command.topic, command.name, command.place, command.profile)
+        if isinstance(result, NotAdopted):
+            return {"ok": False, "error": self._sentence(result.reason, command)}
+        row = result.device.row
+        return {
+            "ok": True,
+            "device": result.device.kid_hex,
+            "name": row.name,
+            "place": row.place,
+            "profile": row.profile,
+        }
+
+    def _sentence(self, reason: str, command: Enrol | Adopt) -> str:
         """Why a device was not enrolled, for a person."""
         known = ", ".join(sorted(self._enrolment.profile_names))
         sentences = {
@@ -159,6 +197,9 @@ class Commands:
             "bad_device_key": "the device key is not an Ed25519 public key",
             "bad_agreement_key": "the agreement key is not an X25519 public key",
             "revoked": "this device was revoked; give it a new key",
+            "not_seen": "no device was heard there yet; see: thingroom gateway seen",
+            "adopted": "this device is adopted already",
+            "no_profile": "no profile understands what it tells; write one: thingroom profile new NAME --from OTHER",
             "too_many_devices": "there are as many devices as limits.devices in [gateway] allows",
         }
         return sentences[reason]

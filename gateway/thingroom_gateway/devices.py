@@ -32,11 +32,11 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An enrolled device, ready for use."""
+    """An enrolled device, ready for use. Without `verify_key` it signs nothing, and the gateway attests its words."""
 
     row: DeviceRow
     profile: Profile
-    verify_key: VerifyKey
+    verify_key: VerifyKey | None
     presence: Presence = field(default_factory=Presence)
 
     @property
@@ -50,6 +50,8 @@ class Device:
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether `signature` is the device's over `message` (RFC 8032, by libsodium)."""
+        if self.verify_key is None:
+            return False
         try:
             self.verify_key.verify(message, signature)
         except (nacl.exceptions.BadSignatureError, ValueError):
@@ -74,7 +76,7 @@ class Registry:
             raise ProfileError(f"device {row.kid.hex()} ({row.name}) has the profile {row.profile}, which is gone")
         before = self._by_kid.get(row.kid)
         presence = before.presence if before else Presence()
-        device = Device(row, profile, VerifyKey(row.device_key), presence)
+        device = Device(row, profile, None if row.attested else VerifyKey(row.device_key), presence)
         self._by_kid[row.kid] = device
         self._by_id[row.id] = device
         return device

@@ -5,19 +5,21 @@ May import storage, devices, gateway_keys, matrix_event. pairing.py and control.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from thingroom_common.database import Database, Transaction
 from thingroom_gateway.devices import ACTIVE, REVOKED, Device, Registry
 from thingroom_gateway.gateway_keys import GatewayKeys
-from thingroom_gateway.matrix_event import DEVICE_TYPE, device_content
+from thingroom_gateway.matrix_event import DEVICE_TYPE, LEAVE_TYPE, device_content
 from thingroom_gateway.profiles import Profile
 from thingroom_gateway.storage import outbox
-from thingroom_gateway.storage.devices import DeviceRow, insert_device, set_agreement, set_status
+from thingroom_gateway.storage.devices import DeviceRow, insert_device, set_agreement, set_described, set_status
 from thingroom_wire.keys import cose_key_ed25519, key_id
 
 MAX_NAME = 64
+# What the state in a room says of a device that has another room now.
+MOVED = "moved"
 # Curve points of small order are refused by libsodium when it verifies; these two encodings never have a signer.
 _NO_KEYS = frozenset({bytes(32), b"\x01" + bytes(31)})
 
@@ -137,6 +139,41 @@ class Enrolment:
         self._tell(device)
         return Enrolled(device, fresh=before is None)
 
+    async def adopt(
+        self, kid: bytes, name: str, place: str, profile: str, also: Callable[[Transaction, DeviceRow], None]
+    ) -> Enrolled | NotEnrolled:
+        """Take in a device that signs nothing, by its owner's word; `also` shares the transaction.
+
+        One that was revoked is taken in again, under its old name. Raises sqlite3.Error.
+        """
+        if profile not in self._profiles:
+            return NotEnrolled("unknown_profile")
+        name = " ".join(name.split())
+        place = " ".join(place.split()) or name
+        if not _good_name(name) or not _good_name(place):
+            return NotEnrolled("bad_name")
+        before = self._registry.get(kid)
+        if before is None and len(self._registry) >= self._max_devices:
+            return NotEnrolled("too_many_devices")
+        new = DeviceRow(0, kid, b"", b"", b"", name, place, profile, ACTIVE, self._now_ms(), attested=True)
+        row = new if before is None else replace(before.row, status=ACTIVE)
+
+        def write(transaction: Transaction) -> DeviceRow:
+            if before is None:
+                stored = insert_device(transaction, row)
+            else:
+                stored = row
+                set_status(transaction, row.id, ACTIVE)
+            outbox.add(transaction, self._state(stored))
+            also(transaction, stored)
+            self._put(transaction, stored)
+            return stored
+
+        stored = await self._database.write(write)
+        device = self._registry.by_id(stored.id)
+        self._tell(device)
+        return Enrolled(device, fresh=before is None)
+
     async def revoke(self, kid: bytes) -> Device | None:
         """Take a device's word no longer; None if there is none of that `kid`. Raises sqlite3.Error."""
         device = self._registry.get(kid)
@@ -154,6 +191,26 @@ class Enrolment:
         self._tell(revoked)
         return revoked
 
+    def describe(self, transaction: Transaction, before: DeviceRow, row: DeviceRow, **extra: str) -> None:
+        """Change name, place or status of a device within a write, and say so in its room; `extra` goes along there.
+
+        On a move its ghost leaves the old room, after all that it still has to say there.
+        """
+        set_described(transaction, row)
+        if before.place != row.place:
+            old = replace(row, place=before.place)
+            outbox.add(transaction, self._state(replace(old, status=MOVED)))
+            now = self._now_ms()
+            outbox.add(transaction, outbox.NewRow(before.place, row.id, row.kid.hex(), LEAVE_TYPE, "{}", now))
+        outbox.add(transaction, self._state(row, extra))
+        self._put(transaction, row)
+        transaction.after_commit(lambda: self._tell(self._registry.by_id(row.id)))
+
+    def name_of(self, text: str) -> str | None:
+        """A name or place as it is kept, None if it cannot be one."""
+        name = " ".join(text.split())
+        return name if _good_name(name) else None
+
     def _put(self, transaction: Transaction, row: DeviceRow) -> None:
         """Change the registry before the commit: readers may see the committed row before anything runs after it."""
         before = self._registry.get(row.kid)
@@ -167,8 +224,9 @@ class Enrolment:
 
         transaction.after_rollback(take_back)
 
-    def _state(self, row: DeviceRow) -> outbox.NewRow:
-        content = device_content(cose_key_ed25519(row.device_key), row.profile, row.name, row.status)
+    def _state(self, row: DeviceRow, extra: Mapping[str, str] | None = None) -> outbox.NewRow:
+        key = None if row.attested else cose_key_ed25519(row.device_key)
+        content = device_content(key, row.profile, row.name, row.status, extra or {})
         return outbox.NewRow(
             row.place, row.id, row.kid.hex(), DEVICE_TYPE, content, self._now_ms(), state_key=row.kid.hex()
         )

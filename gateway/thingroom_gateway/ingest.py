@@ -12,7 +12,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,7 +23,7 @@ from thingroom_common.database import Database, Transaction
 from thingroom_gateway.counters import Counters
 from thingroom_gateway.devices import ACTIVE, Device, Registry
 from thingroom_gateway.matrix_event import MAX_CONTENT, content_size
-from thingroom_gateway.observation import Unusable, observe
+from thingroom_gateway.observation import Observation, Unusable, observe
 from thingroom_gateway.outcomes import (
     MAX_FRAME,
     Accepted,
@@ -36,8 +36,10 @@ from thingroom_gateway.outcomes import (
     Rejected,
 )
 from thingroom_gateway.pairing import Pairing
+from thingroom_gateway.series.reading import SeriesReading
 from thingroom_gateway.storage import received
 from thingroom_gateway.storage.received import Envelope
+from thingroom_gateway.storage.series import Recorder
 from thingroom_wire.downlink import Answer, encode_answer
 from thingroom_wire.envelope import DRIFTING, SYNCHRONISED, UNSET, parse_envelope
 from thingroom_wire.errors import WireError
@@ -66,6 +68,7 @@ class Verified:
 
     device: Device
     envelope: Envelope
+    observation: Observation
     boot: tuple[int, int] | None
 
 
@@ -88,7 +91,10 @@ def _verify(known: Sequence[Parsed]) -> list[Parsed]:
 
 
 class Ingest:
-    """Owns the queue of frames and the order of commits. `watchers` see every batch after its commit."""
+    """Owns the queue of frames and the order of commits.
+
+    After a commit `watchers` see its whole batch, and `observed` each new reading's device and content, in order.
+    """
 
     def __init__(
         self,
@@ -96,6 +102,7 @@ class Ingest:
         registry: Registry,
         pairing: Pairing,
         counters: Counters,
+        series: Recorder,
         now_ms: Callable[[], int],
         shards: str,
         queue_frames: int,
@@ -105,6 +112,7 @@ class Ingest:
         self._registry = registry
         self._pairing = pairing
         self._counters = counters
+        self._series = series
         self._now_ms = now_ms
         self._shards = frozenset(int(digit, 16) for digit in shards)
         self._queue: deque[tuple[Frame, Link]] = deque()
@@ -117,6 +125,7 @@ class Ingest:
         self._boots: dict[int, tuple[int, int]] = {}
         self.stalled = False
         self.watchers: list[Callable[[Sequence[Settled]], None]] = []
+        self.observed: list[Callable[[Device, Observation], None]] = []
 
     def offer(self, frame: Frame, link: Link) -> bool:
         """Queue a frame; False if there is no room: keep it, and `link.resume` is called when there is."""
@@ -219,7 +228,7 @@ class Ingest:
         # 3. A device that we know, that may speak, and that is ours.
         kid = parsed.header.key_id
         device = self._registry.get(kid)
-        if device is None:
+        if device is None or device.row.attested:
             return Rejected("unknown_device")
         if device.row.status != ACTIVE:
             return Rejected("revoked_device")
@@ -244,7 +253,7 @@ class Ingest:
             return Refused(kid, sequence, "too_large_for_an_event")
         predecessor = header.predecessor[0] if header.predecessor else None
         envelope = Envelope(sequence, predecessor, now, frame.transport, observed.ts, data, observed.readings)
-        return Verified(device, envelope, boot)
+        return Verified(device, envelope, observed, boot)
 
     def _base_time(
         self, device: Device, clock: tuple[int, int, int], stated: int | None, now: int
@@ -280,7 +289,7 @@ class Ingest:
             return Rejected(error.reason)
         hello = signed.hello
         device = self._registry.get(hello.key_id)
-        if device is None:
+        if device is None or device.row.attested:
             return Rejected("unknown_device")
         if device.row.status != ACTIVE:
             return Rejected("revoked_device")
@@ -294,7 +303,7 @@ class Ingest:
             now,
         )
         newest = self._database.read(lambda connection: received.intervals(connection, device.row.id, HELLO_INTERVALS))
-        answer = Answer([(i.first, i.last) for i in newest], self._now_ms(), hello.nonce, [], None, None)
+        answer = Answer([(i.first, i.last) for i in newest], self._now_ms(), hello.nonce, [], None, None, [])
         return Greeted(hello.key_id, encode_answer(device.row.downlink_key, hello.key_id, answer))
 
     # --- one batch ---------------------------------------------------------------------------------------------------
@@ -303,10 +312,14 @@ class Ingest:
         verified = [examined for _, _, examined in batch if type(examined) is Verified]
         new = await self._store(verified) if verified else {}
         settled: list[Settled] = []
+        fresh: list[tuple[Device, Observation]] = []
         by_link: dict[Link, list[Settled]] = {}
         for frame, link, examined in batch:
             outcome = _final(examined, new) if type(examined) is Verified else examined
             assert not isinstance(outcome, Verified)
+            if self.observed and type(outcome) is Accepted:
+                assert isinstance(examined, Verified)
+                fresh.append((examined.device, examined.observation))
             self._count(frame, outcome)
             pair = (frame, outcome)
             settled.append(pair)
@@ -315,6 +328,9 @@ class Ingest:
             link.settled(pairs)
         for watcher in self.watchers:
             watcher(settled)
+        for device, observation in fresh:
+            for see in self.observed:
+                see(device, observation)
 
     async def _store(self, verified: Sequence[Verified]) -> dict[bytes, set[int]]:
         """Commit; tries again for as long as the disk refuses: nothing is acknowledged or forgotten meanwhile."""
@@ -328,6 +344,7 @@ class Ingest:
 
         def write(transaction: Transaction) -> dict[bytes, set[int]]:
             new = {row.kid: received.store(transaction, row.id, items) for row, items in by_device.items()}
+            self._series.add_many(transaction, _samples(verified, new))
             for device, (boot, started) in boots.items():
                 received.learn_boot(transaction, device, boot, started)
             return new
@@ -361,6 +378,16 @@ class Ingest:
         else:
             assert type(outcome) is Greeted
             self._counters.add(f"{transport}.{'paired' if outcome.paired else 'greeted'}")
+
+
+def _samples(verified: Sequence[Verified], new: dict[bytes, set[int]]) -> Iterator[tuple[int, Sequence[SeriesReading]]]:
+    """By device row id what the series get: of each new sequence its first copy."""
+    taken: set[tuple[int, int]] = set()
+    for item in verified:
+        row, sequence = item.device.row, item.envelope.sequence
+        if sequence in new[row.kid] and (row.id, sequence) not in taken:
+            taken.add((row.id, sequence))
+            yield row.id, item.observation.samples
 
 
 def _final(verified: Verified, new: dict[bytes, set[int]]) -> Accepted | Duplicate:

@@ -1,6 +1,6 @@
 """A SenML pack and a profile give an observation: readings as exact text, ready for event content.
 
-Pure; may import thingroom_wire, profiles, values. ingest.py calls `observe` for each verified envelope.
+Pure; may import thingroom_wire, profiles, values, series.reading. ingest.py calls `observe` for each verified envelope.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from thingroom_gateway.profiles import Profile, Quantity
+from thingroom_gateway.series.reading import SeriesReading
 from thingroom_gateway.values import decimal_text, shown
 from thingroom_wire.envelope import DRIFTING, SYNCHRONISED
 
@@ -27,12 +28,14 @@ class Observation:
     """What one envelope says.
 
     `readings` is UTF-8 JSON: objects separated by commas, as `matrix_event.readings_content` puts them into an array.
-    `ts` is the Unix time of the newest reading in milliseconds; `latest` its newest value by quantity name.
+    `ts` is the Unix time of the newest reading in milliseconds; `latest` its newest value by quantity name; `samples`
+    every reading for the series.
     """
 
     readings: str
     ts: int
     latest: dict[str, str]
+    samples: tuple[SeriesReading, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def observe(
     clock = _CLOCK_JSON.get(clock_state, _UNSET_JSON)
     parts: list[str] = []
     latest: dict[str, str] = {}
+    samples: list[SeriesReading] = []
     newest = -1
     for name, unit, value, time in records:
         quantity = profile.quantities.get(name)
@@ -74,9 +78,10 @@ def observe(
         quoted = json.dumps(text) if quantity.kind == "text" else f'"{text}"'
         parts.append(f'{{"sequence":{sequence},"ts":{ts},{clock}{quantity.json_head}"value":{quoted}}}')
         latest[name] = text
+        samples.append(SeriesReading(name, ts, text, clock_state, sequence))
         if ts > newest:
             newest = ts
-    return Observation(",".join(parts), newest, latest)
+    return Observation(",".join(parts), newest, latest, tuple(samples))
 
 
 def _text(quantity: Quantity, value: object) -> str | Unusable:
@@ -110,8 +115,7 @@ def describe(profile: Profile, latest: dict[str, str]) -> str:
 
 def _words(quantity: Quantity, text: str) -> str:
     if quantity.kind == "number":
-        value = text if quantity.shown_factor == 1 else str(Decimal(text) * quantity.shown_factor)
-        text = shown(value, quantity.precision)
+        text = shown(format(quantity.for_people(Decimal(text)), "f"), quantity.precision)
     elif quantity.kind == "boolean":
         return quantity.words.get(text, f"{quantity.title} {'on' if text == 'true' else 'off'}")
     return f"{text} {quantity.shown_unit}" if quantity.shown_unit else text

@@ -7,6 +7,7 @@ nothing. Several places are served at once, a waiting place holds up no other. M
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import sqlite3
@@ -16,8 +17,9 @@ from functools import partial
 from time import monotonic
 
 from thingroom_common.database import Database, Transaction
-from thingroom_gateway.appservice import AppserviceClient, Done, Later, Refused
+from thingroom_gateway.appservice import Answer, AppserviceClient, Done, Later, Refused
 from thingroom_gateway.devices import Registry
+from thingroom_gateway.matrix_event import LEAVE_TYPE, REDACTION_TYPE
 from thingroom_gateway.rooms import Home, Ready, Rooms
 from thingroom_gateway.storage import outbox
 from thingroom_gateway.storage.outbox import OutboxRow
@@ -45,7 +47,10 @@ class _Patience:
 
 
 class Outbox:
-    """Sends. `watchers` see every row that arrived; `kick` says that there are new rows."""
+    """Sends. `watchers` see every row that arrived; `kick` says that there are new rows.
+
+    `marking` are called in the write that marks a row as arrived, for whoever needs to remember its event.
+    """
 
     def __init__(
         self,
@@ -69,6 +74,7 @@ class Outbox:
         self._patience: dict[str, _Patience] = {}
         self._space = asyncio.Lock()
         self.watchers: list[Callable[[Sent], None]] = []
+        self.marking: list[Callable[[Transaction, Sent], None]] = []
 
     def kick(self) -> None:
         self._kicked.set()
@@ -135,9 +141,7 @@ class Outbox:
                 self._wait(place, end)
                 return
             if isinstance(end, Refused):
-                why = str(end)
-                logger.error("parked %s for %s: the homeserver says %s", row.type, place, why)
-                await self._database.write(partial(outbox.park, row=row, why=why))
+                await self._give_up(row, end)
             else:
                 marks.append(asyncio.create_task(self._mark(end)))
                 if len(marks) >= UNMARKED:
@@ -145,11 +149,23 @@ class Outbox:
             self._patience.pop(place, None)
             last = row.id
 
+    async def _give_up(self, row: OutboxRow, refused: Refused) -> None:
+        why = str(refused)
+        if row.room_id is not None:
+            # A room that the bot was put out of, a message that is gone: nobody will ask for this again.
+            logger.warning("not said in %s: the homeserver says %s", row.room_id, why)
+            await self._database.write(partial(outbox.drop, row=row))
+            return
+        logger.error("parked %s for %s: the homeserver says %s", row.type, row.place, why)
+        await self._database.write(partial(outbox.park, row=row, why=why))
+
     async def _mark(self, sent: Sent) -> None:
         at = self._now_ms()
 
         def write(transaction: Transaction) -> None:
             outbox.sent(transaction, sent.row, sent.event_id, at)
+            for mark in self.marking:
+                mark(transaction, sent)
 
         await self._database.write(write)
         for watcher in self.watchers:
@@ -165,29 +181,44 @@ class Outbox:
         patience.until = monotonic() + pause
 
     async def _send(self, row: OutboxRow) -> Sent | Later | Refused:
-        device = self._registry.by_id(row.device)
+        if row.room_id is not None:
+            return self._sent(row, row.room_id, await self._say(row, row.room_id, self._home.bot))
+        device = None if row.device is None else self._registry.by_id(row.device)
+        if row.type == LEAVE_TYPE:
+            assert device is not None
+            return self._sent(row, "", await self._rooms.leave(device, row.place))
         for attempt in (1, 2):
             async with self._space:
                 ready = await self._rooms.ready_room(row.place)
             if not isinstance(ready, Ready):
                 return _not_ready(ready)
-            ready = await self._rooms.ready_ghost(device, ready.room_id)
-            if not isinstance(ready, Ready):
-                return ready
-            if row.state_key is not None:
-                answer = await self._client.set_state(ready.room_id, row.type, row.state_key, row.content)
-            else:
-                ghost = self._home.ghost(device)
-                answer = await self._client.send(ready.room_id, row.type, row.txn_id, row.content, ghost, row.ts)
-            if isinstance(answer, Done):
-                event_id = answer.body.get("event_id")
-                return Sent(row, ready.room_id, event_id if isinstance(event_id, str) else "")
+            if device is not None and (row.sender == "ghost" or row.state_key is not None):
+                joined = await self._rooms.ready_ghost(device, ready.room_id)
+                if not isinstance(joined, Ready):
+                    return joined
+            user = self._home.bot if row.sender == "bot" or device is None else self._home.ghost(device)
+            answer = await self._say(row, ready.room_id, user)
             # A ghost that was removed from the room is brought back once.
-            if attempt == 1 and isinstance(answer, Refused) and answer.errcode == "M_FORBIDDEN":
+            if attempt == 1 and device is not None and isinstance(answer, Refused) and answer.errcode == "M_FORBIDDEN":
                 await self._rooms.forget_ghost(device)
                 continue
-            return answer
+            return self._sent(row, ready.room_id, answer)
         raise AssertionError("unreachable")
+
+    async def _say(self, row: OutboxRow, room_id: str, user: str) -> Answer:
+        if row.state_key is not None:
+            return await self._client.set_state(room_id, row.type, row.state_key, row.content)
+        if row.type == REDACTION_TYPE:
+            content = json.loads(row.content)
+            return await self._client.redact(room_id, content["event_id"], row.txn_id, content["reason"])
+        return await self._client.send(room_id, row.type, row.txn_id, row.content, user, row.ts)
+
+    @staticmethod
+    def _sent(row: OutboxRow, room_id: str, answer: Answer) -> Sent | Later | Refused:
+        if not isinstance(answer, Done):
+            return answer
+        event_id = answer.body.get("event_id")
+        return Sent(row, room_id, event_id if isinstance(event_id, str) else "")
 
 
 def _not_ready(end: Later | Refused) -> Later:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-Transport = Literal["mqtt", "coap"]
+Transport = Literal["mqtt", "coap", "serial", "plain"]
 FrameKind = Literal["up", "hello"]
 MAX_FRAME: Final = 8192
 

@@ -16,6 +16,7 @@ from typing import Any
 from thingroom_common.database import Database
 from thingroom_gateway.appservice import Answer, AppserviceClient, Done, Later, Refused
 from thingroom_gateway.devices import Device
+from thingroom_gateway.matrix_event import DEVICE_TYPE, PRESENCE_TYPE
 from thingroom_gateway.registration import ALIAS_PREFIX, GHOST_PREFIX, SENDER_LOCALPART
 from thingroom_gateway.storage import places
 from thingroom_gateway.storage.places import SPACE, GhostRow, RoomRow
@@ -77,7 +78,7 @@ class Rooms:
     async def ready_room(self, place: str) -> Ready | Later | Refused:
         """The room of `place`, a child of the Space."""
         known = self._database.read(lambda connection: places.load_room(connection, place))
-        if known is not None and known.linked:
+        if known is not None and known.linked and known.secured:
             return Ready(known.room_id)
         space = await self.ready_space()
         if not isinstance(space, Ready):
@@ -91,18 +92,35 @@ class Rooms:
             )
             if not isinstance(made, Ready):
                 return made
-            known = RoomRow(place, made.room_id, linked=False)
+            known = RoomRow(place, made.room_id, linked=False, secured=True)
         child = {"via": [self._home.server_name], "suggested": True}
         answer = await self._client.set_state(space.room_id, "m.space.child", known.room_id, child)
         if not isinstance(answer, Done):
             return answer
-        linked = replace(known, linked=True)
+        if not known.secured:
+            answer = await self._secure(known.room_id)
+            if not isinstance(answer, Done):
+                return answer
+        linked = replace(known, linked=True, secured=True)
         await self._database.write(lambda transaction: places.save_room(transaction, linked))
         return Ready(known.room_id)
 
+    async def _secure(self, room_id: str) -> Answer:
+        """Keep people from writing the state of devices, in a room that was made before there was this rule."""
+        create = await self._client.state(room_id, "m.room.create")
+        if not isinstance(create, Done):
+            return create
+        answer = await self._client.state(room_id, "m.room.power_levels")
+        if not isinstance(answer, Done):
+            return answer
+        events = answer.body.get("events")
+        listed = create.body.get("room_version", "1") in _LISTED_CREATOR
+        levels = {**(events if isinstance(events, dict) else {}), **_own_levels(listed)}
+        return await self._client.set_state(room_id, "m.room.power_levels", "", {**answer.body, "events": levels})
+
     async def ready_ghost(self, device: Device, room_id: str) -> Ready | Later | Refused:
         """The device's ghost, registered, named and joined to `room_id`."""
-        name = device.row.name
+        name = shown_name(device)
         known = self._database.read(lambda connection: places.load_ghost(connection, device.row.id))
         if known is not None and known.room_id == room_id and known.display_name == name:
             return Ready(room_id)
@@ -121,6 +139,15 @@ class Rooms:
         row = GhostRow(device.row.id, name, room_id)
         await self._database.write(lambda transaction: places.save_ghost(transaction, row))
         return Ready(room_id)
+
+    async def leave(self, device: Device, place: str) -> Answer:
+        """Take the device's ghost out of the room of `place`, unless the device is there again."""
+        known = self._database.read(lambda connection: places.load_room(connection, place))
+        if known is None or device.row.place == place:
+            return Done({})
+        answer = await self._client.leave(known.room_id, self._home.ghost(device))
+        # It is not there, or it never was: what was wanted.
+        return Done({}) if isinstance(answer, Refused) else answer
 
     async def forget_ghost(self, device: Device) -> None:
         """The room refused the ghost: make sure of it anew."""
@@ -143,8 +170,10 @@ class Rooms:
             "invite": [self._home.owner] if self._home.owner else [],
             **extra,
         }
+        override: dict[str, Any] = {"events": room_levels(self._listed_creator)}
         if levels:
-            body["power_level_content_override"] = {"users": levels}
+            override["users"] = levels
+        body["power_level_content_override"] = override
         answer = await self._client.create_room(body)
         if isinstance(answer, Refused) and answer.errcode == "M_ROOM_IN_USE":
             answer = await self._client.resolve_alias(f"#{alias}:{self._home.server_name}")
@@ -155,7 +184,9 @@ class Rooms:
             return Later("the homeserver made a room and did not say which")
         logger.info("the room of %s is %s", place or "the Space", room_id)
         await self._database.write(
-            lambda transaction: places.save_room(transaction, RoomRow(place, room_id, linked=place == SPACE))
+            lambda transaction: places.save_room(
+                transaction, RoomRow(place, room_id, linked=place == SPACE, secured=True)
+            )
         )
         return Ready(room_id)
 
@@ -166,6 +197,33 @@ def _lists_creator(capabilities: Answer) -> bool:
     versions = body.get("capabilities", {}).get("m.room_versions", {})
     default = versions.get("default", "1") if isinstance(versions, dict) else "1"
     return default in _LISTED_CREATOR
+
+
+def shown_name(device: Device) -> str:
+    """A ghost's display name; one whose words the gateway only attests says so, wherever the name is seen."""
+    return f"{device.row.name} (not signed)" if device.row.attested else device.row.name
+
+
+def _own_levels(listed_creator: bool) -> dict[str, int]:
+    """Who may write what the gateway says of devices: above the owner where the creator is above all (version 12)."""
+    level = 100 if listed_creator else 150
+    return {DEVICE_TYPE: level, PRESENCE_TYPE: level}
+
+
+def room_levels(listed_creator: bool) -> dict[str, int]:
+    """The `events` of our rooms' power levels, whole: an override replaces what a server would put there."""
+    return {
+        "m.room.name": 50,
+        "m.room.avatar": 50,
+        "m.room.topic": 50,
+        "m.room.canonical_alias": 50,
+        "m.room.power_levels": 100,
+        "m.room.history_visibility": 100,
+        "m.room.server_acl": 100,
+        "m.room.encryption": 100,
+        "m.room.tombstone": 100 if listed_creator else 150,
+        **_own_levels(listed_creator),
+    }
 
 
 def alias_localpart(name: str, space: bool) -> str:

@@ -38,6 +38,8 @@ class ScreenEvents:
             where["mqtt"] = f"{config.mqtt.host}:{config.mqtt.port}"
         if config.coap.enabled:
             where["coap"] = f"{config.coap.host}:{config.coap.port}"
+        if config.serial.ports:
+            where["serial"] = ", ".join(config.serial.ports)
         self._events.emit("listening", **where)
 
     def ready(self) -> None:
@@ -75,6 +77,12 @@ class ScreenEvents:
                 fields = self._who(outcome.kid, outcome.sequence)
                 fields["text"] = self._text(outcome.kid, outcome.sequence)
                 self._events.emit("reading", verdict="accepted", transport=frame.transport, **fields)
+
+    def attested(self, device: Device, sequence: int) -> None:
+        """A reading of a plain device is stored."""
+        kid = device.row.kid
+        fields = {**self._who(kid, sequence), "text": self._text(kid, sequence)}
+        self._events.emit("reading", verdict="accepted", transport="plain", **fields)
 
     def _who(self, kid: bytes, sequence: int) -> dict[str, object]:
         device = self._registry.get(kid)

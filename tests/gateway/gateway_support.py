@@ -104,6 +104,7 @@ class Thing:
             self.public if pairing else None,
             self.agreement_public if pairing else None,
             self.name if pairing else None,
+            None,
         )
         protected, payload = hello_parts(hello)
         signature = self.signing.sign(cose.sig_structure(protected, payload)).signature

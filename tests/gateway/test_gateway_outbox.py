@@ -55,7 +55,9 @@ async def test_rooms_ghosts_and_state_are_as_designed(config: GatewayConfig, hom
     assert space.create["creation_content"] == {"type": "m.space"}
     for name, thing in (("Kitchen", kitchen), ("Cellar", cellar)):
         room, ghost = rooms[name], f"@thing_{thing.hex}:{SERVER}"
-        assert room.create["power_level_content_override"] == {"users": {f"@owner:{SERVER}": 100}}
+        levels = room.create["power_level_content_override"]
+        assert levels["users"] == {f"@owner:{SERVER}": 100}
+        assert levels["events"]["org.thingroom.device"] == 150, "people cannot write the state of devices"
         assert room.create["invite"] == [f"@owner:{SERVER}"]
         assert ("m.space.parent", space.room_id) in room.state
         assert space.state["m.space.child", room.room_id]["via"] == [SERVER]

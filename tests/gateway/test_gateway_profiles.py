@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from thingroom_gateway.notices import Said, worth_a_notice
 from thingroom_gateway.observation import Observation, Unusable, describe, observe
+from thingroom_gateway.profile_examples import run
+from thingroom_gateway.profile_file import ExampleFile, json_schema
 from thingroom_gateway.profiles import (
-    ExampleFile,
     Profile,
     ProfileError,
     load_profiles,
@@ -22,7 +25,7 @@ from thingroom_gateway.profiles import (
 )
 from thingroom_gateway.values import decimal_text, shown
 from thingroom_wire.cbor import Decimal as WireDecimal
-from thingroom_wire.senml import Record, decode_pack
+from thingroom_wire.senml import Record
 
 PROFILES = load_profiles()
 EXAMPLES = [(profile, example) for profile in PROFILES.values() for example in profile.examples]
@@ -32,19 +35,7 @@ NOW = 1_770_000_000_000
 
 @pytest.mark.parametrize(("profile", "example"), EXAMPLES, ids=[f"{p.name}: {e.about}" for p, e in EXAMPLES])
 def test_worked_example(profile: Profile, example: ExampleFile) -> None:
-    pack = decode_pack(bytes.fromhex(example.payload))
-    observed = observe(profile, pack.records, NOW, 0, 12)
-    if example.refused:
-        assert observed == Unusable(example.refused)
-        return
-    assert isinstance(observed, Observation)
-    readings = json.loads(f"[{observed.readings}]")
-    assert [(r["name"], r["value"], r.get("unit", "")) for r in readings] == [
-        (r.name, r.value, r.unit) for r in example.readings
-    ]
-    assert describe(profile, observed.latest) == example.text
-    assert all(r["sequence"] == 12 for r in readings)
-    assert max(r["ts"] for r in readings) == observed.ts
+    assert run(profile, example) == []
 
 
 def test_every_profile_shows_a_good_and_a_refused_example() -> None:
@@ -180,7 +171,6 @@ name = "level"
 title = "Level"
 unit = "/"
 shown_unit = "%"
-shown_factor = "100"
 minimum = "0"
 maximum = "1"
 [[examples]]
@@ -202,3 +192,75 @@ def test_booleans_texts_and_factors() -> None:
     said = Said({"on": "true"}, NOW)
     assert worth_a_notice(profile, said, {"on": "false"}, NOW + 60_000)
     assert not worth_a_notice(profile, said, {"on": "true"}, NOW + 60_000)
+
+
+def test_the_schema_for_editors_is_the_one_of_the_structs() -> None:
+    """After a change of profile_file.py: python -m thingroom_gateway.profile_file > device_profiles/schema.json."""
+    assert (profile_directory() / "schema.json").read_text() == json_schema()
+
+
+def test_every_profile_file_obeys_the_schema() -> None:
+    validator = Draft202012Validator(json.loads(json_schema()))
+    for path in profile_directory().glob("*.toml"):
+        assert [error.message for error in validator.iter_errors(tomllib.loads(path.read_text()))] == []
+
+
+def test_there_are_many_profiles_and_each_says_what_it_is_for() -> None:
+    assert len(PROFILES) >= 20
+    for profile in PROFILES.values():
+        assert profile.icon and profile.title
+        assert all(quantity.title for quantity in profile.quantities.values())
+        assert profile.alerts, profile.name
+    with_actuators = {actuator.kind for profile in PROFILES.values() for actuator in profile.actuators.values()}
+    assert with_actuators == {"switch", "dimmer", "number", "select"}
+    assert {alert.kind for p in PROFILES.values() for alert in p.alerts} == {
+        "above",
+        "below",
+        "rate",
+        "silence",
+        "battery",
+    }
+
+
+def test_people_of_a_home_choose_their_units() -> None:
+    american = load_profiles(choices={"temperature": "degF", "pressure": "inHg", "speed": "mph"})
+    latest = {"temperature": "21.4", "humidity": "45.2", "pressure": "101325"}
+    assert describe(american["bme280"], latest) == "70.5 °F, 45 %, 29.921 inHg"
+    assert american["bme280"].quantities["temperature"].unit == "Cel"
+    assert american["bme280"].quantities["temperature"].from_people(Decimal("212")) == 100
+    assert american["bme280"].quantities["temperature"].difference_for_people(Decimal("5")) == 9
+    assert describe(PROFILES["bme280"], latest) == "21.4 °C, 45 %, 1013.2 hPa"
+
+
+@pytest.mark.parametrize(
+    ("profile", "actuator", "said", "accepted"),
+    [
+        ("switch", "on", " ON ", "true"),
+        ("switch", "on", "off", "false"),
+        ("switch", "on", "maybe", None),
+        ("dimmer", "brightness", "40", "40"),
+        ("dimmer", "brightness", "on", "100"),
+        ("dimmer", "brightness", "off", "0"),
+        ("dimmer", "brightness", "40.5", None),
+        ("dimmer", "brightness", "101", None),
+        ("dimmer", "brightness", "-1", None),
+        ("dimmer", "brightness", "٣", None),
+        ("thermostat", "target", "21.5", "21.5"),
+        ("thermostat", "target", "21.3", None),
+        ("thermostat", "target", "1e1", None),
+        ("thermostat", "target", "NaN", None),
+        ("light", "colour", "Warm White", "warm white"),
+        ("light", "colour", "octarine", None),
+    ],
+)
+def test_what_an_actuator_accepts(profile: str, actuator: str, said: str, accepted: str | None) -> None:
+    assert PROFILES[profile].actuators[actuator].accept(said) == accepted
+
+
+@given(st.text(max_size=40))
+def test_an_actuator_accepts_only_what_it_has(said: str) -> None:
+    for profile in PROFILES.values():
+        for actuator in profile.actuators.values():
+            accepted = actuator.accept(said)
+            if accepted is not None:
+                assert actuator.accept(accepted) == accepted

@@ -69,7 +69,7 @@ class StandInGateway:
     def answer(self, kid: bytes, **fields: object) -> bytes:
         """An answer to the device under its downlink key."""
         empty = {"acknowledged": [], "time": None, "nonce": None, "refused": [], "gateway_key": None}
-        answer = downlink.Answer(**{**empty, "agreement_key": None, **fields})
+        answer = downlink.Answer(**{**empty, "agreement_key": None, "commands": [], **fields})
         return downlink.encode_answer(self.downlink_keys[kid], kid, answer)
 
     def _pair(self, data: bytes) -> bytes | None:
@@ -81,7 +81,7 @@ class StandInGateway:
         if self.silent:
             return None
         self.enrol(greeting.device_key, greeting.agreement_key)
-        answer = downlink.Answer([], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public)
+        answer = downlink.Answer([], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public, [])
         return downlink.encode_answer(self._pairing.gateway, greeting.key_id, answer)
 
     def check_chain(self) -> None:

@@ -21,6 +21,8 @@ def valid_messages() -> Iterator[tuple[str, bytes]]:
     yield "hello", samples.sample_hello()
     yield "answer", samples.sample_answer()
     yield "pairing", samples.sample_pairing_hello()
+    yield "command", samples.sample_command()
+    yield "command", samples.sample_configuration()
     packs = json.loads((VECTORS / "senml.json").read_text())
     for row in packs["accepted"] + packs["refused"]:
         yield "pack", bytes.fromhex(row["hex"])

@@ -257,7 +257,7 @@ def test_loose_encodings_mean_the_same(value: dict[int, Any]) -> None:
 def test_the_vectors_of_our_messages_stand_without_our_code() -> None:
     """messages.json in the eyes of cbor2, PyNaCl and the standard library alone."""
     vectors = json.loads((VECTORS / "messages.json").read_text())
-    for row in vectors["envelopes"] + vectors["hellos"]:
+    for row in vectors["envelopes"] + vectors["hellos"] + vectors["commands"]:
         data = bytes.fromhex(row["message"])
         message = cbor2.loads(data)
         protected, unprotected, payload, signature = message.value

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.wire import wire_samples as samples
 from tests.wire.wire_checks import identical, parse_with, reason_of
 
-from thingroom_wire import cbor, cose, downlink, envelope, hello, senml
+from thingroom_wire import cbor, command, cose, downlink, envelope, hello, senml
 from thingroom_wire.errors import WireError
 from thingroom_wire.hkdf import hmac_sha256
 
@@ -17,6 +17,8 @@ SAMPLES = {
     "hello": samples.sample_hello(),
     "answer": samples.sample_answer(),
     "pairing": samples.sample_pairing_hello(),
+    "command": samples.sample_command(),
+    "configuration": samples.sample_configuration(),
 }
 
 
@@ -74,7 +76,8 @@ def test_an_envelope_comes_back(header: Any, payload: bytes, signature: bytes) -
     protected = envelope.protected_header(header)
     parsed = envelope.parse_envelope(cose.encode_sign1(protected, payload, signature))
     assert parsed.header == header
-    assert parsed == envelope.Envelope(header, protected, payload, signature, cose.sig_structure(protected, payload))
+    signed = cose.sig_structure(protected, payload)
+    assert parsed == envelope.Envelope(header, protected, payload, signature, signed, [])
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,25 @@ def test_a_hello_comes_back(plain: Any) -> None:
     assert parsed.hello == plain
     assert parsed.signed_bytes == cose.sig_structure(*hello.hello_parts(plain))
     assert not hello.is_pairing_hello(data)
+
+
+@given(samples.COMMANDS)
+@settings(max_examples=30)
+def test_a_command_comes_back(plain: Any) -> None:
+    data = command.encode_command(samples.SEED, samples.KEY_ID, plain)
+    parsed = command.parse_command(data)
+    assert parsed.command == plain and identical(parsed.command.value, plain.value)
+    assert (parsed.key_id, parsed.signed_bytes) == (
+        samples.KEY_ID,
+        cose.sig_structure(*command.command_parts(samples.KEY_ID, plain)),
+    )
+
+
+@given(samples.headers(), st.lists(st.tuples(samples.COUNTERS, samples.TEXT), max_size=4))
+def test_results_come_back(header: Any, results: list[Any]) -> None:
+    protected = envelope.protected_header(header, results)
+    parsed = envelope.parse_envelope(cose.encode_sign1(protected, b"", bytes(64)))
+    assert (parsed.header, parsed.results) == (header, results)
 
 
 @given(samples.hellos(pairing=True), st.binary(min_size=32, max_size=32))

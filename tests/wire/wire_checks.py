@@ -11,7 +11,7 @@ import struct
 import sys
 from binascii import hexlify, unhexlify
 
-from thingroom_wire import cbor, cose, downlink, ed25519, envelope, hello, hkdf, keys, senml, sha512, x25519
+from thingroom_wire import cbor, command, cose, downlink, ed25519, envelope, hello, hkdf, keys, senml, sha512, x25519
 from thingroom_wire.errors import WireError
 
 
@@ -284,6 +284,7 @@ def check_answers(folder):
             [tuple(span) for span in row["refused"]],
             unhexed(row["gateway_key"]),
             unhexed(row["agreement_key"]),
+            [unhexlify(text) for text in row.get("commands", [])],
         )
         key = unhexlify(row["key"])
         same(hexed(downlink.encode_answer(key, unhexlify(row["key_id"]), answer)), row["message"], "message")
@@ -305,6 +306,7 @@ def check_hellos(folder):
             unhexed(row["device_key"]),
             unhexed(row["agreement_key"]),
             row["name"],
+            row.get("commanded"),
         )
         message = hello.encode_hello(unhexlify(row["seed"]), plain)
         same(hexed(message), row["message"], "message")
@@ -321,8 +323,61 @@ def check_hellos(folder):
     return len(rows)
 
 
+def configuration_of(row):
+    if row is None:
+        return None
+    return command.Configuration(
+        row["version"],
+        row["interval_ms"],
+        row["longest_ms"],
+        row["name"],
+        {name: untyped(value) for name, value in row["thresholds"].items()},
+        {name: tuple(untyped(value) for value in pair) for name, pair in row["calibration"].items()},
+    )
+
+
+def check_commands(folder):
+    rows = load(folder, "messages.json")["commands"]
+    for row in rows:
+        plain = command.Command(
+            unhexlify(row["device"]),
+            row["counter"],
+            row["expires"],
+            unhexed(row["nonce"]),
+            row["within"],
+            row["actuator"],
+            untyped(row["value"]),
+            configuration_of(row["configuration"]),
+        )
+        message = command.encode_command(unhexlify(row["seed"]), unhexlify(row["gateway_kid"]), plain)
+        same(hexed(message), row["message"], "message")
+        parsed = command.parse_command(message)
+        same(parsed.command, plain, "command")
+        assert type(parsed.command.value) is type(plain.value)
+        same(hexed(parsed.key_id), row["gateway_kid"], "kid")
+        assert ed25519.verify(ed25519.public_key(unhexlify(row["seed"])), parsed.signed_bytes, parsed.signature)
+        if plain.configuration is not None:
+            kept = command.encode_configuration(plain.configuration)
+            same(command.parse_configuration(kept), plain.configuration, "kept configuration")
+    return len(rows)
+
+
+def check_results(folder):
+    rows = load(folder, "messages.json")["results"]
+    for row in rows:
+        results = [tuple(pair) for pair in row["results"]]
+        header = envelope.Header(unhexlify(row["key_id"]), row["sequence"], None, envelope.Clock(*row["clock"]))
+        protected = envelope.protected_header(header, results)
+        same(hexed(protected), row["protected"], "protected")
+        parsed = envelope.parse_envelope(cose.encode_sign1(protected, unhexlify(row["payload"]), bytes(64)))
+        same(parsed.results, results, "results")
+    return len(rows)
+
+
 def parse_with(parser, data, key):
-    """Call one of the four parsers of messages by its name in the vectors."""
+    """Call one of the five parsers of messages by its name in the vectors."""
+    if parser in ("command", "configuration"):
+        return command.parse_command(data)
     if parser == "envelope":
         return envelope.parse_envelope(data)
     if parser == "hello":
@@ -369,6 +424,8 @@ CHECKS = {
     "envelopes": check_envelopes,
     "answers": check_answers,
     "hellos": check_hellos,
+    "commands": check_commands,
+    "results": check_results,
     "messages refused": check_messages_refused,
 }
 

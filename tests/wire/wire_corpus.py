@@ -8,7 +8,7 @@ import json
 import sys
 from binascii import hexlify, unhexlify
 
-from thingroom_wire import cbor, downlink, envelope, hello, keys, senml
+from thingroom_wire import cbor, command, downlink, envelope, hello, keys, senml
 from thingroom_wire.errors import WireError
 
 
@@ -23,6 +23,8 @@ def parse(parser, data, key):
         return hello.parse_hello(data)
     if parser == "answer":
         return downlink.parse_answer(data, key)
+    if parser == "command":
+        return command.parse_command(data)
     if parser == "key":
         return keys.parse_cose_key(data)
     assert parser == "pairing"

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from thingroom_wire import cbor, cose, downlink, envelope, hello, keys, senml
+from thingroom_wire import cbor, command, cose, downlink, envelope, hello, keys, senml
 from thingroom_wire.ed25519 import sign
 from thingroom_wire.limits import MAX_SEQUENCE
 
@@ -63,6 +63,7 @@ ANSWERS = st.builds(
     st.lists(spans(True), max_size=5),
     st.none() | PUBLIC_KEYS,
     st.none() | PUBLIC_KEYS,
+    st.lists(st.binary(max_size=20), max_size=4),
 )
 
 
@@ -81,7 +82,52 @@ def hellos(draw: st.DrawFn, pairing: bool | None = None) -> Any:
         PUBLIC if pairing else None,
         draw(PUBLIC_KEYS) if pairing else None,
         draw(st.none() | TEXT),
+        draw(st.none() | COUNTERS),
     )
+
+
+NAMES = st.text("abcxyz019_", min_size=1, max_size=32)
+NUMBERS = st.integers(-(2**31) + 1, 2**31 - 1)
+NUMBERS = NUMBERS | st.builds(cbor.Decimal, NUMBERS, st.integers(-9, 9))
+CONFIGURATIONS = st.builds(
+    command.Configuration,
+    SEQUENCES,
+    st.none() | st.integers(1, command.MAX_INTERVAL_MS),
+    st.none() | st.integers(1, command.MAX_INTERVAL_MS),
+    st.none() | st.text("abc ß°", min_size=1, max_size=30),
+    st.dictionaries(NAMES, NUMBERS, max_size=3),
+    st.dictionaries(NAMES, st.tuples(NUMBERS, NUMBERS), max_size=3),
+)
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> Any:
+    nonce = draw(st.none() | EIGHT_BYTES)
+    within = None if nonce is None else draw(COUNTERS)
+    configuration = draw(st.none() | CONFIGURATIONS)
+    actuator = value = None
+    if configuration is None:
+        actuator = draw(NAMES)
+        value = draw(st.booleans() | INTEGERS | st.builds(cbor.Decimal, INTEGERS, st.integers(-1000, 1000)) | TEXT)
+    kid, counter, expires = draw(EIGHT_BYTES), draw(SEQUENCES), draw(COUNTERS)
+    return command.Command(kid, counter, expires, nonce, within, actuator, value, configuration)
+
+
+COMMANDS = commands()
+
+
+def sample_command() -> bytes:
+    """A command to an actuator with every label that the format has."""
+    plain = command.Command(KEY_ID, 7, 1_700_000_000_250, bytes(8), 60_000, "heater", cbor.Decimal(215, -1), None)
+    return command.encode_command(SEED, KEY_ID, plain)
+
+
+def sample_configuration() -> bytes:
+    """A command that brings a whole configuration."""
+    calibration = {"temperature": (cbor.Decimal(1005, -3), cbor.Decimal(-4, -1))}
+    whole = command.Configuration(3, 60_000, 600_000, "Kitchen", {"temperature": cbor.Decimal(2, -1)}, calibration)
+    plain = command.Command(KEY_ID, 8, 1_700_000_000_250, None, None, None, None, whole)
+    return command.encode_command(SEED, KEY_ID, plain)
 
 
 def sample_envelope(algorithm: int = cose.ALGORITHM_ED25519) -> bytes:
@@ -102,14 +148,16 @@ def sample_envelope(algorithm: int = cose.ALGORITHM_ED25519) -> bytes:
 
 def sample_answer() -> bytes:
     """An answer under KEY with every label that the format has."""
-    answer = downlink.Answer([(1, 4), (6, 6)], 1_700_000_000_250, bytes(8), [(5, 5, "no_value")], PUBLIC, PUBLIC)
+    answer = downlink.Answer(
+        [(1, 4), (6, 6)], 1_700_000_000_250, bytes(8), [(5, 5, "no_value")], PUBLIC, PUBLIC, [b"a command"]
+    )
     return downlink.encode_answer(KEY, KEY_ID, answer)
 
 
 def sample_hello() -> bytes:
     """A pairing device's signed hello, without its wrapping."""
     return hello.encode_hello(
-        SEED, hello.Hello(KEY_ID, bytes(8), 1, 2, 3, "0.1.0", "bme280", PUBLIC, bytes(range(32)), "Kitchen")
+        SEED, hello.Hello(KEY_ID, bytes(8), 1, 2, 3, "0.1.0", "bme280", PUBLIC, bytes(range(32)), "Kitchen", 7)
     )
 
 

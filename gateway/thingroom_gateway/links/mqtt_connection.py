@@ -319,6 +319,11 @@ class Connection:
             if not self._lost.done():
                 self._client.ack(first.message_id, first.qos)
 
+    def subscribe(self, filters: list[str]) -> None:
+        """Subscribe to more, after `open`; a refusal ends the connection."""
+        if filters and not self._lost.done():
+            self._client.subscribe([(topic_filter, 1) for topic_filter in filters])
+
     def may_publish(self) -> bool:
         return self._subscribed.done() and not self._lost.done() and self._inflight < self._max_inflight
 

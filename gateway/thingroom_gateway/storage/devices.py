@@ -13,7 +13,10 @@ from thingroom_common.database import Transaction
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """An enrolled device. `device_key` and `agreement_key` are 32-byte x coordinates; `status` active or revoked."""
+    """An enrolled device. `device_key` and `agreement_key` are 32-byte x coordinates; `status` active or revoked.
+
+    An `attested` one (a plain MQTT device) signs nothing: its keys are empty, the gateway vouches for what it says.
+    """
 
     id: int
     kid: bytes
@@ -25,21 +28,23 @@ class DeviceRow:
     profile: str
     status: str
     enrolled_at: int
+    attested: bool = False
 
 
-_COLUMNS = "id, kid, device_key, agreement_key, downlink_key, name, place, profile, status, enrolled_at"
+_COLUMNS = "id, kid, device_key, agreement_key, downlink_key, name, place, profile, status, enrolled_at, attested"
 
 
 def load_devices(connection: sqlite3.Connection) -> list[DeviceRow]:
     """All devices, in the order of enrolment."""
-    return [DeviceRow(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM devices ORDER BY id")]  # noqa: S608
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM devices ORDER BY id")  # noqa: S608
+    return [replace(DeviceRow(*row), attested=bool(row["attested"])) for row in rows]
 
 
 def insert_device(transaction: Transaction, device: DeviceRow) -> DeviceRow:
     """Store a new device (its `id` is ignored); returns it with its id."""
     cursor = transaction.execute(
-        "INSERT INTO devices (kid, device_key, agreement_key, downlink_key, name, place, profile, status, enrolled_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO devices (kid, device_key, agreement_key, downlink_key, name, place, profile, status,"
+        " enrolled_at, attested) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             device.kid,
             device.device_key,
@@ -50,6 +55,7 @@ def insert_device(transaction: Transaction, device: DeviceRow) -> DeviceRow:
             device.profile,
             device.status,
             device.enrolled_at,
+            device.attested,
         ),
     )
     assert cursor.lastrowid is not None
@@ -59,6 +65,14 @@ def insert_device(transaction: Transaction, device: DeviceRow) -> DeviceRow:
 
 def set_status(transaction: Transaction, device: int, status: str) -> None:
     transaction.execute("UPDATE devices SET status = ? WHERE id = ?", (status, device))
+
+
+def set_described(transaction: Transaction, device: DeviceRow) -> None:
+    """What people decide about a device: its name, its place, whether it may speak."""
+    transaction.execute(
+        "UPDATE devices SET name = ?, place = ?, status = ? WHERE id = ?",
+        (device.name, device.place, device.status, device.id),
+    )
 
 
 def set_agreement(transaction: Transaction, device: DeviceRow) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sqlite3
 from dataclasses import dataclass
+from typing import Literal
 
 from thingroom_common.database import Transaction
 from thingroom_gateway.notices import Said
@@ -26,23 +27,39 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A request to put into the outbox. With a `state_key` it is state, sent by the bot; else by the device's ghost."""
+    """A request to put into the outbox. With a `state_key` it is state, sent by the bot; else by the device's ghost.
+
+    `sender` "bot": the bot says it. With a `room_id` it goes there and not into the room of `place`, which then is
+    `room_lane(room_id)`: what is in one lane arrives in order. `device` is None where it is about no device.
+    """
 
     place: str
-    device: int
+    device: int | None
     kid: str
     type: str
     content: str
     ts: int
     state_key: str | None = None
     span: Span | None = None
+    room_id: str | None = None
+    sender: Literal["ghost", "bot"] = "ghost"
 
     @property
     def txn_id(self) -> str:
         """The same request always has the same transaction id: it is made of what is sent."""
         parts = [self.place, self.kid, self.type, self.state_key or "", str(self.ts), self.content]
         digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
-        return f"thingroom-{self.kid}-{digest[:32]}"
+        return f"thingroom-{self.kid or 'bot'}-{digest[:32]}"
+
+
+def room_lane(room_id: str) -> str:
+    """The lane of what goes to a room by its id; no place is called so, since names are printable."""
+    return f"\x01{room_id}"
+
+
+def to_room(room_id: str, type_: str, content: str, ts: int) -> NewRow:
+    """Something that the bot does in a room: a message, a reaction, a redaction (content: event_id, reason)."""
+    return NewRow(room_lane(room_id), None, "", type_, content, ts, room_id=room_id, sender="bot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +69,7 @@ class OutboxRow:
     id: int
     txn_id: str
     place: str
-    device: int
+    device: int | None
     type: str
     state_key: str | None
     content: str
@@ -61,11 +78,13 @@ class OutboxRow:
     arrivals_last: int | None
     sequence_first: int | None
     sequence_last: int | None
+    room_id: str | None
+    sender: str
 
 
 _COLUMNS = (
     "id, txn_id, place, device, type, state_key, content, ts,"
-    " arrivals_first, arrivals_last, sequence_first, sequence_last"
+    " arrivals_first, arrivals_last, sequence_first, sequence_last, room_id, sender"
 )
 
 
@@ -74,8 +93,8 @@ def add(transaction: Transaction, row: NewRow) -> None:
     span = row.span
     transaction.execute(
         "INSERT INTO outbox (txn_id, place, device, type, state_key, content, ts,"
-        " arrivals_first, arrivals_last, sequence_first, sequence_last)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (txn_id) DO NOTHING",
+        " arrivals_first, arrivals_last, sequence_first, sequence_last, room_id, sender)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (txn_id) DO NOTHING",
         (
             row.txn_id,
             row.place,
@@ -88,6 +107,8 @@ def add(transaction: Transaction, row: NewRow) -> None:
             span.arrivals_last if span else None,
             span.sequence_first if span else None,
             span.sequence_last if span else None,
+            row.room_id,
+            row.sender,
         ),
     )
     if span is not None:
@@ -129,6 +150,11 @@ def sent(transaction: Transaction, row: OutboxRow, event_id: str, at: int) -> No
             "INSERT OR IGNORE INTO in_room VALUES (?, ?, ?, ?, ?)",
             (row.device, row.arrivals_first, row.arrivals_last, event_id, at),
         )
+
+
+def drop(transaction: Transaction, row: OutboxRow) -> None:
+    """The homeserver refused `row` for good, and nobody will miss it."""
+    transaction.execute("DELETE FROM outbox WHERE id = ?", (row.id,))
 
 
 def park(transaction: Transaction, row: OutboxRow, why: str) -> None:

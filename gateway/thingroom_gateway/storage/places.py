@@ -15,11 +15,15 @@ SPACE = ""
 
 @dataclass(frozen=True, slots=True)
 class RoomRow:
-    """The room of a place (SPACE for the Space); `linked` once it is a child of the Space."""
+    """The room of a place (SPACE for the Space); `linked` once it is a child of the Space.
+
+    `secured`: people cannot write the state of devices there.
+    """
 
     place: str
     room_id: str
     linked: bool
+    secured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,27 @@ class GhostRow:
 
 
 def load_room(connection: sqlite3.Connection, place: str) -> RoomRow | None:
-    row = connection.execute("SELECT place, room_id, linked FROM rooms WHERE place = ?", (place,)).fetchone()
-    return None if row is None else RoomRow(row[0], row[1], bool(row[2]))
+    row = connection.execute("SELECT place, room_id, linked, secured FROM rooms WHERE place = ?", (place,)).fetchone()
+    return None if row is None else RoomRow(row[0], row[1], bool(row[2]), bool(row[3]))
+
+
+def all_rooms(connection: sqlite3.Connection) -> list[RoomRow]:
+    """The Space and every place's room."""
+    rows = connection.execute("SELECT place, room_id, linked, secured FROM rooms ORDER BY place")
+    return [RoomRow(row[0], row[1], bool(row[2]), bool(row[3])) for row in rows]
+
+
+def place_of_room(connection: sqlite3.Connection, room_id: str) -> str | None:
+    """Which place's room `room_id` is (SPACE for the Space), None if it is none of ours."""
+    row = connection.execute("SELECT place FROM rooms WHERE room_id = ?", (room_id,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def save_room(transaction: Transaction, room: RoomRow) -> None:
     transaction.execute(
-        "INSERT INTO rooms VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET room_id = excluded.room_id, linked = excluded.linked",
-        (room.place, room.room_id, room.linked),
+        "INSERT INTO rooms VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET room_id = excluded.room_id, linked = excluded.linked, secured = excluded.secured",
+        (room.place, room.room_id, room.linked, room.secured),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from thingroom_common.database import Migration
+from thingroom_gateway.storage import schema_bot, schema_plain, schema_series
 
 MIGRATIONS: Final = [
     Migration(
@@ -95,5 +96,8 @@ CREATE TABLE ghosts (device INTEGER PRIMARY KEY REFERENCES devices, display_name
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE transactions (txn_id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 """,
-    )
+    ),
+    *schema_plain.MIGRATIONS,
+    *schema_series.MIGRATIONS,
+    *schema_bot.MIGRATIONS,
 ]

@@ -1,0 +1,101 @@
+"""Keeps the series within their bounds of age and size, in steps so small that nobody waits for them.
+
+May import thingroom_common, config, storage. app.py runs it beside everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from thingroom_common.database import Database
+from thingroom_gateway.config import HistoryConfig
+from thingroom_gateway.storage import series_upkeep as rows
+from thingroom_gateway.storage.series import DAY, LEVELS, RAW, Level, Recorder
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 60.0
+# A step deletes or adds so many rows, and then the others have their turn.
+STEP_ROWS: Final = 500
+STEP_ENVELOPES: Final = 100
+PAUSE_SECONDS: Final = 0.05
+# However large the database is: so much stays of the raw readings, and of each level.
+SPARED: Final = ((RAW, 2 * DAY), (LEVELS[0], 31 * DAY), (LEVELS[1], 366 * DAY))
+MEGABYTE: Final = 1_000_000
+
+
+Due = tuple[Level, int, int]
+
+
+class Upkeep:
+    """Prunes what is too old or too much, and fills in what was stored before there were series."""
+
+    def __init__(self, database: Database, recorder: Recorder, keep: HistoryConfig, now_ms: Callable[[], int]) -> None:
+        self._database = database
+        self._recorder = recorder
+        self._keep = keep
+        self._now_ms = now_ms
+        self._due: deque[Due] = deque()
+        self._warned = False
+
+    async def run(self) -> None:
+        """Look every minute until cancelled."""
+        while True:
+            pause = LOOK_SECONDS
+            try:
+                if await self.step():
+                    pause = PAUSE_SECONDS
+            except sqlite3.Error as error:
+                logger.error("the history is not looked after: %s", error)
+            await asyncio.sleep(pause)
+
+    async def step(self) -> bool:
+        """One small piece of work; False if there is none. Raises sqlite3.Error."""
+        if not self._due:
+            work = self._database.read(rows.next_fill)
+            if work is not None:
+                await self._database.write(lambda t: rows.fill(t, self._recorder, work, STEP_ENVELOPES))
+                return True
+            self._due.extend(await self._database.read_in_thread(self._too_old))
+            if not self._due:
+                self._due.extend(await self._database.read_in_thread(self._too_much))
+            return bool(self._due)
+        level, series, before = self._due[0]
+        deleted = await self._database.write(lambda t: rows.delete_older(t, level, series, before, STEP_ROWS))
+        if deleted < STEP_ROWS:
+            self._due.popleft()
+        return True
+
+    def _too_old(self, connection: sqlite3.Connection) -> list[Due]:
+        keep, now = self._keep, self._now_ms()
+        ages = (keep.readings_days, keep.five_minutes_days, keep.hours_days, keep.days_days)
+        return [
+            (level, series, now - days * DAY)
+            for level, days in zip((RAW, *LEVELS), ages, strict=True)
+            if days
+            for series in rows.with_older(connection, level, now - days * DAY)
+        ]
+
+    def _too_much(self, connection: sqlite3.Connection) -> list[Due]:
+        """Over the size: the oldest day of the raw readings goes, or else of the finest level that has one to spare."""
+        most, now = self._keep.max_megabytes * MEGABYTE, self._now_ms()
+        if not most or rows.database_bytes(connection) <= most:
+            self._warned = False
+            return []
+        for level, spared in SPARED:
+            first = rows.oldest(connection, level)
+            if first is not None and first < now - spared:
+                before = min(first - first % DAY + DAY, now - spared)
+                return [(level, series, before) for series in rows.with_older(connection, level, before)]
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "the database is larger than history.max_megabytes (%d), and no more of the history can be spared",
+                self._keep.max_megabytes,
+            )
+        return []

@@ -1,0 +1,80 @@
+"""The tables of the time series: every reading, its down-sampled history, and views for people's own tools.
+
+May import thingroom_common. storage/series.py has the statements; schema.py adds this to the other migrations.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from thingroom_common.database import Migration
+
+_BUCKETS: Final = """
+CREATE TABLE {table} (
+    series INTEGER NOT NULL REFERENCES series,
+    start INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    total REAL NOT NULL,
+    minimum REAL NOT NULL,
+    maximum REAL NOT NULL,
+    PRIMARY KEY (series, start)
+) WITHOUT ROWID;
+CREATE VIEW {view} AS
+SELECT lower(hex(d.kid)) AS device, d.name AS name, s.quantity AS quantity, s.unit AS unit,
+    strftime('%Y-%m-%dT%H:%M:%SZ', b.start / 1000, 'unixepoch') AS time,
+    b.minimum AS minimum, b.total / b.count AS mean, b.maximum AS maximum, b.count AS count
+FROM {table} b JOIN series s ON s.id = b.series JOIN devices d ON d.id = s.device;
+"""
+
+_RAW: Final = """
+-- One quantity of one device in one unit. `kind` is number, boolean or text.
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY,
+    device INTEGER NOT NULL REFERENCES devices,
+    quantity TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    UNIQUE (device, quantity, unit, kind)
+);
+-- Every reading. `time` is Unix ms; `sequence` tells envelopes of the same instant apart; `value` is the exact text;
+-- `clock` is 0 synchronised, 1 drifting, 2 unset.
+CREATE TABLE samples (
+    series INTEGER NOT NULL REFERENCES series,
+    time INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    clock INTEGER NOT NULL,
+    PRIMARY KEY (series, time, sequence)
+) WITHOUT ROWID;
+CREATE VIEW readings AS
+SELECT lower(hex(d.kid)) AS device, d.name AS name, s.quantity AS quantity, s.unit AS unit,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.time / 1000.0, 'unixepoch') AS time, r.value AS value,
+    CASE s.kind WHEN 'number' THEN CAST(r.value AS REAL) WHEN 'boolean' THEN r.value = 'true' END AS number,
+    CASE r.clock WHEN 0 THEN 'synchronised' WHEN 1 THEN 'drifting' ELSE 'unset' END AS clock,
+    r.sequence AS sequence
+FROM samples r JOIN series s ON s.id = r.series JOIN devices d ON d.id = s.device;
+-- Of numbers and booleans (false 0, true 1): what each five minutes, hour and day (UTC) held. `start` is Unix ms.
+"""
+
+_TO_FILL: Final = """
+-- Envelopes that were stored before there were series: of each device those after `done` up to `goal` (arrivals).
+CREATE TABLE series_to_fill (
+    device INTEGER PRIMARY KEY REFERENCES devices,
+    done INTEGER NOT NULL,
+    goal INTEGER NOT NULL
+);
+INSERT INTO series_to_fill SELECT device, 0, stored FROM arrivals WHERE stored > 0;
+"""
+
+_LEVELS: Final = (
+    ("history_5min", "readings_5min"),
+    ("history_hour", "readings_hourly"),
+    ("history_day", "readings_daily"),
+)
+
+MIGRATIONS: Final = [
+    Migration(
+        "series_0001",
+        "".join([_RAW, *(_BUCKETS.format(table=table, view=view) for table, view in _LEVELS), _TO_FILL]),
+    )
+]
