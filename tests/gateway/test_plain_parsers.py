@@ -17,7 +17,7 @@ from thingroom_gateway.plain.command import CannotSend, Publish, command
 from thingroom_gateway.plain.dialects import DEFAULT_PREFIX, Listening, matches, understand
 from thingroom_gateway.plain.mapping import MAX_DIGITS, best_profile, convert_text, map_readings
 from thingroom_gateway.plain.original import MAX_ORIGINAL, original
-from thingroom_gateway.plain.said import Described, Discovered, Gone, Handle, Known, Metric, Readings
+from thingroom_gateway.plain.said import Availability, Described, Discovered, Gone, Handle, Known, Metric, Readings
 from thingroom_gateway.plain.words import MAX_DEPTH, MAX_NUMBER_TEXT, Unreadable, number, read_json, truth
 from thingroom_gateway.profiles import load_profiles
 
@@ -313,6 +313,26 @@ def test_discovery_by_device_and_its_withdrawal() -> None:
     book.withdraw(gone)
     assert book.described("homeassistant/ea334450945afc") is None
     assert not book.topics()
+
+
+def test_an_esphome_node_with_discovery_is_one_device() -> None:
+    """https://esphome.io/components/mqtt.html : discovery with the node's own topics, its status as availability."""
+    listening = [Listening("esphome", "+"), Listening("homeassistant", "homeassistant")]
+    book = Book(listening)
+    config = {
+        "dev_cla": "temperature", "unit_of_meas": "°C", "stat_cla": "measurement", "name": "Room",
+        "stat_t": "livingroom/sensor/room/state", "avty_t": "livingroom/status", "uniq_id": "ESPsensorroom",
+        "dev": {"ids": "a0b1c2d3e4f5", "name": "livingroom", "sw": "esphome v2024.6.0", "mf": "espressif"},
+    }  # fmt: skip
+    _discover(book, "homeassistant/sensor/livingroom/room/config", config)
+    dialect, said = understand(listening, "livingroom/sensor/room/state", b"21.5", book.known)
+    assert dialect == "homeassistant"
+    assert isinstance(said[0], Readings) and said[0].base == "homeassistant/a0b1c2d3e4f5"
+    assert said[0].metrics == (Metric("temperature", "number", "21.5", "Cel"),)
+    dialect, said = understand(listening, "livingroom/status", b"offline", book.known)
+    assert said == [Availability("homeassistant/a0b1c2d3e4f5", False)]
+    # What is not discovered is still the node's own.
+    assert understand(listening, "livingroom/sensor/other_humidity/state", b"40", book.known)[0] == "esphome"
 
 
 def test_discovery_of_what_a_dialect_tells_itself_is_left_to_it() -> None:

@@ -55,6 +55,8 @@ class Book:
         self._by_base: dict[str, set[str]] = {}
         self._entities: dict[str, tuple[tuple[str, Entity], ...]] = {}
         self._availability: dict[str, tuple[tuple[str, str, str], ...]] = {}
+        # Counts changes of `topics`.
+        self.version = 0
         self.known = Known(self._described, self._entities, self._availability)
 
     def topics(self) -> set[str]:
@@ -175,6 +177,7 @@ class Book:
 
     def _index(self, described: Described) -> None:
         base = described.base
+        self.version += 1
         for entity in described.entities:
             if entity.topic in self._entities or len(self._entities) < MAX_TOPICS:
                 self._entities[entity.topic] = (*self._entities.get(entity.topic, ()), (base, entity))

@@ -131,6 +131,11 @@ class PlainDevices:
         """What to subscribe to beside the dialects' own topics."""
         return self._book.topics()
 
+    @property
+    def topics_version(self) -> int:
+        """Grows whenever `topics` may have more than before."""
+        return self._book.version
+
     # --- hearing -------------------------------------------------------------------------------------------------
 
     def full(self) -> bool:

@@ -83,9 +83,11 @@ def understand(
     if topic.startswith("thingroom/"):
         return "", []
     trouble: Unreadable | None = None
-    for one in listening:
-        discovered = one.dialect == homeassistant.NAME and (topic in known.entities or topic in known.availability)
-        if not discovered and not any(matches(wanted, topic) for wanted in FILTERS[one.dialect](one.prefix)):
+    discovered = topic in known.entities or topic in known.availability
+    # What was discovered is discovery's, even where the topic looks like another dialect's.
+    for one in sorted(listening, key=lambda one: one.dialect != homeassistant.NAME) if discovered else listening:
+        theirs = discovered and one.dialect == homeassistant.NAME
+        if not theirs and not any(matches(wanted, topic) for wanted in FILTERS[one.dialect](one.prefix)):
             continue
         try:
             said = READERS[one.dialect](one.prefix, topic, payload, known)
