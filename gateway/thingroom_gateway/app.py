@@ -30,6 +30,7 @@ from thingroom_gateway.bot.people import People
 from thingroom_gateway.bot.worker import Bot
 from thingroom_gateway.broker_access import AccessFiles, BrokerAccess
 from thingroom_gateway.charts.process import ChartProcess
+from thingroom_gateway.commands.queue import CommandQueue
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
@@ -158,6 +159,7 @@ class Gateway:
     plain: PlainDevices | None = None
     plain_link: PlainLink | None = None
     serial: SerialLink | None = None
+    commands: CommandQueue | None = None
 
 
 async def serve(config: GatewayConfig, events: EventsOut) -> None:
@@ -232,6 +234,12 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
                 plain.stored.append(screen.attested)
             plain_link = PlainLink(_plain_broker(config), plain, listening, core.counters)
             commands.plain = plain
+        queue = CommandQueue(database, registry, core.keys, core.counters, config.commands, now_ms)
+        ingest.commands = commands.queue = queue
+        ingest.watchers.append(queue.settled)
+        if plain is not None and plain_link is not None:
+            queue.plain, queue.publish = plain, plain_link.send
+            plain.observed.append(queue.observed)
         control = ControlServer(config.directory, commands.run)
         await control.open()
         stack.push_async_callback(control.close)
@@ -254,6 +262,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         )
         bot = Bot(tools, time.monotonic, outbox.kick)
         outbox.marking.append(bot.arrived)
+        core.enrolment.changed.append(bot.enrolled)
         http = AppserviceHttp(
             config.appservice.host,
             config.appservice.port,
@@ -274,6 +283,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         if config.coap.enabled:
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
             coap = CoapLink(config.coap.host, config.coap.port, ingest, registry, core.counters)
+            coap.commands = queue.attach
             await coap.open()
             stack.push_async_callback(coap.close)
         serial = None
@@ -281,13 +291,16 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             consoles = Consoles(config.directory / "serial", config.serial.console_bytes)
             stack.callback(consoles.close)
             serial = SerialLink(config.serial.ports, config.serial.baud, ingest, registry, core.counters, consoles)
+            queue.pushers["serial"] = serial.send
         mqtt = None
         if config.mqtt.enabled:
             mqtt = MqttLink(_broker(config), ingest, registry, core.counters)
+            queue.pushers["mqtt"] = mqtt.send
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(ingest.run(), name="ingest"),
                 group.create_task(batching.run(), name="batching"),
+                group.create_task(queue.run(), name="commands"),
                 group.create_task(alerts.run(), name="alerts"),
                 group.create_task(bot.run(), name="bot"),
                 group.create_task(outbox.run(), name="outbox"),
@@ -306,7 +319,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             if mqtt is None:
                 screen.ready()
             try:
-                yield Gateway(core, ingest, batching, outbox, charts, mqtt, coap, plain, plain_link, serial)
+                yield Gateway(core, ingest, batching, outbox, charts, mqtt, coap, plain, plain_link, serial, queue)
             finally:
                 for task in tasks:
                     task.cancel()

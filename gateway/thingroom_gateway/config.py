@@ -103,6 +103,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = 30
 
 
+class CommandsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    expires_seconds: Annotated[
+        Positive, Meta(le=31_536_000, description="How long a command to a device waits for it, in seconds.")
+    ] = 600
+    sleeping_expires_seconds: Annotated[
+        Positive, Meta(le=31_536_000, description="The same for a device whose profile says that it sleeps.")
+    ] = 86_400
+    waiting: Annotated[Positive, Meta(description="Commands that may wait for one device.")] = 32
+
+
 class HistoryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     readings_days: Annotated[
         int, Meta(ge=0, description="How long every single reading is kept, in days; 0: for ever, also below.")
@@ -234,6 +244,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
     history: HistoryConfig = HistoryConfig()
+    commands: CommandsConfig = CommandsConfig()
     limits: Limits = Limits()
 
     @property

@@ -20,7 +20,7 @@ from aiocoap import Code, Message
 
 from thingroom_gateway.answers import Pending
 from thingroom_gateway.counters import Counters
-from thingroom_gateway.devices import Registry
+from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.ingest import Ingest
 from thingroom_gateway.outcomes import MAX_FRAME, Frame, FrameKind, Greeted, Outcome, Rejected
 
@@ -107,6 +107,8 @@ class CoapLink:
         self._registry = registry
         self._counters = counters
         self._context: aiocoap.Context | None = None
+        # What else goes into an answer to a device: its commands.
+        self.commands: Callable[[Device], list[bytes]] = lambda _device: []
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
@@ -174,7 +176,7 @@ class CoapLink:
                 return _refusal("unknown_device")
             pending = Pending()
             pending.add(outcome)
-            payload = pending.take(device.row.downlink_key, kid)
+            payload = pending.take(device.row.downlink_key, kid, self.commands(device))
         return Message(code=Code.CHANGED, payload=payload, content_format=COSE_MAC0)
 
 
