@@ -153,6 +153,7 @@ class Gateway:
     ingest: Ingest
     batching: Batching
     outbox: Outbox
+    alerts: Alerts
     charts: ChartProcess
     mqtt: MqttLink | None
     coap: CoapLink | None
@@ -282,9 +283,12 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         coap = None
         if config.coap.enabled:
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
-            coap = CoapLink(config.coap.host, config.coap.port, ingest, registry, core.counters)
+            coap = CoapLink(config.coap, ingest, registry, core.counters, database)
             coap.commands = queue.attach
             await coap.open()
+            ingest.observed.append(coap.latest.seen)
+            if plain is not None:
+                plain.observed.append(coap.latest.seen)
             stack.push_async_callback(coap.close)
         serial = None
         if config.serial.ports:
@@ -319,7 +323,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             if mqtt is None:
                 screen.ready()
             try:
-                yield Gateway(core, ingest, batching, outbox, charts, mqtt, coap, plain, plain_link, serial, queue)
+                yield Gateway(core, ingest, batching, outbox, alerts, charts, mqtt, coap, plain, plain_link, serial, queue)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -386,7 +390,7 @@ def _tls(mqtt: MqttConfig) -> ssl.SSLContext:
             context.load_cert_chain(mqtt.cert_file, mqtt.key_file or None)
         except OSError as error:
             raise ConfigError(
-                f"the gateway's certificate for the MQTT broker cannot be used ({error}): change cert_file and key_file "
-                "in [gateway.mqtt]."
+                f"the gateway's certificate for the MQTT broker cannot be used ({error}): change cert_file and "
+                "key_file in [gateway.mqtt]."
             ) from None
     return context

@@ -61,14 +61,17 @@ class CoapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     readers: Annotated[
         tuple[str, ...],
         Meta(
-            description="Networks that may read the devices' latest values, as 192.168.1.0/24. CoAP knows no accounts:\n"
-            "whoever sends from there reads everything. Empty: nobody."
+            description="Networks that may read the devices' latest values, as 192.168.1.0/24. CoAP knows no\n"
+            "accounts: whoever sends from there reads everything. Empty: nobody."
         ),
     ] = ("127.0.0.0/8", "::1/128")
     requests_per_second: Annotated[
         Seconds, Meta(description="Requests that one address may make per second, in the long run.")
     ] = 50.0
     burst: Annotated[Positive, Meta(description="Requests that one address may make at once.")] = 200
+    unlimited: Annotated[
+        tuple[str, ...], Meta(description="Networks that are trusted to ask as often as they like.")
+    ] = ("127.0.0.1/32", "::1/128")
     observers: Annotated[
         int, Meta(ge=0, description="Observations of latest values at most; one address may have a quarter of them.")
     ] = 256

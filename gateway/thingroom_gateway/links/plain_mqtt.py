@@ -94,7 +94,8 @@ class PlainLink:
             acknowledge()
             return True
         late = monotonic() < self._caught_up_at
-        heard = Message(topic, bytes(message.payload), message.retain, message.dup, late)
+        packet = message.mid if message.qos else 0
+        heard = Message(topic, bytes(message.payload), message.retain, message.dup, late, packet)
         self._devices.hear(heard, acknowledge)
         self._follow()
         return True
