@@ -233,8 +233,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         tuple[PlainConfig, ...],
         Meta(
             max_length=64,
-            description="Plain MQTT devices (no Thingroom firmware) to listen for, each as a table [[gateway.plain]] "
-            'with dialect = "tasmota", "zigbee2mqtt", "homeassistant", "esphome", "shelly" or "topics".',
+            description="Plain MQTT devices (no Thingroom firmware) to listen for: a table gateway.plain for each, with "
+            "a dialect (tasmota, zigbee2mqtt, homeassistant, esphome, shelly, topics) and perhaps a prefix.",
         ),
     ] = ()
     plain_broker: PlainBrokerConfig = PlainBrokerConfig()
