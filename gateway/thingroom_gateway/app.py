@@ -16,21 +16,23 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from thingroom_common.config_file import ConfigError
-from thingroom_common.database import Database, SchemaTooNew
+from thingroom_common.database import Database, SchemaTooNew, Transaction
 from thingroom_gateway.alerts.engine import Alerts
 from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.appservice_http import AppserviceHttp
 from thingroom_gateway.batching import Batching, Limits
-from thingroom_gateway.bot.commander import NoCommander
 from thingroom_gateway.bot.conversation import Tools
 from thingroom_gateway.bot.people import People
 from thingroom_gateway.bot.worker import Bot
 from thingroom_gateway.broker_access import AccessFiles, BrokerAccess
 from thingroom_gateway.charts.process import ChartProcess
+from thingroom_gateway.commands.command import Told
 from thingroom_gateway.commands.queue import CommandQueue
+from thingroom_gateway.commands.texts import spoken
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
@@ -257,11 +259,12 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             alerts,
             charts,
             client,
-            NoCommander(),
+            queue,
             zone,
             now_ms,
         )
         bot = Bot(tools, time.monotonic, outbox.kick)
+        queue.told.append(partial(_answer_command, bot, registry))
         outbox.marking.append(bot.arrived)
         core.enrolment.changed.append(bot.enrolled)
         http = AppserviceHttp(
@@ -361,6 +364,14 @@ def _plain_broker(config: GatewayConfig) -> Broker:
         tls=context,
         client_id="thingroom-gateway-plain",
     )
+
+
+def _answer_command(bot: Bot, registry: Registry, transaction: Transaction, told: Told) -> None:
+    """Say in the room what came of a command that was asked for there; in the write that settles it."""
+    command = told.command
+    if command.event_id:
+        device = registry.by_id(command.device)
+        bot.tell(transaction, command.room_id, command.event_id, spoken(device.row.name, device.profile, told))
 
 
 def _broker(config: GatewayConfig) -> Broker:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from thingroom_gateway.commands.command import CONFIGURATION, Told
-from thingroom_gateway.profiles import Actuator
+from thingroom_gateway.commands.command import CONFIGURATION, Told, shown_value
+from thingroom_gateway.profiles import Actuator, Profile
 
 _REASONS: Final = {
     "interrupted": "It was reset in the middle; its readings tell whether it did it.",
@@ -39,6 +39,14 @@ def values_of(actuator: Actuator) -> str:
     return f"a number from {actuator.minimum:f} to {actuator.maximum:f}{unit}{step}"
 
 
-def subject(told: Told) -> str:
-    """What a command was about: an actuator's name, or the configuration."""
-    return "configuration" if told.command.actuator == CONFIGURATION else told.command.actuator
+def spoken(name: str, profile: Profile, told: Told) -> str:
+    """What is said in the room about a command to the device `name`."""
+    command = told.command
+    if command.actuator == CONFIGURATION:
+        return f"{name} has the new configuration." if told.outcome == "done" else f"{name}: {sentence(told)}"
+    known = profile.actuators.get(command.actuator)
+    unit = f" {known.unit}" if known is not None and known.unit else ""
+    what = f"{known.title if known else command.actuator} {shown_value(command)}{unit}"
+    if told.outcome == "done" and not told.reason:
+        return f"{name}: {what}. Done."
+    return f"{name}: {what}. {sentence(told)}"
