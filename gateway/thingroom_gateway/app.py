@@ -326,7 +326,9 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             if mqtt is None:
                 screen.ready()
             try:
-                yield Gateway(core, ingest, batching, outbox, alerts, charts, mqtt, coap, plain, plain_link, serial, queue)
+                yield Gateway(
+                    core, ingest, batching, outbox, alerts, charts, mqtt, coap, plain, plain_link, serial, queue
+                )
             finally:
                 for task in tasks:
                     task.cancel()
