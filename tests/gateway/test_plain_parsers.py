@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from thingroom_gateway import units
 from thingroom_gateway.plain import homeassistant, template
-from thingroom_gateway.plain.book import MAX_DISCOVERIES, MAX_SEEN, Book
+from thingroom_gateway.plain.book import MAX_DESCRIBED, MAX_DISCOVERIES, MAX_SEEN, Book
 from thingroom_gateway.plain.command import CannotSend, Publish, command
 from thingroom_gateway.plain.dialects import DEFAULT_PREFIX, Listening, matches, understand
 from thingroom_gateway.plain.mapping import MAX_DIGITS, best_profile, convert_text, map_readings
@@ -362,6 +362,14 @@ def test_the_book_does_not_grow() -> None:
         _discover(book, f"homeassistant/sensor/s{index}/config", config)
     assert len(book.topics()) <= MAX_DISCOVERIES
     assert len(book.seen) == MAX_SEEN
+    book.kept.add("tele/mine")
+    relay = Handle(name="on", kind="switch", topic="cmnd/mine/POWER", on="ON", off="OFF")
+    book.remember(Described(base="tele/mine", dialect="tasmota", handles=(relay,)))
+    for index in range(MAX_DESCRIBED + 50):
+        book.remember(Described(base=f"tele/stranger{index}", dialect="tasmota", model="x"))
+    assert book.described("tele/stranger0") is None and book.described("tele/stranger60") is not None
+    mine = book.described("tele/mine")
+    assert mine is not None and mine.handles == (relay,)
 
 
 # --- units, mapping, commands ------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class Book:
     def __init__(self, listening: Sequence[Listening]) -> None:
         self._listening = listening
         self.seen: OrderedDict[str, Seen] = OrderedDict()
+        # Adopted devices: what they said of themselves is never forgotten, whoever else appears.
+        self.kept: set[str] = set()
         self._described: OrderedDict[str, Described] = OrderedDict()
         self._discoveries: dict[str, tuple[Described, ...]] = {}
         self._by_base: dict[str, set[str]] = {}
@@ -100,8 +102,10 @@ class Book:
     def _keep(self, described: Described) -> None:
         self._described[described.base] = described
         self._described.move_to_end(described.base)
-        if len(self._described) > MAX_DESCRIBED:
-            self._described.popitem(last=False)
+        if len(self._described) - len(self.kept) > MAX_DESCRIBED:
+            oldest = next(base for base in self._described if base not in self.kept)
+            self._unindex(oldest)
+            del self._described[oldest]
 
     def discover(self, discovered: Discovered, now: int) -> set[str]:
         """A discovery message; returns the devices it changes. What a dialect tells itself is not taken twice."""

@@ -128,6 +128,7 @@ class PlainDevices:
     def _bind(self, base: str, device: int) -> None:
         self._adopted[base] = device
         self._bases[device] = base
+        self._book.kept.add(base)
 
     def topics(self) -> set[str]:
         """What to subscribe to beside the dialects' own topics."""
