@@ -358,7 +358,7 @@ def test_the_book_does_not_grow() -> None:
         book.hear("tasmota", Readings(f"tele/{index}", "SENSOR", (Metric("temperature", "number", "1", "Cel"),)), index)
     assert len(book.seen) == MAX_SEEN and "tele/0" not in book.seen
     for index in range(MAX_DISCOVERIES + 50):
-        config = {**SENSOR, "state_topic": f"a/{index}", "device": {"identifiers": [f"d{index % 10}"]}}
+        config = {**SENSOR, "state_topic": f"a/{index}", "device": {"identifiers": [f"d{index % 100}"]}}
         _discover(book, f"homeassistant/sensor/s{index}/config", config)
     assert len(book.topics()) <= MAX_DISCOVERIES
     assert len(book.seen) == MAX_SEEN

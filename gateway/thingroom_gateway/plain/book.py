@@ -117,6 +117,7 @@ class Book:
         if discovered.topic not in self._discoveries and len(self._discoveries) >= MAX_DISCOVERIES:
             return set()
         changed = self.withdraw(Gone(discovered.topic))
+        parts = tuple(part for part in parts if len(self._by_base.get(part.base, ())) < MAX_METRICS)
         if not parts:
             return changed
         self._discoveries[discovered.topic] = parts
