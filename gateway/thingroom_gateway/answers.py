@@ -5,6 +5,7 @@ Pure; may import thingroom_wire, ledger, outcomes. links/ send what `Pending.tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,8 +39,8 @@ class Pending:
         elif type(outcome) is Refused:
             self.refused[outcome.sequence] = outcome.reason
 
-    def take(self, downlink_key: bytes, kid: bytes) -> bytes:
-        """The next COSE_Mac0 for the device `kid`; what it says is no longer pending."""
+    def take(self, downlink_key: bytes, kid: bytes, commands: Sequence[bytes] = ()) -> bytes:
+        """The next COSE_Mac0 for the device `kid`, with `commands`; what it says is no longer pending."""
         acknowledged = runs(self.acknowledged)[:MAX_RANGES]
         refused: list[tuple[int, int, str]] = []
         for reason in sorted(set(self.refused.values())):
@@ -50,6 +51,6 @@ class Pending:
         for first, last, _ in refused:
             for sequence in range(first, last + 1):
                 del self.refused[sequence]
-        answer = Answer(acknowledged, None, None, refused, None, None, [])
+        answer = Answer(acknowledged, None, None, refused, None, None, list(commands))
         encoded: bytes = encode_answer(downlink_key, kid, answer)
         return encoded

@@ -16,20 +16,23 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from thingroom_common.config_file import ConfigError
-from thingroom_common.database import Database, SchemaTooNew
+from thingroom_common.database import Database, SchemaTooNew, Transaction
 from thingroom_gateway.alerts.engine import Alerts
 from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.appservice_http import AppserviceHttp
 from thingroom_gateway.batching import Batching, Limits
-from thingroom_gateway.bot.commander import NoCommander
 from thingroom_gateway.bot.conversation import Tools
 from thingroom_gateway.bot.people import People
 from thingroom_gateway.bot.worker import Bot
 from thingroom_gateway.broker_access import AccessFiles, BrokerAccess
 from thingroom_gateway.charts.process import ChartProcess
+from thingroom_gateway.commands.command import Told
+from thingroom_gateway.commands.queue import CommandQueue
+from thingroom_gateway.commands.texts import spoken
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
@@ -152,12 +155,14 @@ class Gateway:
     ingest: Ingest
     batching: Batching
     outbox: Outbox
+    alerts: Alerts
     charts: ChartProcess
     mqtt: MqttLink | None
     coap: CoapLink | None
     plain: PlainDevices | None = None
     plain_link: PlainLink | None = None
     serial: SerialLink | None = None
+    commands: CommandQueue | None = None
 
 
 async def serve(config: GatewayConfig, events: EventsOut) -> None:
@@ -232,6 +237,12 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
                 plain.stored.append(screen.attested)
             plain_link = PlainLink(_plain_broker(config), plain, listening, core.counters)
             commands.plain = plain
+        queue = CommandQueue(database, registry, core.keys, core.counters, config.commands, now_ms)
+        ingest.commands = commands.queue = queue
+        ingest.watchers.append(queue.settled)
+        if plain is not None and plain_link is not None:
+            queue.plain, queue.publish = plain, plain_link.send
+            plain.observed.append(queue.observed)
         control = ControlServer(config.directory, commands.run)
         await control.open()
         stack.push_async_callback(control.close)
@@ -248,12 +259,14 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             alerts,
             charts,
             client,
-            NoCommander(),
+            queue,
             zone,
             now_ms,
         )
         bot = Bot(tools, time.monotonic, outbox.kick)
+        queue.told.append(partial(_answer_command, bot, registry))
         outbox.marking.append(bot.arrived)
+        core.enrolment.changed.append(bot.enrolled)
         http = AppserviceHttp(
             config.appservice.host,
             config.appservice.port,
@@ -273,21 +286,28 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         coap = None
         if config.coap.enabled:
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
-            coap = CoapLink(config.coap.host, config.coap.port, ingest, registry, core.counters)
+            coap = CoapLink(config.coap, ingest, registry, core.counters, database)
+            coap.commands = queue.attach
             await coap.open()
+            ingest.observed.append(coap.latest.seen)
+            if plain is not None:
+                plain.observed.append(coap.latest.seen)
             stack.push_async_callback(coap.close)
         serial = None
         if config.serial.ports:
             consoles = Consoles(config.directory / "serial", config.serial.console_bytes)
             stack.callback(consoles.close)
             serial = SerialLink(config.serial.ports, config.serial.baud, ingest, registry, core.counters, consoles)
+            queue.pushers["serial"] = serial.send
         mqtt = None
         if config.mqtt.enabled:
             mqtt = MqttLink(_broker(config), ingest, registry, core.counters)
+            queue.pushers["mqtt"] = mqtt.send
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(ingest.run(), name="ingest"),
                 group.create_task(batching.run(), name="batching"),
+                group.create_task(queue.run(), name="commands"),
                 group.create_task(alerts.run(), name="alerts"),
                 group.create_task(bot.run(), name="bot"),
                 group.create_task(outbox.run(), name="outbox"),
@@ -306,7 +326,9 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             if mqtt is None:
                 screen.ready()
             try:
-                yield Gateway(core, ingest, batching, outbox, charts, mqtt, coap, plain, plain_link, serial)
+                yield Gateway(
+                    core, ingest, batching, outbox, alerts, charts, mqtt, coap, plain, plain_link, serial, queue
+                )
             finally:
                 for task in tasks:
                     task.cancel()
@@ -346,6 +368,14 @@ def _plain_broker(config: GatewayConfig) -> Broker:
     )
 
 
+def _answer_command(bot: Bot, registry: Registry, transaction: Transaction, told: Told) -> None:
+    """Say in the room what came of a command that was asked for there; in the write that settles it."""
+    command = told.command
+    if command.event_id:
+        device = registry.by_id(command.device)
+        bot.tell(transaction, command.room_id, command.event_id, spoken(device.row.name, device.profile, told))
+
+
 def _broker(config: GatewayConfig) -> Broker:
     mqtt = config.mqtt
     context = _tls(mqtt) if mqtt.tls else None
@@ -373,7 +403,7 @@ def _tls(mqtt: MqttConfig) -> ssl.SSLContext:
             context.load_cert_chain(mqtt.cert_file, mqtt.key_file or None)
         except OSError as error:
             raise ConfigError(
-                f"the gateway's certificate for the MQTT broker cannot be used ({error}): change cert_file and key_file "
-                "in [gateway.mqtt]."
+                f"the gateway's certificate for the MQTT broker cannot be used ({error}): change cert_file and "
+                "key_file in [gateway.mqtt]."
             ) from None
     return context

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import string
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,68 @@ def devices(config_path: Path) -> None:
         )
     if not answer["devices"]:
         click.echo("No devices. Enrol one with: thingroom gateway pair")
+
+
+@gateway_commands.command("command")
+@config_option
+@click.option("--wait", type=float, default=30.0, show_default=True, help="Seconds to wait for the device's answer.")
+@click.argument("device")
+@click.argument("actuator")
+@click.argument("value")
+def send_command(config_path: Path, wait: float, device: str, actuator: str, value: str) -> None:
+    """Set ACTUATOR of DEVICE (its name or key id) to VALUE, and wait until the device says that it did."""
+    command = {"command": "send_command", "device": device, "actuator": actuator, "value": value, "seconds": wait}
+    answer = _said(_ask(_load(config_path), command, wait))
+    _tell_outcome(answer, f"{actuator} is {value}.")
+
+
+@gateway_commands.command()
+@config_option
+@click.option("--wait", type=float, default=30.0, show_default=True, help="Seconds to wait for the device's answer.")
+@click.option("--interval", type=float, help="Seconds from one sample to the next.")
+@click.option("--longest", type=float, help="Seconds after which a reading is sent although nothing has changed.")
+@click.option("--name", help="What the device calls itself.")
+@click.option(
+    "--threshold", "thresholds", type=(str, str), multiple=True, help="QUANTITY CHANGE: least change worth a reading."
+)
+@click.option(
+    "--calibrate", type=(str, str, str), multiple=True, help="QUANTITY FACTOR OFFSET: measured x factor + offset."
+)
+@click.argument("device")
+def configure(
+    config_path: Path,
+    wait: float,
+    interval: float | None,
+    longest: float | None,
+    name: str | None,
+    thresholds: tuple[tuple[str, str], ...],
+    calibrate: tuple[tuple[str, str, str], ...],
+    device: str,
+) -> None:
+    """Change how DEVICE (its name or key id) measures; what is not given stays."""
+    command = {
+        "command": "configure",
+        "device": device,
+        "interval_ms": None if interval is None else round(interval * 1000),
+        "longest_ms": None if longest is None else round(longest * 1000),
+        "name": name,
+        "thresholds": dict(thresholds),
+        "calibration": {quantity: (factor, offset) for quantity, factor, offset in calibrate},
+        "seconds": wait,
+    }
+    _tell_outcome(_said(_ask(_load(config_path), command, wait)), "the new configuration is in use.")
+
+
+def _tell_outcome(answer: Answer, done: str) -> None:
+    """What came of a command, for a person; a failure fails."""
+    name, outcome = answer["name"], answer["outcome"]
+    if outcome == "done":
+        click.echo(f"{name}: {answer['sentence'] or done}")
+    elif outcome == "waiting":
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime((answer["expires_at"] or 0) / 1000))
+        click.echo(f"{name} has not answered yet. The command waits for it until {until}.")
+    else:
+        raise click.ClickException(f"{name} did not do it. {answer['sentence']}")
 
 
 @gateway_commands.command()
@@ -220,9 +283,9 @@ def _load(path: Path) -> GatewayConfig:
         raise click.ClickException(str(error)) from None
 
 
-def _ask(config: GatewayConfig, command: dict[str, Any]) -> Answer:
+def _ask(config: GatewayConfig, command: dict[str, Any], wait: float = 0) -> Answer:
     try:
-        return ask(config.directory, command)
+        return ask(config.directory, command, 30 + wait)
     except OSError:
         raise click.ClickException(
             f"No gateway runs on {config.directory}. Start it with: thingroom gateway run"

@@ -61,14 +61,17 @@ class CoapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     readers: Annotated[
         tuple[str, ...],
         Meta(
-            description="Networks that may read the devices' latest values, as 192.168.1.0/24. CoAP knows no accounts:\n"
-            "whoever sends from there reads everything. Empty: nobody."
+            description="Networks that may read the devices' latest values, as 192.168.1.0/24. CoAP knows no\n"
+            "accounts: whoever sends from there reads everything. Empty: nobody."
         ),
     ] = ("127.0.0.0/8", "::1/128")
     requests_per_second: Annotated[
         Seconds, Meta(description="Requests that one address may make per second, in the long run.")
     ] = 50.0
     burst: Annotated[Positive, Meta(description="Requests that one address may make at once.")] = 200
+    unlimited: Annotated[
+        tuple[str, ...], Meta(description="Networks that are trusted to ask as often as they like.")
+    ] = ("127.0.0.1/32", "::1/128")
     observers: Annotated[
         int, Meta(ge=0, description="Observations of latest values at most; one address may have a quarter of them.")
     ] = 256
@@ -101,6 +104,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     keep_days: Annotated[
         Positive, Meta(description="How long an envelope is kept after it is in the room, in days.")
     ] = 30
+
+
+class CommandsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    expires_seconds: Annotated[
+        Positive, Meta(le=31_536_000, description="How long a command to a device waits for it, in seconds.")
+    ] = 600
+    sleeping_expires_seconds: Annotated[
+        Positive, Meta(le=31_536_000, description="The same for a device whose profile says that it sleeps.")
+    ] = 86_400
+    waiting: Annotated[Positive, Meta(description="Commands that may wait for one device.")] = 32
 
 
 class HistoryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -220,8 +233,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         tuple[PlainConfig, ...],
         Meta(
             max_length=64,
-            description="Plain MQTT devices (no Thingroom firmware) to listen for, each as a table [[gateway.plain]] "
-            'with dialect = "tasmota", "zigbee2mqtt", "homeassistant", "esphome", "shelly" or "topics".',
+            description="Plain MQTT devices (no Thingroom firmware) to listen for: a table gateway.plain for each, with "
+            "a dialect (tasmota, zigbee2mqtt, homeassistant, esphome, shelly, topics) and perhaps a prefix.",
         ),
     ] = ()
     plain_broker: PlainBrokerConfig = PlainBrokerConfig()
@@ -234,6 +247,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
     history: HistoryConfig = HistoryConfig()
+    commands: CommandsConfig = CommandsConfig()
     limits: Limits = Limits()
 
     @property

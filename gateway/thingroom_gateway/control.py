@@ -20,6 +20,8 @@ import msgspec
 from msgspec import Meta
 
 from thingroom_common.database import Database
+from thingroom_gateway.commands.control import Configure, SendCommand, carry_out
+from thingroom_gateway.commands.queue import CommandQueue
 from thingroom_gateway.counters import Counters
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrolled
@@ -92,7 +94,18 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="c
 
 
 Command = (
-    OpenPairing | ClosePairing | ListDevices | Enrol | Revoke | ShowCounters | RetryParked | ListSeen | Adopt | Stop
+    OpenPairing
+    | ClosePairing
+    | ListDevices
+    | Enrol
+    | Revoke
+    | ShowCounters
+    | RetryParked
+    | ListSeen
+    | Adopt
+    | SendCommand
+    | Configure
+    | Stop
 )
 _decoder = msgspec.json.Decoder(Command)
 
@@ -121,6 +134,8 @@ class Commands:
         self._kick = kick
         # Set by the composition root where plain MQTT devices are listened for.
         self.plain: PlainDevices | None = None
+        # Set where links run: without them nothing can be sent.
+        self.queue: CommandQueue | None = None
 
     async def run(self, command: Command) -> Answer:
         """Carry out one command. Raises sqlite3.Error."""
@@ -149,6 +164,10 @@ class Commands:
                 return {"ok": True, "seen": self.plain.list_seen()} if self.plain is not None else _NO_PLAIN
             case Adopt():
                 return await self._adopt(command) if self.plain is not None else _NO_PLAIN
+            case SendCommand() | Configure():
+                if self.queue is None:
+                    return {"ok": False, "error": "no gateway runs that could send it"}
+                return await carry_out(self.queue, self._registry, command)
             case Stop():
                 self._stop()
                 return {"ok": True}

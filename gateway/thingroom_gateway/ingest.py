@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from thingroom_common.database import Database, Transaction
 from thingroom_gateway.counters import Counters
@@ -62,6 +62,18 @@ RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 HELLO_INTERVALS = 16
 
 
+class CommandDoor(Protocol):
+    """The queue of commands, as ingest sees it."""
+
+    def greeting(self, device: Device, hello: Any) -> list[bytes]:
+        """The commands that go into the answer to a hello."""
+        ...
+
+    def results(self, transaction: Transaction, device: Device, sequence: int, results: Sequence[Any]) -> None:
+        """What a new envelope says came of commands; called in its write."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """An envelope whose signature and content are good; the ledger has the last word."""
@@ -70,6 +82,7 @@ class Verified:
     envelope: Envelope
     observation: Observation
     boot: tuple[int, int] | None
+    results: Sequence[tuple[int, str]] = ()
 
 
 _BAD_SIGNATURE = Rejected("bad_signature")
@@ -126,6 +139,7 @@ class Ingest:
         self.stalled = False
         self.watchers: list[Callable[[Sequence[Settled]], None]] = []
         self.observed: list[Callable[[Device, Observation], None]] = []
+        self.commands: CommandDoor | None = None
 
     def offer(self, frame: Frame, link: Link) -> bool:
         """Queue a frame; False if there is no room: keep it, and `link.resume` is called when there is."""
@@ -253,7 +267,7 @@ class Ingest:
             return Refused(kid, sequence, "too_large_for_an_event")
         predecessor = header.predecessor[0] if header.predecessor else None
         envelope = Envelope(sequence, predecessor, now, frame.transport, observed.ts, data, observed.readings)
-        return Verified(device, envelope, observed, boot)
+        return Verified(device, envelope, observed, boot, parsed.results)
 
     def _base_time(
         self, device: Device, clock: tuple[int, int, int], stated: int | None, now: int
@@ -302,8 +316,9 @@ class Ingest:
             hello.boot,
             now,
         )
+        commands = self.commands.greeting(device, hello) if self.commands else []
         newest = self._database.read(lambda connection: received.intervals(connection, device.row.id, HELLO_INTERVALS))
-        answer = Answer([(i.first, i.last) for i in newest], self._now_ms(), hello.nonce, [], None, None, [])
+        answer = Answer([(i.first, i.last) for i in newest], self._now_ms(), hello.nonce, [], None, None, commands)
         return Greeted(hello.key_id, encode_answer(device.row.downlink_key, hello.key_id, answer))
 
     # --- one batch ---------------------------------------------------------------------------------------------------
@@ -345,6 +360,9 @@ class Ingest:
         def write(transaction: Transaction) -> dict[bytes, set[int]]:
             new = {row.kid: received.store(transaction, row.id, items) for row, items in by_device.items()}
             self._series.add_many(transaction, _samples(verified, new))
+            for item in verified:
+                if item.results and self.commands and item.envelope.sequence in new[item.device.row.kid]:
+                    self.commands.results(transaction, item.device, item.envelope.sequence, item.results)
             for device, (boot, started) in boots.items():
                 received.learn_boot(transaction, device, boot, started)
             return new

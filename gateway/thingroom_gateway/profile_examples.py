@@ -51,10 +51,11 @@ def run(profile: Profile, example: ExampleFile) -> list[str]:
 def _came(profile: Profile, example: ExampleFile) -> Observation | Unusable | str:
     """What comes of it, or why it cannot be read at all."""
     if example.topic:
-        readings = worked(example.topic, example.message.encode())
-        if readings is None:
+        told = worked(example.topic, example.message.encode())
+        if not told:
             return "no dialect understands this topic with this message"
-        mapped = map_readings(profile, readings)
+        every = [map_readings(profile, readings) for readings in told]
+        mapped = max(every, key=lambda one: (bool(one.values), bool(one.refused)))
         if not mapped.values:
             return Unusable(next(iter(mapped.refused.values()), "unknown_quantity"))
         return observed(profile, mapped, _NOW, _SEQUENCE, clock_sure=True)

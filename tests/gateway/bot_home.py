@@ -29,13 +29,18 @@ BOT = "@thingroom:localhost"
 SECONDS = 15.0
 
 
+def _is_answer(event: dict[str, Any]) -> bool:
+    said = event["sender"] == BOT and event["type"] == "m.room.message"
+    return said and event["content"].get("msgtype") != "m.text"
+
+
 @dataclass
 class Person:
     """Somebody with a Matrix client. `seen` are the events of every room, as they came."""
 
     client: nio.AsyncClient
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    _read: int = 0
+    _read: dict[str, int] = field(default_factory=dict)
 
     @property
     def user_id(self) -> str:
@@ -81,9 +86,9 @@ class Person:
         """The next event of the room (after the last one that was waited for) that is `wanted`."""
         deadline = time.monotonic() + seconds
         while True:
-            while self._read < len(self.seen):
-                where, event = self.seen[self._read]
-                self._read += 1
+            while self._read.get(room_id, 0) < len(self.seen):
+                where, event = self.seen[self._read.get(room_id, 0)]
+                self._read[room_id] = self._read.get(room_id, 0) + 1
                 if where == room_id and wanted(event):
                     return event
             tail = [event["content"].get("body") for _, event in self.seen[-8:]]
@@ -91,8 +96,8 @@ class Person:
             await self.sync()
 
     async def answer(self, room_id: str, seconds: float = SECONDS) -> dict[str, Any]:
-        """The content of the next message of the bot."""
-        event = await self.until(room_id, lambda e: e["sender"] == BOT and e["type"] == "m.room.message", seconds)
+        """The content of the next message of the bot that is no alert."""
+        event = await self.until(room_id, _is_answer, seconds)
         return dict(event["content"])
 
     async def ask(self, room_id: str, text: str, **more: Any) -> str:
@@ -104,9 +109,9 @@ class Person:
         """Fails if the bot says something in the room within some time."""
         await asyncio.sleep(seconds)
         await self.sync()
-        while self._read < len(self.seen):
-            where, event = self.seen[self._read]
-            self._read += 1
+        while self._read.get(room_id, 0) < len(self.seen):
+            where, event = self.seen[self._read.get(room_id, 0)]
+            self._read[room_id] = self._read.get(room_id, 0) + 1
             assert where != room_id or event["sender"] != BOT or event["type"] != "m.room.message", event
 
 
@@ -153,11 +158,13 @@ async def running_homeserver_for_gateway(directory: Path) -> AsyncIterator[tuple
 @contextlib.asynccontextmanager
 async def bot_home(directory: Path, *things: Thing) -> AsyncIterator[BotHome]:
     """The homeserver and the gateway, with `things` enrolled."""
-    async with running_homeserver_for_gateway(directory) as (server, config):
-        async with running_gateway_here(server, config) as home:
-            for thing in things:
-                await home.enrol(thing)
-            yield home
+    async with (
+        running_homeserver_for_gateway(directory) as (server, config),
+        running_gateway_here(server, config) as home,
+    ):
+        for thing in things:
+            await home.enrol(thing)
+        yield home
 
 
 @contextlib.asynccontextmanager

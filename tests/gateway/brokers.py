@@ -61,10 +61,12 @@ def mosquitto(
     size_limit: bool = True,
     window: int = 512,
     certificate: tuple[Path, Path] | None = None,
+    client_ca: Path | None = None,
 ) -> Mosquitto:
     """Start one. `open_to_all`: no users and no rules; `size_limit` False: takes messages of any size.
 
-    With a `certificate` (its file, its key's file) there is a second listener, with TLS, on `tls_port`.
+    With a `certificate` (its file, its key's file) there is a second listener, with TLS, on `tls_port`; with a
+    `client_ca` it lets nobody in without a certificate of that authority.
     """
     directory.mkdir()
     port = free_port()
@@ -82,6 +84,8 @@ def mosquitto(
     if certificate is not None:
         tls_port = free_port()
         text += f"\nlistener {tls_port} 127.0.0.1\ncertfile {certificate[0]}\nkeyfile {certificate[1]}"
+    if client_ca is not None:
+        text += f"\ncafile {client_ca}\nrequire_certificate true"
     configuration = directory / "mosquitto.conf"
     configuration.write_text(text + "\n")
     process = _start(configuration)

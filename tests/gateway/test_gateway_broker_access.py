@@ -237,3 +237,27 @@ async def test_everything_works_with_amqtt_too(tmp_path: Path, homeserver: FakeH
             assert running.core.counters["mqtt.rejected.too_large"] == 1
         assert acknowledged == set(range(1, 41))
         await eventually(lambda: homeserver.sequences(thing.hex) == list(range(1, 41)))
+
+
+@pytest.mark.parametrize(
+    ("user", "action", "topic", "allowed"),
+    [
+        ("devices", "write", "tele/x/SENSOR", True),
+        ("devices", "read", "cmnd/x/#", True),
+        ("devices", "write", "thingroom/1/0/0123456789abcdef/up", False),
+        ("devices", "read", "thingroom/#", False),
+        ("devices", "read", "#", False),
+        ("devices", "read", "+/1/#", False),
+        ("devices", "read", "$SYS/#", False),
+        ("gateway", "read", "tele/#", True),
+        ("gateway", "read", "+/online", True),
+        ("gateway", "write", "cmnd/x/POWER", True),
+        ("gateway", "read", "thingroom/1/+/+/up", True),
+        ("0123456789abcdef", "write", "tele/x/SENSOR", False),
+        ("pairing", "write", "tele/x/SENSOR", False),
+    ],
+)
+def test_plain_devices_have_everything_but_thingroom(user: str, action: str, topic: str, allowed: bool) -> None:
+    assert may(user, "gateway", action, topic, "devices") is allowed  # type: ignore[arg-type]
+    if not topic.startswith("thingroom/"):
+        assert not may(user, "gateway", action, topic)  # type: ignore[arg-type]

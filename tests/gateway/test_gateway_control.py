@@ -79,7 +79,8 @@ def test_commands_while_none_runs(config: GatewayConfig, config_file: Path) -> N
     assert run(config_file, "enrol", "--name", "Attic", "--profile", "climate", *keys).exit_code == 0
     assert "Attic" in run(config_file, "devices").output
     refused = run(config_file, "enrol", "--name", "Attic", "--profile", "toaster", *keys)
-    assert (refused.exit_code, refused.output) == (1, "Error: there is no profile toaster; there are climate, soil\n")
+    assert refused.exit_code == 1
+    assert refused.output.startswith("Error: there is no profile toaster; there are adc, battery, bh1750, bme280, ")
     refused = run(config_file, "pair")
     assert refused.exit_code == 1
     assert "No gateway runs" in refused.output

@@ -101,13 +101,21 @@ def _got_to(node: Node, sending: asyncio.Task[None], number: int) -> bool:
 
 
 def in_database(config: GatewayConfig) -> set[int]:
-    """Sequences in the ledger, checked against the stored envelopes."""
+    """Sequences in the ledger, checked against the stored envelopes and the time series."""
     with contextlib.closing(sqlite3.connect(config.directory / "gateway.sqlite")) as connection:
         ledger: set[int] = set()
         for first, last in connection.execute("SELECT first, last FROM received"):
             ledger.update(range(first, last + 1))
         stored = [row[0] for row in connection.execute("SELECT sequence FROM envelopes")]
+        samples = connection.execute("SELECT sequence FROM samples ORDER BY sequence").fetchall()
+        counted = [
+            connection.execute(f"SELECT COALESCE(SUM(count), 0) FROM {table}").fetchone()[0]
+            for table in ("history_5min", "history_hour", "history_day")
+        ]
     assert sorted(stored) == sorted(ledger)
+    # Two quantities in each envelope.
+    assert [row[0] for row in samples] == sorted([*ledger, *ledger])
+    assert counted == [2 * len(ledger)] * 3
     return ledger
 
 

@@ -14,6 +14,10 @@ from jsonschema import Draft202012Validator
 
 from thingroom_gateway.notices import Said, worth_a_notice
 from thingroom_gateway.observation import Observation, Unusable, describe, observe
+from thingroom_gateway.plain.command import Publish, command
+from thingroom_gateway.plain.dialects import Listening, understand
+from thingroom_gateway.plain.mapping import map_readings
+from thingroom_gateway.plain.said import Readings
 from thingroom_gateway.profile_examples import run
 from thingroom_gateway.profile_file import ExampleFile, json_schema
 from thingroom_gateway.profiles import (
@@ -264,3 +268,73 @@ def test_an_actuator_accepts_only_what_it_has(said: str) -> None:
             accepted = actuator.accept(said)
             if accepted is not None:
                 assert actuator.accept(accepted) == accepted
+
+
+HOMEMADE = """
+name = "homemade"
+title = "Homemade"
+[[quantities]]
+name = "temperature"
+title = "Temperature"
+unit = "Cel"
+precision = 1
+maximum = "60"
+[[quantities]]
+name = "pump"
+title = "Pump"
+kind = "boolean"
+[[actuators]]
+name = "pump"
+title = "Pump"
+kind = "switch"
+feedback = "pump"
+topic = "{base}/pump/set"
+payload_on = "1"
+payload_off = "0"
+[[sources]]
+quantity = "temperature"
+topic = "probe/+"
+path = "readings.*.f"
+unit = "degF"
+[[sources]]
+quantity = "pump"
+topic = "pump"
+values = { running = "true", idle = "false" }
+[[examples]]
+about = "A value deep in somebody's JSON, in Fahrenheit."
+topic = "greenhouse/1/probe/a"
+message = '{"readings":{"x":{"f":68,"c":20}}}'
+readings = [{ name = "temperature", value = "20", unit = "Cel" }]
+text = "20.0 °C"
+[[examples]]
+about = "A word of its own."
+topic = "greenhouse/1/pump"
+message = "running"
+readings = [{ name = "pump", value = "true" }]
+text = "Pump on"
+[[examples]]
+about = "Too hot to be true."
+topic = "greenhouse/1/probe/a"
+message = '{"readings":{"x":{"f":680}}}'
+refused = "above_range"
+[[examples]]
+about = "A word that nobody explained."
+topic = "greenhouse/1/pump"
+message = "exploded"
+refused = "wrong_kind_of_value"
+"""
+
+
+def test_sources_find_what_names_do_not_tell() -> None:
+    profile = parse_profile(HOMEMADE, "homemade.toml")
+    for example in profile.examples:
+        assert run(profile, example) == []
+    listening = [Listening("topics", "greenhouse/+/#")]
+    dialect, said = understand(listening, "greenhouse/1/probe/a", b'{"readings":{"x":{"f":50}}}')
+    assert dialect == "topics"
+    (readings,) = said
+    assert isinstance(readings, Readings)
+    assert (readings.base, readings.rest) == ("greenhouse/1", "probe/a")
+    assert map_readings(profile, readings).values == {"temperature": "10"}
+    sent = command(readings.base, [], profile.actuators["pump"], "on")
+    assert sent == Publish("greenhouse/1/pump/set", b"1")

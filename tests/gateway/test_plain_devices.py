@@ -20,7 +20,7 @@ from thingroom_gateway.config import GatewayConfig, PlainConfig
 from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.links.plain_mqtt import CATCH_UP_SECONDS
 from thingroom_gateway.plain.command import Publish
-from thingroom_gateway.plain.devices import Adopted, NotAdopted, kid_of
+from thingroom_gateway.plain.devices import Adopted, Message, NotAdopted, kid_of
 from thingroom_gateway.storage import received
 
 Start = Callable[..., Mosquitto]
@@ -233,6 +233,34 @@ async def test_a_stuck_disk_loses_nothing_and_a_flood_is_held_to_a_quota(
         await eventually(lambda: running.core.counters.all().get("plain.refused.too_often", 0) > 100)
         intervals = running.core.database.read(lambda c: received.intervals(c, row.row.id))
         assert len(intervals) == 1 and intervals[0].first == 1
+
+
+async def test_what_the_broker_delivers_again_is_stored_once(
+    tmp_path: Path, homeserver: FakeHomeserver, broker: Start
+) -> None:
+    """A kill between commit and PUBACK: several messages of one topic come again, under their packet identifiers."""
+    mosquitto = broker()
+    config = _config(tmp_path, homeserver, mosquitto)
+    topic = "shellies/s/sensor/temperature"
+    async with _running(config) as running, _device(mosquitto, config) as device:
+        await device.publish(topic, "20.0", qos=1)
+        await eventually(lambda: "shellies/s" in _seen(running))
+        kid = await _adopt(running, "shellies/s", "S", "climate")
+        plain = running.plain
+        assert plain is not None
+        acknowledged: list[int] = []
+        messages = [(101, b"20.1"), (102, b"20.2"), (103, b"20.1")]
+        for packet, payload in messages:
+            plain.hear(Message(topic, payload, packet=packet), lambda packet=packet: acknowledged.append(packet))
+        await eventually(lambda: acknowledged == [101, 102, 103])
+        for packet, payload in [*messages, (104, b"20.2")]:
+            again = Message(topic, payload, repeated=True, packet=packet)
+            plain.hear(again, lambda packet=packet: acknowledged.append(packet))
+        await eventually(lambda: len(acknowledged) == 7)
+        await eventually(lambda: homeserver.sequences(kid) == [1, 2, 3, 4])
+        values = [r["value"] for event in homeserver.events() for r in event["content"]["readings"]]
+        assert values == ["20.1", "20.2", "20.1", "20.2"]
+        assert running.core.counters.all()["plain.duplicate"] == 3
 
 
 async def test_the_owner_on_the_control_socket(tmp_path: Path, homeserver: FakeHomeserver, broker: Start) -> None:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from thingroom_gateway import units
 from thingroom_gateway.plain import homeassistant, template
-from thingroom_gateway.plain.book import MAX_DISCOVERIES, MAX_SEEN, Book
+from thingroom_gateway.plain.book import MAX_DESCRIBED, MAX_DISCOVERIES, MAX_SEEN, Book
 from thingroom_gateway.plain.command import CannotSend, Publish, command
 from thingroom_gateway.plain.dialects import DEFAULT_PREFIX, Listening, matches, understand
 from thingroom_gateway.plain.mapping import MAX_DIGITS, best_profile, convert_text, map_readings
 from thingroom_gateway.plain.original import MAX_ORIGINAL, original
-from thingroom_gateway.plain.said import Described, Discovered, Gone, Handle, Known, Metric, Readings
+from thingroom_gateway.plain.said import Availability, Described, Discovered, Gone, Handle, Known, Metric, Readings
 from thingroom_gateway.plain.words import MAX_DEPTH, MAX_NUMBER_TEXT, Unreadable, number, read_json, truth
 from thingroom_gateway.profiles import load_profiles
 
@@ -315,6 +315,26 @@ def test_discovery_by_device_and_its_withdrawal() -> None:
     assert not book.topics()
 
 
+def test_an_esphome_node_with_discovery_is_one_device() -> None:
+    """https://esphome.io/components/mqtt.html : discovery with the node's own topics, its status as availability."""
+    listening = [Listening("esphome", "+"), Listening("homeassistant", "homeassistant")]
+    book = Book(listening)
+    config = {
+        "dev_cla": "temperature", "unit_of_meas": "°C", "stat_cla": "measurement", "name": "Room",
+        "stat_t": "livingroom/sensor/room/state", "avty_t": "livingroom/status", "uniq_id": "ESPsensorroom",
+        "dev": {"ids": "a0b1c2d3e4f5", "name": "livingroom", "sw": "esphome v2024.6.0", "mf": "espressif"},
+    }  # fmt: skip
+    _discover(book, "homeassistant/sensor/livingroom/room/config", config)
+    dialect, said = understand(listening, "livingroom/sensor/room/state", b"21.5", book.known)
+    assert dialect == "homeassistant"
+    assert isinstance(said[0], Readings) and said[0].base == "homeassistant/a0b1c2d3e4f5"
+    assert said[0].metrics == (Metric("temperature", "number", "21.5", "Cel"),)
+    dialect, said = understand(listening, "livingroom/status", b"offline", book.known)
+    assert said == [Availability("homeassistant/a0b1c2d3e4f5", False)]
+    # What is not discovered is still the node's own.
+    assert understand(listening, "livingroom/sensor/other_humidity/state", b"40", book.known)[0] == "esphome"
+
+
 def test_discovery_of_what_a_dialect_tells_itself_is_left_to_it() -> None:
     book = Book([Listening("zigbee2mqtt", "zigbee2mqtt"), Listening("homeassistant", "homeassistant")])
     _discover(book, "homeassistant/sensor/0x00/temperature/config", {**SENSOR, "state_topic": "zigbee2mqtt/bedroom"})
@@ -338,10 +358,18 @@ def test_the_book_does_not_grow() -> None:
         book.hear("tasmota", Readings(f"tele/{index}", "SENSOR", (Metric("temperature", "number", "1", "Cel"),)), index)
     assert len(book.seen) == MAX_SEEN and "tele/0" not in book.seen
     for index in range(MAX_DISCOVERIES + 50):
-        config = {**SENSOR, "state_topic": f"a/{index}", "device": {"identifiers": [f"d{index % 10}"]}}
+        config = {**SENSOR, "state_topic": f"a/{index}", "device": {"identifiers": [f"d{index % 100}"]}}
         _discover(book, f"homeassistant/sensor/s{index}/config", config)
     assert len(book.topics()) <= MAX_DISCOVERIES
     assert len(book.seen) == MAX_SEEN
+    book.kept.add("tele/mine")
+    relay = Handle(name="on", kind="switch", topic="cmnd/mine/POWER", on="ON", off="OFF")
+    book.remember(Described(base="tele/mine", dialect="tasmota", handles=(relay,)))
+    for index in range(MAX_DESCRIBED + 50):
+        book.remember(Described(base=f"tele/stranger{index}", dialect="tasmota", model="x"))
+    assert book.described("tele/stranger0") is None and book.described("tele/stranger60") is not None
+    mine = book.described("tele/mine")
+    assert mine is not None and mine.handles == (relay,)
 
 
 # --- units, mapping, commands ------------------------------------------------------------------------------------

@@ -11,7 +11,21 @@ import struct
 import sys
 from binascii import hexlify, unhexlify
 
-from thingroom_wire import cbor, command, cose, downlink, ed25519, envelope, hello, hkdf, keys, senml, sha512, x25519
+from thingroom_wire import (
+    cbor,
+    command,
+    cose,
+    downlink,
+    ed25519,
+    envelope,
+    frames,
+    hello,
+    hkdf,
+    keys,
+    senml,
+    sha512,
+    x25519,
+)
 from thingroom_wire.errors import WireError
 
 
@@ -409,7 +423,39 @@ def check_utf8(folder):
     return len(GOOD_UTF8) + len(BAD_UTF8) + len(BAD_UTF8_LONG)
 
 
+def check_frames(folder):
+    vectors = load(folder, "frames.json")
+    for row in vectors["stuffing"]:
+        data, stuffed = unhexlify(row["data"]), unhexlify(row["stuffed"])
+        same(hexed(frames.stuff(data)), row["stuffed"], row["data"])
+        same(hexed(frames.unstuff(stuffed)), row["data"], row["stuffed"])
+    for row in vectors["frames"]:
+        payload = row["payload"]
+        payload = bytes([payload["byte"]]) * payload["times"] if type(payload) is dict else unhexlify(payload)
+        line, mark = frames.encode_frame(row["kind"], payload)
+        same((hexed(mark), len(line)), (row["mark"], row["length"]), "frame")
+        same(row["line"] in (None, hexed(line)), True, "line")
+        same(frames.FrameReader().feed(line), [frames.Frame(row["kind"], payload, mark)], "frame")
+    for row in vectors["streams"]:
+        line = unhexlify(row["line"])
+        for step in (1, 3, len(line)):
+            reader = frames.FrameReader()
+            found = []
+            for start in range(0, len(line), step):
+                found.extend(reader.feed(line[start : start + step]))
+            shown = [
+                [item.reason, hexed(item.data)]
+                if isinstance(item, frames.Noise)
+                else ["frame", item.kind, hexed(item.payload)]
+                for item in found
+            ]
+            same(shown, row["found"], row["name"])
+    same(reason_of(frames.encode_frame, 1, bytes(8193)), "too_large", "frame")
+    return len(vectors["stuffing"]) + len(vectors["frames"]) + len(vectors["streams"])
+
+
 CHECKS = {
+    "frames": check_frames,
     "cbor accepted": check_cbor_accepted,
     "cbor refused": check_cbor_refused,
     "utf8": check_utf8,

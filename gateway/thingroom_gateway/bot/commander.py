@@ -1,6 +1,6 @@
 """The seam to commands for devices: what the bot asks for, and what it is answered.
 
-Pure; may import devices. commands/ of the gateway answers; `NoCommander` stands in where nothing can be sent.
+Pure; may import devices. commands/queue.py is the Commander of a gateway that runs.
 """
 
 from __future__ import annotations
@@ -41,12 +41,3 @@ class Commander(Protocol):
     ) -> Queued | Refused:
         """Queue a command. The same `room_event` again is the same command and queues nothing new."""
         ...
-
-
-class NoCommander:
-    """A gateway that cannot send commands."""
-
-    async def request(
-        self, device: Device, actuator: str, value: str, requested_by: str, room_event: RoomEvent
-    ) -> Queued | Refused:
-        return Refused(f"This gateway has no way to send commands to {device.row.name}.")

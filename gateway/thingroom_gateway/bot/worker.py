@@ -92,6 +92,8 @@ class Bot:
         self._kicked.set()
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._pauses: dict[str, float] = {}
+        self._known = {device.row.id for device in tools.registry}
+        self._paired: list[Device] = []
         bot = tools.home.bot
         self._names = [fold(name) for name in (bot, bot[1:].partition(":")[0], bot.partition(":")[0], "bot")]
 
@@ -103,6 +105,41 @@ class Bot:
         if sent.row.type == MESSAGE_TYPE and sent.event_id:
             store.arrived(transaction, sent.row.txn_id, sent.room_id, sent.event_id, self._tools.now_ms())
             transaction.after_commit(self._filled)
+
+    def tell(self, transaction: Transaction, room_id: str, event_id: str, text: str) -> None:
+        """Within a write: say `text` in a room in answer to `event_id`. What became of a command is told so."""
+        now = self._tools.now_ms()
+        content = message_content(text, "", "" if store.chat_of(transaction, room_id) else event_id, "")
+        outbox.add(transaction, outbox.to_room(room_id, MESSAGE_TYPE, content, now))
+        transaction.after_commit(self._filled)
+
+    def enrolled(self, device: Device) -> None:
+        """A device was let in while pairing was open: whoever opened it is told."""
+        if device.row.id in self._known:
+            return
+        self._known.add(device.row.id)
+        if self._tools.pairing.current() is not None:
+            self._paired.append(device)
+            self._kicked.set()
+
+    async def _tell_paired(self) -> None:
+        while self._paired:
+            device = self._paired[0]
+            chats = self._database.read(store.chats_with_secrets)
+            text = (
+                f"{device.row.name} ({device.profile.title}) is paired, and lives in the room {device.row.place}."
+                " `rename` and `move` change that; if it takes the place of another, say `replace … with …`."
+            )
+
+            def write(transaction: Transaction, text: str = text, chats: Sequence[str] = tuple(chats)) -> None:
+                for room_id in chats:
+                    content = message_content(text, with_code(text), "", "")
+                    now = self._tools.now_ms()
+                    outbox.add(transaction, outbox.to_room(room_id, MESSAGE_TYPE, content, now))
+
+            await self._database.write(write)
+            self._paired.pop(0)
+            self._filled()
 
     async def run(self) -> None:
         """Answer until cancelled."""
@@ -138,6 +175,7 @@ class Bot:
     async def _sweep(self) -> None:
         now = self._tools.now_ms()
         try:
+            await self._tell_paired()
             due = self._database.read(lambda connection: store.secrets_due(connection, now))
             if due:
                 await self._database.write(partial(store.take_back_secrets, now=now))

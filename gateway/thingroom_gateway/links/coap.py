@@ -1,7 +1,8 @@
 """The CoAP link: POST /up and POST /hello, answered when the envelope is on disk (RFC 7252, RFC 7959).
 
 May import aiocoap, ingest's values, answers. Block-wise requests are assembled here, within bounds, because aiocoap's
-own assembly has none. Refusals are those of docs/wire_format.md, Transports.
+own assembly has none; what one address may ask is in coap_sources.py, what programs may read in coap_latest.py.
+Refusals are those of docs/wire_format.md, Transports.
 """
 
 from __future__ import annotations
@@ -11,22 +12,32 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from time import monotonic
 from typing import Any
 
 import aiocoap
 import aiocoap.resource
 from aiocoap import Code, Message
+from aiocoap.numbers.constants import TransportTuning
+from aiocoap.numbers.types import ACK, RST
 
+from thingroom_common.config_file import ConfigError
+from thingroom_common.database import Database
 from thingroom_gateway.answers import Pending
+from thingroom_gateway.config import CoapConfig
 from thingroom_gateway.counters import Counters
-from thingroom_gateway.devices import Registry
+from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.ingest import Ingest
+from thingroom_gateway.links.coap_latest import Latest, Readers, Snapshots
+from thingroom_gateway.links.coap_sources import Network, Sources, is_within, source_of
 from thingroom_gateway.outcomes import MAX_FRAME, Frame, FrameKind, Greeted, Outcome, Rejected
 
 logger = logging.getLogger(__name__)
 
 MAX_ASSEMBLIES = 64
+# Of one address.
+MAX_OWN_ASSEMBLIES = 8
 ASSEMBLY_SECONDS = 60.0
 # How long a device waits for a commit before it is told to come back.
 COMMIT_SECONDS = 20.0
@@ -36,6 +47,14 @@ _UNAUTHORISED = frozenset(
     {"unknown_device", "revoked_device", "bad_signature", "wrong_pairing_code", "pairing_closed", "other_shard"}
 )
 _UNAVAILABLE = frozenset({"not_stored"})
+# Messages that aiocoap remembers, with their responses, to recognise repeats; beyond it strangers are not heard.
+MAX_REMEMBERED = 20_000
+
+
+class _Tuning(TransportTuning):  # type: ignore[misc]
+    """Repeats are recognised for a minute, not for four: one that is not does no harm, envelopes have numbers."""
+
+    EXCHANGE_LIFETIME = 60.0
 
 
 @dataclass(slots=True)
@@ -79,6 +98,10 @@ class Assemblies:
             self._open.pop(key, None)
             return Partial(Code.REQUEST_ENTITY_TOO_LARGE)
         if number == 0:
+            self._open.pop(key, None)
+            own = [other for other in self._open if isinstance(key, tuple) and other[0] == key[0]]  # type: ignore[index]
+            if len(own) >= MAX_OWN_ASSEMBLIES:
+                del self._open[own[0]]
             assembly = self._open[key] = _Assembly(bytearray(), now)
         else:
             found = self._open.get(key)
@@ -100,30 +123,83 @@ class Assemblies:
 class CoapLink:
     """Owns the CoAP server context and the requests that wait for a commit."""
 
-    def __init__(self, host: str, port: int, ingest: Ingest, registry: Registry, counters: Counters) -> None:
-        self._host = host
-        self._port = port
+    def __init__(
+        self, config: CoapConfig, ingest: Ingest, registry: Registry, counters: Counters, database: Database
+    ) -> None:
+        """Raises ConfigError for networks that are none."""
+        self._host = config.host
+        self._port = config.port
         self._ingest = ingest
         self._registry = registry
         self._counters = counters
+        # What else goes into an answer to a device: its commands.
+        self.commands: Callable[[Device], list[bytes]] = lambda _device: []
+        self._readers = _networks("readers", config.readers)
+        unlimited = _networks("unlimited", config.unlimited)
+        self._sources = Sources(config.requests_per_second, config.burst, unlimited, monotonic)
+        self._managers: list[Any] = []
         self._context: aiocoap.Context | None = None
+        readers = Readers(self._may_read, self._is_known, _source, self._is_busy)
+        self.latest = Latest(database, registry, readers, Snapshots(), config.observers)
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
         site = aiocoap.resource.Site()
-        site.add_resource(
-            [".well-known", "core"], aiocoap.resource.WKCResource(site.get_resources_as_linkheader, impl_info=None)
-        )
+        core, devices = self.latest.listings()
+        site.add_resource([".well-known", "core"], core)
+        site.add_resource(["latest"], devices)
+        site.add_resource(["latest"], self.latest)
         assemblies = Assemblies()
         site.add_resource(["up"], _Door(self, "up", assemblies))
         site.add_resource(["hello"], _Door(self, "hello", assemblies))
+        logging.getLogger("coap-server").addFilter(self._heard_of)
         # aiocoap's simple transport needs one address, its full one needs IPv6 in the kernel.
         transport = "udp6" if self._host in ("", "0.0.0.0", "::") else "simplesocketserver"  # noqa: S104
         self._context = await aiocoap.Context.create_server_context(
             site, bind=(self._host or None, self._port), transports=[transport]
         )
+        for interface in self._context.request_interfaces:
+            self._guard(interface.token_interface)
+
+    def _guard(self, manager: Any) -> None:
+        """Put ourselves before aiocoap's message layer: it keeps something of every message that it is handed."""
+        self._managers.append(manager)
+        dispatch: Callable[[Message], None] = manager.dispatch_message
+
+        def guarded(message: Message) -> None:
+            if message.mtype not in (ACK, RST):
+                source = _source(message.remote)
+                if not self._sources.admit(source):
+                    self._counters.add("coap.rejected.too_many")
+                    return
+                if len(manager._recent_messages) >= MAX_REMEMBERED and not self._sources.is_known(source):
+                    self._counters.add("coap.rejected.no_room")
+                    return
+                message.transport_tuning = _Tuning()
+            dispatch(message)
+
+        manager.dispatch_message = guarded
+
+    def _heard_of(self, record: logging.LogRecord) -> bool:
+        """What aiocoap warns of is what strangers send: counted, not logged line by line."""
+        if record.levelno >= logging.ERROR:
+            return True
+        if "nparsable" in str(record.msg):
+            self._counters.add("coap.rejected.malformed")
+        return False
+
+    def _may_read(self, remote: Any) -> bool:
+        return is_within(_source(remote), self._readers)
+
+    def _is_known(self, remote: Any) -> bool:
+        return self._sources.is_known(_source(remote))
+
+    def _is_busy(self, remote: Any) -> bool:
+        return any(remote in manager._backlogs for manager in self._managers)
 
     async def close(self) -> None:
+        self.latest.close()
+        logging.getLogger("coap-server").removeFilter(self._heard_of)
         if self._context is not None:
             await self._context.shutdown()
             self._context = None
@@ -138,8 +214,17 @@ class CoapLink:
     def resume(self) -> None:
         """Nothing is held back here: a device that found no room was told to come again."""
 
-    async def submit(self, kind: FrameKind, payload: bytes) -> Message:
+    async def submit(self, kind: FrameKind, payload: bytes, remote: Any) -> Message:
         """The response to a complete request."""
+        source = _source(remote)
+        if not self._sources.enter(source):
+            return self._busy("too_many_waiting")
+        try:
+            return await self._submit(kind, payload, source)
+        finally:
+            self._sources.leave(source)
+
+    async def _submit(self, kind: FrameKind, payload: bytes, source: str) -> Message:
         if self._ingest.stalled:
             return self._busy("stalled")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -150,6 +235,8 @@ class CoapLink:
                 outcome = await future
         except TimeoutError:
             return self._busy("slow_commit")
+        if type(outcome) is not Rejected:
+            self._sources.trust(source)
         return self._response(outcome)
 
     def count_too_large(self) -> None:
@@ -174,8 +261,22 @@ class CoapLink:
                 return _refusal("unknown_device")
             pending = Pending()
             pending.add(outcome)
-            payload = pending.take(device.row.downlink_key, kid)
+            payload = pending.take(device.row.downlink_key, kid, self.commands(device))
         return Message(code=Code.CHANGED, payload=payload, content_format=COSE_MAC0)
+
+
+def _source(remote: Any) -> str:
+    """The source that aiocoap's remote counts as."""
+    host = remote.hostinfo
+    return source_of(host[1 : host.index("]")] if host.startswith("[") else host.partition(":")[0])
+
+
+def _networks(key: str, texts: tuple[str, ...]) -> list[Network]:
+    """Raises ConfigError."""
+    try:
+        return [ip_network(text) for text in texts]
+    except ValueError as error:
+        raise ConfigError(f"{error}: change {key} in [gateway.coap].") from None
 
 
 def _refusal(reason: str) -> Message:
@@ -210,8 +311,8 @@ class _Door(aiocoap.resource.Resource):  # type: ignore[misc]
             return Message(code=Code.UNSUPPORTED_CONTENT_FORMAT)
         block = request.opt.block1
         if block is None:
-            return await self._link.submit(self._kind, request.payload)
-        key = (request.remote.blockwise_key, self._kind, request.opt.content_format)
+            return await self._link.submit(self._kind, request.payload, request.remote)
+        key = (_source(request.remote), request.remote.blockwise_key, self._kind, request.opt.content_format)
         result = self._assemblies.feed(
             key, block.block_number, block.more, block.start, request.payload, request.opt.size1
         )
@@ -222,7 +323,7 @@ class _Door(aiocoap.resource.Resource):  # type: ignore[misc]
                 return _refusal("too_large")
             return Message(code=result.code)
         if isinstance(result, Whole):
-            response = await self._link.submit(self._kind, result.payload)
+            response = await self._link.submit(self._kind, result.payload, request.remote)
         else:
             response = Message(code=Code.CONTINUE)
         response.opt.block1 = block

@@ -123,6 +123,14 @@ class MqttLink:
                 pending.add(outcome)
         self._pump()
 
+    def send(self, kid: bytes, data: bytes) -> bool:
+        """Send `data` down to the device `kid`; False if the broker is away or much waits already."""
+        if not self.connected.is_set() or len(self._replies) == self._replies.maxlen:
+            return False
+        self._replies.append(Greeted(kid, data))
+        self._pump()
+        return True
+
     def resume(self) -> None:
         if self._connection is not None:
             self._connection.resume()

@@ -46,6 +46,7 @@ class PlainLink:
         self._filters = sorted({wanted for one in listening for wanted in FILTERS[one.dialect](one.prefix)})
         self._connection: Connection | None = None
         self._subscribed: set[str] = set()
+        self._followed = 0
         self._commands: deque[Publish] = deque(maxlen=MAX_COMMANDS)
         self._caught_up_at = float("inf")
         self.connected = asyncio.Event()
@@ -66,7 +67,7 @@ class PlainLink:
                 await asyncio.sleep(pause)
 
     async def _session(self) -> None:
-        self._subscribed = self._devices.topics()
+        self._subscribed, self._followed = self._devices.topics(), self._devices.topics_version
         connection = Connection(self._broker, [*self._filters, *sorted(self._subscribed)], MAX_PACKET, self)
         self._connection = connection
         self._caught_up_at = float("inf")
@@ -93,13 +94,17 @@ class PlainLink:
             acknowledge()
             return True
         late = monotonic() < self._caught_up_at
-        heard = Message(topic, bytes(message.payload), message.retain, message.dup, late)
+        packet = message.mid if message.qos else 0
+        heard = Message(topic, bytes(message.payload), message.retain, message.dup, late, packet)
         self._devices.hear(heard, acknowledge)
         self._follow()
         return True
 
     def _follow(self) -> None:
         """Subscribe to what discovery made known since."""
+        if self._devices.topics_version == self._followed:
+            return
+        self._followed = self._devices.topics_version
         new = self._devices.topics() - self._subscribed
         if new and self._connection is not None:
             self._subscribed |= new

@@ -50,11 +50,15 @@ class Book:
     def __init__(self, listening: Sequence[Listening]) -> None:
         self._listening = listening
         self.seen: OrderedDict[str, Seen] = OrderedDict()
+        # Adopted devices: what they said of themselves is never forgotten, whoever else appears.
+        self.kept: set[str] = set()
         self._described: OrderedDict[str, Described] = OrderedDict()
         self._discoveries: dict[str, tuple[Described, ...]] = {}
         self._by_base: dict[str, set[str]] = {}
         self._entities: dict[str, tuple[tuple[str, Entity], ...]] = {}
         self._availability: dict[str, tuple[tuple[str, str, str], ...]] = {}
+        # Counts changes of `topics`.
+        self.version = 0
         self.known = Known(self._described, self._entities, self._availability)
 
     def topics(self) -> set[str]:
@@ -98,8 +102,10 @@ class Book:
     def _keep(self, described: Described) -> None:
         self._described[described.base] = described
         self._described.move_to_end(described.base)
-        if len(self._described) > MAX_DESCRIBED:
-            self._described.popitem(last=False)
+        if len(self._described) - len(self.kept) > MAX_DESCRIBED:
+            oldest = next(base for base in self._described if base not in self.kept)
+            self._unindex(oldest)
+            del self._described[oldest]
 
     def discover(self, discovered: Discovered, now: int) -> set[str]:
         """A discovery message; returns the devices it changes. What a dialect tells itself is not taken twice."""
@@ -111,6 +117,7 @@ class Book:
         if discovered.topic not in self._discoveries and len(self._discoveries) >= MAX_DISCOVERIES:
             return set()
         changed = self.withdraw(Gone(discovered.topic))
+        parts = tuple(part for part in parts if len(self._by_base.get(part.base, ())) < MAX_METRICS)
         if not parts:
             return changed
         self._discoveries[discovered.topic] = parts
@@ -175,6 +182,7 @@ class Book:
 
     def _index(self, described: Described) -> None:
         base = described.base
+        self.version += 1
         for entity in described.entities:
             if entity.topic in self._entities or len(self._entities) < MAX_TOPICS:
                 self._entities[entity.topic] = (*self._entities.get(entity.topic, ()), (base, entity))

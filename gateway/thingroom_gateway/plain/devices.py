@@ -53,7 +53,8 @@ AHEAD_MS: Final = 60_000
 class Message:
     """As MQTT brought it. `retained`: the broker had kept it; `repeated`: it may have come before (DUP).
 
-    `late`: it may have waited at the broker, so that the time of arrival says little.
+    `late`: it may have waited at the broker, so that the time of arrival says little. `packet`: its packet identifier,
+    the same when it is delivered again; 0 for QoS 0.
     """
 
     topic: str
@@ -61,6 +62,7 @@ class Message:
     retained: bool = False
     repeated: bool = False
     late: bool = False
+    packet: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,16 @@ class PlainDevices:
     def _bind(self, base: str, device: int) -> None:
         self._adopted[base] = device
         self._bases[device] = base
+        self._book.kept.add(base)
 
     def topics(self) -> set[str]:
         """What to subscribe to beside the dialects' own topics."""
         return self._book.topics()
+
+    @property
+    def topics_version(self) -> int:
+        """Grows whenever `topics` may have more than before."""
+        return self._book.version
 
     # --- hearing -------------------------------------------------------------------------------------------------
 
@@ -271,9 +279,13 @@ class PlainDevices:
     def _store_one(self, transaction: Transaction, item: _Waiting) -> tuple[Device, int, Observation] | None:
         message, row = item.message, item.device.row
         digest = hashlib.sha256(message.payload).digest()[:16]
-        if (message.retained or message.repeated) and plain.heard_already(transaction, row.id, message.topic, digest):
+        told = hashlib.sha256(message.topic.encode() + b"\0" + digest + row.kid).digest()[:16]
+        again = message.retained and plain.heard_already(transaction, row.id, message.topic, digest)
+        if again or (message.repeated and plain.stored_already(transaction, message.packet, told)):
             self._counters.add("plain.duplicate")
             return None
+        if message.packet:
+            plain.save_packet(transaction, message.packet, told)
         now = self._now_ms()
         plain.save_heard(transaction, row.id, message.topic, digest, now)
         sequence = plain.next_sequence(transaction, row.id)

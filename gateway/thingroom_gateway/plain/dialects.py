@@ -83,9 +83,11 @@ def understand(
     if topic.startswith("thingroom/"):
         return "", []
     trouble: Unreadable | None = None
-    for one in listening:
-        discovered = one.dialect == homeassistant.NAME and (topic in known.entities or topic in known.availability)
-        if not discovered and not any(matches(wanted, topic) for wanted in FILTERS[one.dialect](one.prefix)):
+    discovered = topic in known.entities or topic in known.availability
+    # What was discovered is discovery's, even where the topic looks like another dialect's.
+    for one in sorted(listening, key=lambda one: one.dialect != homeassistant.NAME) if discovered else listening:
+        theirs = discovered and one.dialect == homeassistant.NAME
+        if not theirs and not any(matches(wanted, topic) for wanted in FILTERS[one.dialect](one.prefix)):
             continue
         try:
             said = READERS[one.dialect](one.prefix, topic, payload, known)
@@ -99,11 +101,18 @@ def understand(
     return "", []
 
 
-def worked(topic: str, payload: bytes) -> Readings | None:
-    """What a worked example's message says, with every dialect at its usual prefix; any topic may be a device's own."""
-    every = [Listening(name, prefix) for name, prefix in DEFAULT_PREFIX.items() if name != homeassistant.NAME]
+def worked(topic: str, payload: bytes) -> list[Readings]:
+    """What a worked example's message may say: as a dialect at its usual prefix understands it, else as a message of a
+    device at any level of its topic."""
+    usual = [
+        Listening(name, prefix)
+        for name, prefix in DEFAULT_PREFIX.items()
+        if name not in (homeassistant.NAME, topics.NAME)
+    ]
     try:
-        _, said = understand(every, topic, payload)
+        _, said = understand(usual, topic, payload)
+        readings = [one for one in said if isinstance(one, Readings)]
+        levels = range(topic.count("/") + 1)
+        return readings or [topics.at(level, topic, payload) for level in levels if level or topic.count("/")]
     except Unreadable:
-        return None
-    return next((one for one in said if isinstance(one, Readings)), None)
+        return []

@@ -1,7 +1,7 @@
 """Devices of no dialect: a JSON object, or one value, at a topic that the owner names in the configuration.
 
-Pure; may import words and said. A JSON object is a device at its topic; a bare value is one of the device at the topic
-above. What names and units do not tell, a profile's [[sources]] do.
+Pure; may import words and said. Unless the filter says where devices are, a JSON object is a device at its topic, and a
+bare value one of the device at the topic above. What names and units do not tell, a profile's [[sources]] do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from thingroom_gateway.plain.said import MAX_METRICS, Kind, Known, Metric, Readings, Said, numbered
+from thingroom_gateway.plain.said import MAX_BASE, MAX_METRICS, Kind, Known, Metric, Readings, Said, numbered
 from thingroom_gateway.plain.words import (
     Unreadable,
     number,
@@ -31,18 +31,31 @@ def filters(prefix: str) -> tuple[str, ...]:
     return (prefix,)
 
 
-def read(_prefix: str, topic: str, payload: bytes, _known: Known) -> list[Said]:
-    """What the message says. Raises Unreadable."""
-    tree: Any = read_text(payload)
-    if tree.lstrip()[:1] == "{":
-        tree = read_json(payload)
-        metrics = tuple(metric for metric, _ in zip(_leaves(tree), range(MAX_METRICS), strict=False))
-        return [Readings(topic, "", metrics, tree)]
-    base, _, leaf = topic.rpartition("/")
-    if not base:
+def read(prefix: str, topic: str, payload: bytes, _known: Known) -> list[Said]:
+    """What the message says. Raises Unreadable.
+
+    With a filter like greenhouse/+/# the device is what stands before the #, and all below it is told by it.
+    """
+    levels = prefix.count("/") if prefix.endswith("/#") else 0
+    return [at(levels, topic, payload)]
+
+
+def at(levels: int, topic: str, payload: bytes) -> Readings:
+    """The message of the device at the first `levels` levels of `topic`; 0: judge by the payload. Raises Unreadable."""
+    text = read_text(payload)
+    tree: Any = read_json(payload) if text.lstrip()[:1] == "{" else text.strip()
+    parts = topic.split("/")
+    if not levels:
+        levels = len(parts) if isinstance(tree, dict) else len(parts) - 1
+    base, below = "/".join(parts[:levels]), parts[levels:]
+    if not base or len(base) > MAX_BASE:
         raise Unreadable("no_device")
-    metric = value_of(leaf, tree.strip())
-    return [Readings(base, leaf, () if metric is None else (metric,), tree)]
+    if isinstance(tree, dict):
+        metrics = tuple(metric for metric, _ in zip(_leaves(tree), range(MAX_METRICS), strict=False))
+    else:
+        metric = value_of(parts[-1], tree)
+        metrics = () if metric is None else (metric,)
+    return Readings(base, "/".join(below), metrics, tree)
 
 
 def _leaves(tree: dict[str, Any]) -> Iterator[Metric]:

@@ -25,7 +25,7 @@ from thingroom_gateway.charts.ticks import range_text
 from thingroom_gateway.cli import config_option
 from thingroom_gateway.config import load
 from thingroom_gateway.devices import Device
-from thingroom_gateway.profiles import ProfileError, load_profiles
+from thingroom_gateway.profiles import ProfileError
 from thingroom_gateway.series.export import FORMATS, Readings, Source
 from thingroom_gateway.series.moments import parse_moment, parse_span
 from thingroom_gateway.series.stored import Stored, opened
@@ -180,7 +180,7 @@ def chart(
 @contextlib.contextmanager
 def _store(config_path: Path) -> Iterator[Stored]:
     try:
-        with opened(load(config_path), load_profiles()) as stored:
+        with opened(load(config_path)) as stored:
             yield stored
     except (ConfigError, ProfileError, sqlite3.Error, OSError) as error:
         raise click.ClickException(str(error)) from None

@@ -16,7 +16,7 @@ from thingroom_common.config_file import ConfigError
 from thingroom_gateway.config import GatewayConfig
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.local_time import local_zone
-from thingroom_gateway.profiles import Profile
+from thingroom_gateway.profiles import load_profiles
 from thingroom_gateway.storage.devices import load_devices
 
 DATABASE = "gateway.sqlite"
@@ -54,9 +54,11 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def opened(config: GatewayConfig, profiles: dict[str, Profile]) -> Iterator[Stored]:
+def opened(config: GatewayConfig) -> Iterator[Stored]:
     """Raises ConfigError, ProfileError, sqlite3.Error."""
     zone = local_zone(config.timezone)
+    own = Path(config.profile_directory) if config.profile_directory else None
+    profiles = load_profiles(own=own, choices=config.units.choices)
     path = config.directory / DATABASE
     if not path.is_file():
         raise ConfigError(f"there is no database {path}; the gateway has not run here")

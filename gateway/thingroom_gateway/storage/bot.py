@@ -103,7 +103,7 @@ def answered(transaction: Transaction, rows: Sequence[Waiting]) -> None:
     transaction.executemany("DELETE FROM inbox WHERE id = ?", [(row.id,) for row in rows])
 
 
-def chat_of(connection: sqlite3.Connection, room_id: str) -> str | None:
+def chat_of(connection: sqlite3.Connection | Transaction, room_id: str) -> str | None:
     """Whose direct chat `room_id` is, None if it is none."""
     row = connection.execute("SELECT person FROM chats WHERE room_id = ?", (room_id,)).fetchone()
     return str(row[0]) if row is not None and row[0] else None
@@ -205,6 +205,11 @@ def take_back_secrets(transaction: Transaction, now: int) -> None:
 
 def secrets_due(connection: sqlite3.Connection, now: int) -> bool:
     return connection.execute("SELECT 1 FROM secrets_told WHERE until <= ? LIMIT 1", (now,)).fetchone() is not None
+
+
+def chats_with_secrets(connection: sqlite3.Connection) -> list[str]:
+    """Rooms in which a secret stands just now."""
+    return [row[0] for row in connection.execute("SELECT DISTINCT room_id FROM secrets_told")]
 
 
 def end_secrets(transaction: Transaction, now: int) -> None:

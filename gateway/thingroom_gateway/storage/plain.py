@@ -55,6 +55,19 @@ def heard_already(transaction: Transaction, device: int, topic: str, digest: byt
     return row is not None and bytes(row[0]) == digest
 
 
+def stored_already(transaction: Transaction, packet: int, digest: bytes) -> bool:
+    """Whether the message of this packet identifier was stored by an earlier write."""
+    row = transaction.execute("SELECT digest FROM plain_packets WHERE packet = ?", (packet,)).fetchone()
+    return row is not None and bytes(row[0]) == digest
+
+
+def save_packet(transaction: Transaction, packet: int, digest: bytes) -> None:
+    """Remember the message stored under a packet identifier; there are 65,535 of them."""
+    transaction.execute(
+        "INSERT INTO plain_packets VALUES (?, ?) ON CONFLICT DO UPDATE SET digest = excluded.digest", (packet, digest)
+    )
+
+
 def save_heard(transaction: Transaction, device: int, topic: str, digest: bytes, at: int) -> None:
     """Remember the last message of `topic`, heard at `at` (Unix ms)."""
     transaction.execute(

@@ -23,7 +23,7 @@ CREATE TABLE plain (
     sequence INTEGER NOT NULL,
     binding TEXT NOT NULL
 );
--- The last message of each topic, as a digest: a retained or repeated one is no second reading.
+-- The last message of each topic, as a digest: the same one, retained, is no second reading.
 CREATE TABLE plain_heard (
     device INTEGER NOT NULL REFERENCES devices,
     topic TEXT NOT NULL,
@@ -31,6 +31,9 @@ CREATE TABLE plain_heard (
     at INTEGER NOT NULL,
     PRIMARY KEY (device, topic)
 ) WITHOUT ROWID;
+-- By MQTT packet identifier the message that was stored under it, as a digest over topic and payload: what the broker
+-- delivers again, because it did not hear that we have it, is no second reading.
+CREATE TABLE plain_packets (packet INTEGER PRIMARY KEY, digest BLOB NOT NULL);
 """,
     )
 ]
