@@ -56,9 +56,7 @@ class Writer:
         path = self.story.path(f"send/m.room.message/{body.replace(' ', '_')}")
         while True:
             try:
-                answer = await self.client.put(
-                    self.story.path(f"send/m.room.message/{body.replace(' ', '_')}"), content
-                )
+                answer = await self.client.put(path, content)
             except aiohttp.ClientError:
                 await asyncio.sleep(0.02)
                 continue
