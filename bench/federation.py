@@ -39,7 +39,7 @@ PAGE = 1000
 SIZES = (1_000, 10_000)
 PATIENCE_SECONDS = 75.0
 ROOM_VERSION = "12"
-CONFLICTED = 1000
+CONFLICTED = 3000
 PASSWORD = "correct horse battery staple"
 
 Start = Callable[[Path, Authority], AbstractAsyncContextManager[tuple[Federating, Federating]]]

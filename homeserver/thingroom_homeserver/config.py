@@ -156,7 +156,11 @@ class HomeserverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         ),
     ] = ()
     outgoing_ca_file: Annotated[
-        str, Meta(description="Certificates (PEM) that outgoing requests trust besides the system's. Empty: none.")
+        str,
+        Meta(
+            description="Authorities (PEM) that outgoing requests trust besides the system's, for private networks:\n"
+            "homeservers, push gateways, identity servers, pages to preview, CAS. Certificates are always verified."
+        ),
     ] = ""
     identity_servers: Annotated[
         tuple[str, ...],
@@ -209,9 +213,6 @@ def with_absolute_paths(config: HomeserverConfig, base: Path) -> HomeserverConfi
         outgoing_ca_file=str(base / config.outgoing_ca_file) if config.outgoing_ca_file else "",
         email=msgspec.structs.replace(
             config.email, ca_file=str(base / config.email.ca_file) if config.email.ca_file else ""
-        ),
-        federation=msgspec.structs.replace(
-            config.federation, ca_file=str(base / config.federation.ca_file) if config.federation.ca_file else ""
         ),
     )
 

@@ -19,13 +19,6 @@ _SERVER_NAME = re.compile(r"([0-9A-Za-z.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9
 class FederationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How this server deals with others. It does so if one of the listeners serves federation."""
 
-    ca_file: Annotated[
-        str,
-        Meta(
-            description="Authorities (PEM) that are trusted besides the system's, for private networks.\n"
-            "Certificates of other servers are always verified."
-        ),
-    ] = ""
     request_timeout_seconds: Annotated[
         float, Meta(gt=0, le=600, description="How long another server may take for an ordinary answer.")
     ] = 60.0

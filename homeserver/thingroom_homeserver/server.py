@@ -255,14 +255,11 @@ async def running_services(
             device_lists=device_lists,
             cross_signing=cross_signing,
         )
-        try:
-            federation = await stack.enter_async_context(
-                opened_federation(
-                    config, database, clock, rooms, local, rate_limiter, signing_key, old_keys, names=names
-                )
+        federation = await stack.enter_async_context(
+            opened_federation(
+                config, database, clock, rooms, local, rate_limiter, signing_key, old_keys, tls=tls, names=names
             )
-        except ConfigError as error:
-            raise StartError(str(error)) from None
+        )
         media = await stack.enter_async_context(opened_media(config, database, clock, federation.media, tls))
         connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))

@@ -103,7 +103,6 @@ def peer_config(
 ) -> HomeserverConfig:
     """The configuration of one of our servers: loopback permitted, short back-off, the authority trusted."""
     federation = FederationConfig(
-        ca_file=str(authority.ca_file),
         request_timeout_seconds=15.0,
         backoff_initial_seconds=0.2,
         backoff_max_seconds=2.0,
@@ -114,6 +113,7 @@ def peer_config(
         "server_name": server_name,
         "listeners": listeners,
         "outgoing_permitted_ranges": LOOPBACK,
+        "outgoing_ca_file": str(authority.ca_file),
         "federation": federation,
     }
     directory.mkdir(parents=True, exist_ok=True)

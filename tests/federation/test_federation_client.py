@@ -28,7 +28,7 @@ from tests.homeserver.running import ManualClock
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.core.signing import SigningKey, verify_json
 from thingroom_homeserver.federation.client import FederationClient, path
-from thingroom_homeserver.federation.connections import open_session, tls_context
+from thingroom_homeserver.federation.connections import open_session
 from thingroom_homeserver.federation.discovery import Discovery, Names, Service
 from thingroom_homeserver.federation.dns_names import DnsNames
 from thingroom_homeserver.federation.outcomes import Failed
@@ -37,6 +37,7 @@ from thingroom_homeserver.federation.reachability import AlwaysTry, Reachability
 from thingroom_homeserver.federation.well_known import MAX_BYTES, WellKnown
 from thingroom_homeserver.federation.x_matrix import parse_authorization
 from thingroom_homeserver.outgoing.guard import Guard
+from thingroom_homeserver.outgoing.tls import outgoing_tls
 
 ANSWER = {"ok": 1}
 PLACE = "/_matrix/federation/v1/thing"
@@ -68,7 +69,7 @@ async def outside(
 ) -> AsyncIterator[Outside]:
     clock = clock or SystemClock()
     key = SigningKey.from_seed("ed25519:us", os.urandom(32))
-    session = open_session(names, Guard(permitted), tls_context(str(authority.ca_file)))
+    session = open_session(names, Guard(permitted), outgoing_tls(str(authority.ca_file)))
     async with session as http:
         well_known = WellKnown(http, clock)
         client = FederationClient(

@@ -98,6 +98,34 @@ async def test_history_too_long_to_fetch_leaves_a_gap(house: FederatedHouse) -> 
     assert member.ok()["displayname"] == "M"
 
 
+async def test_a_state_that_leaves_out_a_branch_is_not_used(house: FederatedHouse) -> None:
+    other = house.other
+    tip = list(other.tips)
+    hidden = other.message("hidden", prev=tip, on_top=False)
+    lost = other.message("lost", prev=tip, on_top=False)
+    name = {"membership": "join", "displayname": "M"}
+    renamed = other.make("m.room.member", name, other.user_id, prev=[lost.event_id], on_top=False)
+    both = other.message("both", prev=[hidden.event_id, renamed.event_id], on_top=False)
+    other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})
+    honest = other._on_state_ids
+
+    def not_of_renamed(request: web.Request, body: Any) -> Any:
+        unknown = request.query["event_id"] in (renamed.event_id, lost.event_id)
+        return web.json_response({}, status=404) if unknown else honest(request, body)
+
+    other.server.on("GET", rf"{V1}/state_ids/.+", not_of_renamed)
+    await other.send(renamed, both)
+    tried = "SELECT COUNT(*) FROM staged_events WHERE attempts > 0"
+    await eventually(lambda: house.peer.services.database.read(lambda c: c.execute(tried).fetchone()[0]) == 2)
+    # The state after `hidden` is known, that after `renamed` is not: without it `both` would undo the new name.
+    assert await house.bodies() == []
+    await other.send(lost)
+    await other.send(hidden)
+    await eventually(lambda: house.waiting == 0)
+    path = f"v3/rooms/{escape(house.room_id)}/state/m.room.member/{escape(other.user_id)}"
+    assert (await house.owner.get(path)).ok()["displayname"] == "M"
+
+
 async def test_what_cannot_be_had_is_given_up(tmp_path: Path, authority: Authority) -> None:
     async with federated_house(tmp_path, authority) as house:
         house.other.server.on("POST", rf"{V1}/get_missing_events/.+", {"events": []})

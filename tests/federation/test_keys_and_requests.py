@@ -427,8 +427,8 @@ async def test_an_authority_that_cannot_be_read_ends_in_a_sentence(tmp_path: Pat
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
     for file in (nonsense, tmp_path / "missing.pem"):
-        with pytest.raises(StartError, match=r"federation.ca_file .* cannot be used"):
-            async with peer(tmp_path, authority, federation={"ca_file": str(file)}):
+        with pytest.raises(StartError, match=r"outgoing_ca_file .* cannot be used"):
+            async with peer(tmp_path, authority, outgoing_ca_file=str(file)):
                 pass
 
 

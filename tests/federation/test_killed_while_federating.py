@@ -10,6 +10,7 @@ import collections
 import os
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 
 import aiohttp
 import pytest
@@ -52,11 +53,10 @@ class Writer:
 
     async def _say(self, body: str) -> None:
         content = {"msgtype": "m.text", "body": body}
+        path = self.story.path(f"send/m.room.message/{body.replace(' ', '_')}")
         while True:
             try:
-                answer = await self.client.put(
-                    self.story.path(f"send/m.room.message/{body.replace(' ', '_')}"), content
-                )
+                answer = await self.client.put(path, content)
             except aiohttp.ClientError:
                 await asyncio.sleep(0.02)
                 continue
@@ -126,7 +126,7 @@ async def test_nothing_is_lost_and_all_agree(sides: Sides) -> None:
     assert not sides.network.faults
     for side in sides.ours:
         assert len(sides.network.acknowledged[side.name]) > KILLS
-        await until(lambda side=side: nothing_waits(side))
+        await until(partial(nothing_waits, side))
     for side in sides.all:
         found = collections.defaultdict(set)
         for event in await history(side.anchor, story.room_id):

@@ -150,6 +150,46 @@ async def test_public_rooms_and_aliases(sides: Sides, host_and_guest: Pair):
     (await guest.get(path)).is_error(404, "M_NOT_FOUND")
 
 
+async def test_spaces_over_both_servers(sides: Sides, host_and_guest: Pair):
+    host, guest = host_and_guest
+    space = await create(host, "12", preset="public_chat", name="All", creation_content={"type": "m.space"})
+    near = await create(host, "12", preset="public_chat", name="Near")
+    inner = await create(guest, "12", preset="public_chat", name="Far", creation_content={"type": "m.space"})
+    leaf = await create(guest, "11", preset="public_chat", name="Leaf")
+    hidden = await create(guest, "12", preset="private_chat")
+    for user, parent, child in (
+        (host, space, near),
+        (host, space, inner),
+        (guest, inner, leaf),
+        (guest, inner, hidden),
+    ):
+        owner = host if child == near else guest
+        content = {"via": [sides.servers(owner)], "order": "a" if child in (near, leaf) else "b"}
+        (await user.put(f"v3/rooms/{escape(parent)}/state/m.space.child/{escape(child)}", content)).ok()
+    (await guest.post(f"v3/join/{escape(space)}?{sides.via(host)}")).ok()
+    await agree(sides, space)
+    tree = (await host.get(f"v1/rooms/{escape(space)}/hierarchy")).ok()["rooms"]
+    assert [room["room_id"] for room in tree] == [space, near, inner, leaf]
+    assert [room.get("name") for room in tree] == ["All", "Near", "Far", "Leaf"]
+    tree = (await guest.get(f"v1/rooms/{escape(space)}/hierarchy")).ok()["rooms"]
+    assert {room["room_id"] for room in tree} == {space, near, inner, leaf, hidden}
+
+
+async def test_the_event_at_a_time_and_its_context(sides: Sides, host_and_guest: Pair):
+    """Of a time before the guest came: the guest's server has to ask for both."""
+    host, guest = host_and_guest
+    room_id = await create(host, "12", preset="public_chat")
+    said = [await say(host, room_id, f"early-{number}") for number in range(30)]
+    event = (await host.get(f"v3/rooms/{escape(room_id)}/event/{escape(said[3])}")).ok()
+    (await guest.post(f"v3/join/{escape(room_id)}?{sides.via(host)}")).ok()
+    path = f"v1/rooms/{escape(room_id)}/timestamp_to_event"
+    found = (await guest.get(path, ts=event["origin_server_ts"], dir="f")).ok()
+    assert found["origin_server_ts"] == event["origin_server_ts"]
+    assert found["event_id"] in said
+    around = (await guest.get(f"v3/rooms/{escape(room_id)}/context/{escape(found['event_id'])}", limit=4)).ok()
+    assert around["event"]["event_id"] == found["event_id"]
+
+
 @pytest.mark.asyncio(loop_scope="function")
 async def test_access_lists(tmp_path: Path, authority: Authority):
     """The list knows no ports, so one of the two is called by its address."""

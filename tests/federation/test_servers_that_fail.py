@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import time
@@ -25,6 +26,9 @@ class WrongClock:
     def __init__(self, off_seconds: float) -> None:
         self._off_ms = int(off_seconds * 1000)
 
+    def put_right(self) -> None:
+        self._off_ms = 0
+
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000 + self._off_ms
 
@@ -38,11 +42,15 @@ async def bodies(client: MatrixClient, room_id: str) -> list[str]:
     return [event["content"]["body"] for event in events if event["type"] == "m.room.message"]
 
 
+async def may_read(client: MatrixClient, room_id: str) -> bool:
+    return (await client.get(f"v3/rooms/{escape(room_id)}/messages", dir="b")).status == 200
+
+
 async def has_read(client: MatrixClient, room_id: str, *wanted: str) -> None:
     """Wait until the client can read these messages."""
 
     async def check() -> bool:
-        return set(wanted) <= set(await bodies(client, room_id))
+        return await may_read(client, room_id) and set(wanted) <= set(await bodies(client, room_id))
 
     await until(check)
 
@@ -126,6 +134,38 @@ async def test_a_clock_that_is_off_by_hours_disturbs_nobody(tmp_path: Path, auth
             for client in (host, guest):
                 await has_read(client, room_id, *wanted)
             await agree(room_id, host, guest)
+
+
+@pytest.mark.parametrize("hours", (-30, 30))
+async def test_a_clock_that_is_off_by_more_than_keys_last_is_put_right(
+    tmp_path: Path, authority: Authority, hours: int
+) -> None:
+    clock = WrongClock(hours * HOUR_SECONDS)
+    async with (
+        running_peer(tmp_path / "right", authority) as right,
+        running_peer(tmp_path / "wrong", authority, clock=clock) as wrong,
+    ):
+        ann, bob = await right.register("ann"), await wrong.register("bob")
+        room_id = await shared_room(ann, right.server_name)
+        answer = await bob.post(f"v3/join/{escape(room_id)}", via=right.server_name)
+        if hours < 0:  # to others its keys have expired
+            assert answer.status == 502, answer
+            assert "key" in answer.body["error"] or "sign" in answer.body["error"], answer.body
+        else:  # others' keys have expired to it: it hears nothing
+            answer.ok()
+        await say(ann, room_id, "into the wind")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(has_read(bob, room_id, "into the wind"), 1.0)
+        clock.put_right()
+
+        async def joined() -> bool:
+            return (await bob.post(f"v3/join/{escape(room_id)}", via=right.server_name)).status == 200
+
+        await until(joined)
+        await say(bob, room_id, "on time")
+        await has_read(ann, room_id, "on time")
+        await has_read(bob, room_id, "into the wind")
+        await agree(room_id, ann, bob)
 
 
 @contextlib.asynccontextmanager

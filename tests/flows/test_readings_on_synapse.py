@@ -31,13 +31,16 @@ def let_it_federate(running: Running, authority: Authority, port: int) -> None:
     text = path.read_text()
     assert text.count("[homeserver]\n") == 1
     own = f'listeners = ["127.0.0.1:{running.homeserver_port}"]\n'
-    text = text.replace(own, f'server_name = "localhost:{port}"\noutgoing_permitted_ranges = ["127.0.0.0/8", "::1"]\n')
+    text = text.replace(
+        own,
+        f'server_name = "localhost:{port}"\noutgoing_permitted_ranges = ["127.0.0.0/8", "::1"]\n'
+        f"outgoing_ca_file = {json.dumps(str(authority.ca_file))}\n",
+    )
     path.write_text(
         f'{text}[[homeserver.listeners]]\naddress = "127.0.0.1:{running.homeserver_port}"\n'
         f'[[homeserver.listeners]]\naddress = "127.0.0.1:{port}"\nserves = ["federation"]\n'
         f"tls_certificate = {json.dumps(str(certificate))}\ntls_key = {json.dumps(str(key))}\n"
-        f"[homeserver.federation]\nca_file = {json.dumps(str(authority.ca_file))}\n"
-        "backoff_initial_seconds = 0.2\nbackoff_max_seconds = 2.0\n"
+        "[homeserver.federation]\nbackoff_initial_seconds = 0.2\nbackoff_max_seconds = 2.0\n"
     )
 
 

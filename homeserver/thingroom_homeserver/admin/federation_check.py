@@ -7,7 +7,6 @@ Used by federation_commands.py. Source: Server-Server API, "Server discovery", "
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from thingroom_common.config_file import ConfigError
 from thingroom_homeserver.clock import SystemClock
 from thingroom_homeserver.config import HomeserverConfig
 from thingroom_homeserver.federation.client import FederationClient, path
-from thingroom_homeserver.federation.connections import open_session, tls_context
+from thingroom_homeserver.federation.connections import open_session
 from thingroom_homeserver.federation.discovery import Discovery
 from thingroom_homeserver.federation.dns_names import DnsNames
 from thingroom_homeserver.federation.key_document import parse_key_document
@@ -26,6 +25,7 @@ from thingroom_homeserver.federation.reachability import AlwaysTry
 from thingroom_homeserver.federation.service import federates
 from thingroom_homeserver.federation.well_known import WellKnown
 from thingroom_homeserver.outgoing.guard import Guard
+from thingroom_homeserver.outgoing.tls import outgoing_tls
 from thingroom_homeserver.signing_key_file import load_or_make
 
 SECONDS = 20.0
@@ -45,10 +45,7 @@ async def check_server(config: HomeserverConfig, server_name: str) -> AsyncItera
         raise ConfigError('This server does not federate: no listener has "federation" in `serves`.')
     clock, names = SystemClock(), DnsNames()
     own_keys = OwnKeys(config.server_name, load_or_make(Path(config.data_directory)), (), clock)
-    try:
-        tls = tls_context(config.federation.ca_file)
-    except ssl.SSLError as error:
-        raise ConfigError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
+    tls = outgoing_tls(config.outgoing_ca_file)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_session(names, Guard(config.outgoing_permitted_ranges), tls))
         well_known = WellKnown(http, clock)

@@ -22,17 +22,8 @@ PER_DESTINATION = 16
 USER_AGENT = "Thingroom"
 
 
-def tls_context(ca_file: str) -> ssl.SSLContext:
-    """Trusts the system's authorities and those of `ca_file` (PEM; "": none). Raises OSError, ssl.SSLError."""
-    context = ssl.create_default_context()
-    if ca_file:
-        context.load_verify_locations(ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def open_session(names: Names, guard: Guard, tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """A session for requests to other servers. Close it when done.
+def open_session(names: Names, guard: Guard, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    """A session for requests to other servers, which trusts `tls` (None: the system's authorities). Close it when done.
 
     What is encoded (gzip) is not asked for: it would have to be unpacked before its size is known.
     """

@@ -11,7 +11,6 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database
 from thingroom_homeserver.clock import Clock
 from thingroom_homeserver.config import HomeserverConfig, listeners_of
@@ -22,7 +21,7 @@ from thingroom_homeserver.federation.authentication import ServerAuthentication
 from thingroom_homeserver.federation.backfill import Backfill
 from thingroom_homeserver.federation.choosing import Choosing
 from thingroom_homeserver.federation.client import FederationClient
-from thingroom_homeserver.federation.connections import open_session, tls_context
+from thingroom_homeserver.federation.connections import open_session
 from thingroom_homeserver.federation.discovery import Discovery, Names
 from thingroom_homeserver.federation.dns_names import DnsNames
 from thingroom_homeserver.federation.edus.devices import DeviceEdus
@@ -108,9 +107,10 @@ async def opened_federation(
     signing_key: SigningKey,
     old_keys: Sequence[OldKey] = (),
     *,
+    tls: ssl.SSLContext | None = None,
     names: Names | None = None,
 ) -> AsyncIterator[Federation]:
-    """The parts, as long as the block runs. Raises ConfigError where ca_file cannot be read."""
+    """The parts, as long as the block runs. `tls`: whom its requests trust (None: the system's authorities)."""
     enabled = federates(config)
     names = names or DnsNames()
     own_keys = OwnKeys(config.server_name, signing_key, old_keys, clock)
@@ -122,11 +122,6 @@ async def opened_federation(
     )
     guard = Guard(config.outgoing_permitted_ranges)
     async with contextlib.AsyncExitStack() as stack:
-        # Reading the system's authorities takes a while, and nobody needs them where nobody is asked.
-        try:
-            tls = tls_context(config.federation.ca_file) if enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"federation.ca_file {config.federation.ca_file} cannot be used: {error}.") from None
         http = await stack.enter_async_context(open_session(names, guard, tls))
         well_known = WellKnown(http, clock)
         stack.push_async_callback(well_known.close)

@@ -141,7 +141,7 @@ class Courier:
             self._news.set()
 
     async def close(self) -> None:
-        """Stop. What is pending stays on disk."""
+        """Stop. What is pending stays on disk; what has arrived is noted."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
@@ -149,6 +149,7 @@ class Courier:
                 await self._task
         if self._saving is not None:
             await asyncio.gather(self._saving, return_exceptions=True)
+        await self._settle()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -168,6 +169,7 @@ class Courier:
             if parcel is not None:
                 if await self._delivered(parcel):
                     self._cursors, self._parcel, self._settled = parcel.cursors, None, parcel
+                await self._saved()
                 continue
             await self._settle()
             try:
@@ -184,14 +186,12 @@ class Courier:
         book = self._kit.book
         wait = book.wait_ms(self.server_name)
         if wait:
-            await self._saved()
             self._drop_what_passes()
             await self._sit_out(wait / 1000)
             return False
         slots = self._kit.retrying if book.is_failing(self.server_name) else self._kit.sending
         async with slots:
             answer = await self._put(parcel)
-        await self._saved()
         if not isinstance(answer, Failed):
             self._refusals = 0
             self._grow()
@@ -280,9 +280,9 @@ class Courier:
         """Write down that the last parcel arrived, where no next one does it."""
         if self._settled is not None:
             settled, self._settled = self._settled, None
-            await self._kit.database.write(partial(self._save, settled, None))
+            await self._kit.database.write(partial(self._save, settled, None, self._cursors))
 
-    def _save(self, settled: Parcel | None, parcel: Parcel | None, transaction: Transaction) -> None:
+    def _save(self, settled: Parcel | None, parcel: Parcel | None, cursors: Cursors, transaction: Transaction) -> None:
         if settled is not None:
             delete_to_device(transaction, self.server_name, settled.to_device_upto)
             settle(
@@ -291,7 +291,7 @@ class Courier:
                 [(told.user_id, told.device_id, told.stream_id) for told in settled.told],
             )
         pending = None if parcel is None else encode_parcel(parcel)
-        save_transaction(transaction, self.server_name, self._cursors, pending)
+        save_transaction(transaction, self.server_name, cursors, pending)
         if settled is not None:
             note_delivered(transaction, self.server_name, self._kit.clock.now_ms())
 
@@ -308,7 +308,7 @@ class Courier:
         if parcel is None:
             return None
         settled, self._settled = self._settled, None
-        saving = self._kit.database.write(partial(self._save, settled, parcel))
+        saving = self._kit.database.write(partial(self._save, settled, parcel, self._cursors))
         self._saving = asyncio.create_task(saving, name=f"note transaction to {self.server_name}")
         if parcel.edus:
             await self._saved()
@@ -317,9 +317,11 @@ class Courier:
 
     async def _saved(self) -> None:
         """Wait until the parcel that is being tried is on disk."""
-        if self._saving is not None:
-            await self._saving
-            self._saving = None
+        if (saving := self._saving) is not None:
+            try:
+                await asyncio.shield(saving)
+            finally:
+                self._saving = None if saving.done() else saving
 
     async def _catch_up(self) -> None:
         """Read what was missed, until that is done."""
