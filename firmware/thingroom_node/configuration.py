@@ -57,8 +57,8 @@ def calibrated(records, calibration):
 
 
 def _corrected(value, pair):
-    value, factor, offset = _as_decimal(value), _as_decimal(pair[0]), _as_decimal(pair[1])
-    mantissa, exponent = value.mantissa * factor.mantissa, value.exponent + factor.exponent
+    measured, factor, offset = _as_decimal(value), _as_decimal(pair[0]), _as_decimal(pair[1])
+    mantissa, exponent = measured.mantissa * factor.mantissa, measured.exponent + factor.exponent
     if not -_FAR < exponent - offset.exponent < _FAR:
         return value
     common = min(exponent, offset.exponent)

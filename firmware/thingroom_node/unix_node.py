@@ -5,6 +5,7 @@ Being killed is the normal way to stop. unix_main.py is the file to run; runner.
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -18,9 +19,7 @@ from thingroom_node.commander import Commander
 from thingroom_node.commands import open_journal
 from thingroom_node.configuration import open_configuration
 from thingroom_node.counters import open_counters
-from thingroom_node.drivers.nothing import Nothing
 from thingroom_node.drivers.simulated import PROFILES, Simulated
-from thingroom_node.drivers.simulated_actuator import SimulatedActuator
 from thingroom_node.node import Numbering
 from thingroom_node.outbox import SEGMENTS, open_outbox
 from thingroom_node.runner import Runner
@@ -40,6 +39,8 @@ def make_driver(settings):
     """The driver that the settings ask for. Raises SettingsError."""
     sensor = settings.sensor
     if sensor["kind"] == "none":
+        from thingroom_node.drivers.nothing import Nothing
+
         return Nothing()
     if sensor["kind"] != "simulated" or settings.profile not in PROFILES:
         raise SettingsError(
@@ -54,6 +55,8 @@ def make_driver(settings):
 def make_actuators(settings):
     """The Actuators that the settings ask for. Raises SettingsError, StorageError."""
     made = []
+    if settings.actuators:
+        from thingroom_node.drivers.simulated_actuator import SimulatedActuator
     for entry in settings.actuators:
         if entry["driver"] != "simulated":
             raise SettingsError("The unix port has the actuator driver 'simulated'.")
@@ -171,6 +174,8 @@ def main(arguments):
     except (SettingsError, durable.StorageError, OSError) as error:
         print("{}: {}".format(arguments[1], error), file=sys.stderr)
         return 2
+    # From here on nothing is compiled any more.
+    gc.threshold(-1)
     asyncio.run(runner.run())
     return 1
 

@@ -27,6 +27,11 @@ _BASE = (_BASE_X, _BASE_Y, 1, _BASE_X * _BASE_Y % P)
 _IDENTITY = (0, 1, 1, 0)
 
 
+def prepare() -> None:
+    """Make ready what signing needs, on a board before other modules have taken and scattered the memory."""
+    _secrets()
+
+
 # --- the three operations -------------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,7 @@ async def test_an_alert_and_its_end_once_each_with_a_mention_and_a_snooze(tmp_pa
         await alerts_of(home).tick(now + 3_601_000)
         still = await owner.until(room, lambda e: is_alert(e) and e["content"]["body"].startswith("⏰"))
         assert still["content"]["body"].startswith("⏰ Kitchen: still Temperature above 30 °C")
-        number = listed.splitlines()[-1].partition(":")[0]
+        number = next(line for line in listed.splitlines() if "above 30" in line).partition(":")[0]
         gone = await owner.ask(room, f"!remove alert {number}")
         assert gone.startswith(f"Alert {number} is gone"), (gone, listed)
 

@@ -232,6 +232,26 @@ async def test_too_many_requests_of_one_address_are_dropped_and_counted(config: 
         assert running.core.counters["coap.accepted"] == 1
 
 
+async def test_the_same_on_all_addresses(config: GatewayConfig) -> None:
+    """aiocoap has another transport for that, whose remotes are others."""
+    thing = Thing()
+    everywhere = with_coap(config, host="0.0.0.0", requests_per_second=1.0, burst=5)
+    async with gateway(everywhere, thing) as running, reader(everywhere) as coap:
+        await post(coap, thing.envelope())
+        request = coap.context.request(coap.message(f"latest/{thing.hex}", observe=0))
+        assert b"temperature" in (await request.response).payload
+        notifications = aiter(request.observation)
+        await post(coap, thing.envelope())
+        assert b"temperature" in (await asyncio.wait_for(anext(notifications), 5)).payload
+        request.observation.cancel()
+        with silent_client(everywhere, "127.0.0.2") as client:
+            for number in range(50):
+                client.send(b"\x50\x02" + number.to_bytes(2, "big") + b"\xb2up\xffgarbage")
+            client.send(b"\xff\xff\xff")
+            await eventually(lambda: running.core.counters["coap.rejected.too_many"] >= 40)
+            await eventually(lambda: running.core.counters["coap.rejected.malformed"] == 1)
+
+
 async def test_networks_that_are_none_are_a_mistake_in_the_configuration(config: GatewayConfig) -> None:
     with pytest.raises(BaseException, match=r"change readers in \[gateway.coap\]"):
         async with gateway(with_coap(config, readers=("everybody",))):

@@ -10,14 +10,15 @@ import time
 from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
 from nacl.signing import SigningKey, VerifyKey
 
-from thingroom_wire import cose, downlink, envelope, hello, keys
+from thingroom_wire import command, cose, downlink, envelope, hello, keys
 
 
 class StandInGateway:
     """`take_hello` and `take_envelope` return the answer's bytes, or None for silence."""
 
     def __init__(self, pairing_code: bytes = b"") -> None:
-        self.public = bytes(SigningKey(secrets.token_bytes(32)).verify_key)
+        self.signing = SigningKey(secrets.token_bytes(32))
+        self.public = bytes(self.signing.verify_key)
         self._private = secrets.token_bytes(32)
         self.agreement_public = crypto_scalarmult_base(self._private)
         self._pairing = keys.pairing_keys(pairing_code) if pairing_code else None
@@ -72,6 +73,29 @@ class StandInGateway:
         answer = downlink.Answer(**{**empty, "agreement_key": None, "commands": [], **fields})
         return downlink.encode_answer(self.downlink_keys[kid], kid, answer)
 
+    def command(
+        self, kid: bytes, counter: int, value: object, key: SigningKey | None = None, **fields: object
+    ) -> bytes:
+        """A command to set the actuator "on" of `kid`, good for a minute, signed with our key or another."""
+        key = key or self.signing
+        usual = {
+            "device": kid,
+            "counter": counter,
+            "expires": int(time.time() * 1000) + 60_000,
+            "nonce": None,
+            "within": None,
+            "actuator": "on",
+            "value": value,
+            "configuration": None,
+        }
+        parts = command.command_parts(keys.key_id(bytes(key.verify_key)), command.Command(**{**usual, **fields}))
+        return cose.encode_sign1(*parts, key.sign(cose.sig_structure(*parts)).signature)
+
+    def results(self) -> list[tuple[int, str]]:
+        """What envelopes said came of commands, in the order of their numbers."""
+        parsed = [envelope.parse_envelope(self.envelopes[sequence]) for sequence in sorted(self.envelopes)]
+        return [result for one in parsed for result in one.results]
+
     def _pair(self, data: bytes) -> bytes | None:
         assert self._pairing is not None
         signed = hello.parse_hello(hello.parse_pairing_hello(data, self._pairing.device))
@@ -81,7 +105,9 @@ class StandInGateway:
         if self.silent:
             return None
         self.enrol(greeting.device_key, greeting.agreement_key)
-        answer = downlink.Answer([], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public, [])
+        answer = downlink.Answer(
+            [], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public, []
+        )
         return downlink.encode_answer(self._pairing.gateway, greeting.key_id, answer)
 
     def check_chain(self) -> None:

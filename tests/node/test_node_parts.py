@@ -233,7 +233,9 @@ def test_everything_arrives_over_any_loss(seed: int, count: int) -> None:
 
 def answer_bytes(key: bytes = bytes(32), kid: bytes = KEY_ID, **fields: object) -> bytes:
     empty = {"acknowledged": [], "time": None, "nonce": None, "refused": [], "gateway_key": None}
-    return downlink.encode_answer(key, kid, downlink.Answer(**{**empty, "agreement_key": None, "commands": [], **fields}))
+    return downlink.encode_answer(
+        key, kid, downlink.Answer(**{**empty, "agreement_key": None, "commands": [], **fields})
+    )
 
 
 def test_a_nonce_counts_once_and_not_for_ever() -> None:
@@ -284,6 +286,7 @@ def test_settings_and_their_defaults() -> None:
     parsed = parse_settings(
         json.dumps({**GOOD, "link": "coap", "pairing_code": "0011-2233 4455 6677 8899 AABB ccdd eeff"})
     )
+    assert parsed.baud == 115200 and parse_settings(json.dumps({**GOOD, "link": "serial", "baud": 9600})).baud == 9600
     assert parsed.port == 5683 and parsed.pairing_code == bytes.fromhex("00112233445566778899aabbccddeeff")
     parsed = parse_settings(json.dumps({**GOOD, "gateway": {"key": "11" * 32, "agreement_key": "22" * 32}}))
     assert parsed.gateway_key == b"\x11" * 32 and parsed.gateway_agreement_key == b"\x22" * 32
@@ -295,7 +298,9 @@ def test_settings_and_their_defaults() -> None:
         {"colour": "red"},
         {"host": ""},
         {"host": 5},
-        {"link": "serial"},
+        {"link": "pigeon"},
+        {"baud": 1},
+        {"baud": "115200"},
         {"port": 70000},
         {"port": True},
         {"interval_ms": 0},

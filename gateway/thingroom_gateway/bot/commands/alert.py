@@ -103,8 +103,12 @@ def _unit_meant(quantity: Quantity, written: str) -> str | None:
         return quantity.shown_code
     if written in ("°", "degrees", "degree"):
         return quantity.shown_code
-    found = units.find(written) or units.find(f"°{written.upper()}")
-    return found.code if found is not None and units.convertible(found.code, own) else None
+    # "30 C" is no charge where a temperature is meant.
+    for name in (written, f"°{written.upper()}"):
+        found = units.find(name)
+        if found is not None and units.convertible(found.code, own):
+            return found.code
+    return None
 
 
 def _in_device_unit(quantity: Quantity, value: Decimal, unit: str, difference: bool) -> Decimal:
