@@ -61,7 +61,10 @@ def _account(offline: OfflineAccounts, name: str) -> sqlite3.Row:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of making one.")
 @click.option("--keep-sessions", is_flag=True, help="Leave the user signed in where they are.")
 def reset_password_command(name: str, config_path: Path, password_stdin: bool, keep_sessions: bool) -> None:
-    """Give the account NAME a new password and sign it out everywhere."""
+    """Give the account NAME a new password.
+
+    It is signed out everywhere.
+    """
     from thingroom_homeserver.accounts.outcomes import Refused
     from thingroom_homeserver.storage.standing import note_outside_change
 
@@ -118,11 +121,14 @@ def _standing_command(command: str, column: str, value: bool, text: str, said: s
 @CONFIG_OPTION
 @click.option("--deactivated", is_flag=True, help="Deactivated accounts too.")
 def list_users_command(config_path: Path, deactivated: bool) -> None:
-    """Print every account, one a line, with what is special about it."""
+    """Print every account, and what is special about it."""
     from thingroom_homeserver.storage.standing import list_accounts
 
     async def work(offline: OfflineAccounts) -> None:
-        for row in offline.database.read(lambda c: list_accounts(c, with_deactivated=deactivated)):
+        accounts = offline.database.read(lambda c: list_accounts(c, with_deactivated=deactivated))
+        if not accounts:
+            click.echo("There are no accounts.")
+        for row in accounts:
             marks = [
                 word
                 for column, word in (
@@ -143,7 +149,10 @@ def list_users_command(config_path: Path, deactivated: bool) -> None:
 
 @click.group("registration-token")
 def registration_token_commands() -> None:
-    """Tokens that let people make accounts, where registration_steps.token is on."""
+    """Tokens with which people make accounts.
+
+    They are asked for one where registration_steps.token is on.
+    """
 
 
 @registration_token_commands.command("make")
@@ -171,7 +180,10 @@ def list_tokens_command(config_path: Path) -> None:
     """Print every token with its uses and its end."""
 
     async def work(offline: OfflineAccounts) -> None:
-        for row in offline.registration_tokens.list_all():
+        tokens = offline.registration_tokens.list_all()
+        if not tokens:
+            click.echo("There are no tokens.")
+        for row in tokens:
             of = "" if row["uses_allowed"] is None else f" of {row['uses_allowed']}"
             until = (
                 ""

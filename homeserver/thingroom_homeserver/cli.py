@@ -51,7 +51,7 @@ admin_commands.add_command(federation_commands)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of making one.")
 @click.option("--admin", "is_admin", is_flag=True, help="Make a server administrator.")
 def create_user_command(name: str, config_path: Path, password_stdin: bool, is_admin: bool) -> None:
-    """Make the account NAME and print its user id and password.
+    """Make the account NAME and print its password.
 
     Asks the running server where registration_shared_secret is set, and writes to its database otherwise; says which.
     """
@@ -78,7 +78,10 @@ def create_user_command(name: str, config_path: Path, password_stdin: bool, is_a
 @CONFIG_OPTION
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many, newest first.")
 def reports_command(config_path: Path, limit: int) -> None:
-    """List the events, rooms and users that users reported, as lines of JSON."""
+    """Print what users reported, as lines of JSON.
+
+    Events, rooms and users, the newest report first.
+    """
     import dataclasses
     import json
 
@@ -91,6 +94,8 @@ def reports_command(config_path: Path, limit: int) -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+    if not found:
+        click.echo("Nothing was reported.", err=True)
     for report in found:
         click.echo(json.dumps({key: value for key, value in dataclasses.asdict(report).items() if value is not None}))
 

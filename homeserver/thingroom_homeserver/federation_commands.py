@@ -25,11 +25,17 @@ def federation_commands() -> None:
 @click.option("--failing", is_flag=True, help="Only those that do not answer.")
 @CONFIG_OPTION
 def destinations_command(failing: bool, config_path: Path) -> None:
-    """Print each server that something is sent to: shared rooms, what waits, when it last took something."""
+    """Print the servers that something is sent to.
+
+    With how many rooms are shared, how much waits for it, when it last took something, and since when it fails.
+    """
     from thingroom_homeserver.admin.federation import destinations
 
-    for each in on_data(config_path, lambda data: destinations(data, failing_only=failing)):
-        words = [f"{each.rooms} rooms", f"{each.queued} waiting"]
+    found = on_data(config_path, lambda data: destinations(data, failing_only=failing))
+    if not found:
+        click.echo("No server fails." if failing else "Nothing was sent to other servers yet.")
+    for each in found:
+        words = [f"{each.rooms} {'room' if each.rooms == 1 else 'rooms'}", f"{each.queued} waiting"]
         words.append("nothing delivered" if each.delivered_ts is None else f"delivered {_when(each.delivered_ts)}")
         if each.failing_since_ts is not None and each.retry_at_ts is not None:
             words += [f"failing since {_when(each.failing_since_ts)}", f"next try {_when(each.retry_at_ts)}"]
@@ -40,10 +46,13 @@ def destinations_command(failing: bool, config_path: Path) -> None:
 @click.argument("server")
 @CONFIG_OPTION
 def rooms_command(server: str, config_path: Path) -> None:
-    """Print the rooms that SERVER is in too."""
+    """Print the rooms shared with SERVER."""
     from thingroom_homeserver.admin.federation import rooms_shared_with
 
-    for room_id in on_data(config_path, lambda data: rooms_shared_with(data, server)):
+    found = on_data(config_path, lambda data: rooms_shared_with(data, server))
+    if not found:
+        click.echo(f"No room is shared with {server}.")
+    for room_id in found:
         click.echo(room_id)
 
 
@@ -51,7 +60,7 @@ def rooms_command(server: str, config_path: Path) -> None:
 @click.argument("server")
 @CONFIG_OPTION
 def retry_command(server: str, config_path: Path) -> None:
-    """Send to SERVER now, instead of waiting until it is tried again."""
+    """Send to SERVER now, however it failed before."""
     from thingroom_homeserver.admin.federation import try_again
 
     on_data(config_path, lambda data: asyncio.run(try_again(data, server)))
@@ -62,7 +71,10 @@ def retry_command(server: str, config_path: Path) -> None:
 @click.argument("server")
 @CONFIG_OPTION
 def check_command(server: str, config_path: Path) -> None:
-    """Find SERVER, ask it, and see whether it believes this one, which must be running. Ends with 1 if not."""
+    """See whether SERVER answers and believes this one.
+
+    This server must be running, or the other cannot ask it for its key. Ends with 1 if anything is wrong.
+    """
     from thingroom_common.config_file import ConfigError
     from thingroom_homeserver.admin.federation_check import check_server
     from thingroom_homeserver.config import load_config

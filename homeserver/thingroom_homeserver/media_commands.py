@@ -30,14 +30,20 @@ def media_commands() -> None:
 @media_commands.command("usage")
 @CONFIG_OPTION
 def usage_command(config_path: Path) -> None:
-    """List how many files each user has uploaded, and their size; and what the copies of other servers' files take."""
+    """Print how much each user has uploaded.
+
+    The number of files and their size, and what the copies of other servers' files take.
+    """
 
     async def work(housekeeping: Housekeeping) -> None:
-        for user_id, usage in housekeeping.usage():
+        local = housekeeping.usage()
+        for user_id, usage in local:
             click.echo(f"{usage.bytes:>15,} bytes  {usage.files:>8,} files  {user_id or '(pictures of URL previews)'}")
         remote = housekeeping.remote_usage()
         if remote.files:
             click.echo(f"{remote.bytes:>15,} bytes  {remote.files:>8,} files  (copies of other servers' files)")
+        if not local and not remote.files:
+            click.echo("There are no files.")
 
     _run(config_path, work)
 
@@ -47,14 +53,21 @@ def usage_command(config_path: Path) -> None:
 @click.option("--undo", is_flag=True, help="Serve it again.")
 @CONFIG_OPTION
 def quarantine_command(what: str, undo: bool, config_path: Path) -> None:
-    """Stop serving WHAT: one file (mxc://server/id, also another server's), or all files of a user (@user:server)."""
+    """Stop serving a file, or all of a user's.
+
+    WHAT is mxc://server/id, which may be another server's, or @user:server.
+    """
     from thingroom_homeserver.clock import SystemClock
+    from thingroom_homeserver.media.mxc import parse_mxc
 
     timestamp = None if undo else SystemClock().now_ms()
 
     async def work(housekeeping: Housekeeping) -> None:
         if what.startswith("@"):
             count = await housekeeping.quarantine_user(what, timestamp)
+        elif parse_mxc(what) is None:
+            click.echo(f"{what} is neither mxc://server/id nor @user:server.", err=True)
+            sys.exit(1)
         else:
             count = int(await housekeeping.quarantine(what, timestamp))
         if not count:
@@ -75,7 +88,7 @@ def quarantine_command(what: str, undo: bool, config_path: Path) -> None:
 def delete_command(
     days: int, user_id: str | None, previews: bool, avatars: bool, dry_run: bool, config_path: Path
 ) -> None:
-    """Delete the files that were uploaded more than DAYS days ago."""
+    """Delete what was uploaded more than DAYS ago."""
     from thingroom_homeserver.clock import SystemClock
     from thingroom_homeserver.media.repository import SERVER
 
@@ -94,9 +107,9 @@ def delete_command(
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @CONFIG_OPTION
 def delete_remote_command(days: int, dry_run: bool, config_path: Path) -> None:
-    """Delete the copies of other servers' files that nobody has asked for in DAYS days.
+    """Delete copies that nobody wanted for DAYS.
 
-    They are fetched again when somebody asks, as long as the other server has them.
+    Copies of other servers' files: they are fetched again when somebody asks, as long as the other server has them.
     """
     from thingroom_homeserver.clock import SystemClock
 

@@ -44,6 +44,8 @@ async def offline_accounts(config: HomeserverConfig) -> AsyncIterator[OfflineAcc
     """Open the database of the configuration. Raises ConfigError."""
     path = Path(config.data_directory) / DATABASE_NAME
     appservices = load_appservices(config.appservice_files, config.server_name)
+    if not path.parent.is_dir():
+        raise ConfigError(f"The data directory {path.parent} does not exist: start the server once, or make it.")
     try:
         database = await Database.open(path, MIGRATIONS)
     except (OSError, sqlite3.Error, SchemaTooNew) as error:

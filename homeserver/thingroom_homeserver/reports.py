@@ -20,7 +20,7 @@ async def list_reports(config: HomeserverConfig, limit: int) -> list[Report]:
     """The last `limit` reports, newest first. Raises ConfigError."""
     path = Path(config.data_directory) / DATABASE_NAME
     if not path.exists():
-        raise ConfigError(f"There is no database {path}.")
+        raise ConfigError(f"There is no database in {path.parent}: the server has not run there yet.")
     try:
         database = await Database.open(path, MIGRATIONS)
     except (OSError, sqlite3.Error, SchemaTooNew) as error:

@@ -34,6 +34,8 @@ async def test_destinations_and_trying_one_again(tmp_path: Path):
     slow = {"backoff_initial_seconds": 600.0, "backoff_max_seconds": 600.0}
     async with running_peers(tmp_path, 2, federation=slow) as (one, two):
         alice, bob = await one.register("alice"), await two.register("bob")
+        assert (await run(one, "destinations")).output == "Nothing was sent to other servers yet.\n"
+        assert (await run(one, "rooms", two.server_name)).output == f"No room is shared with {two.server_name}.\n"
         room_id = (await alice.post("v3/createRoom", {"preset": "public_chat"})).ok()["room_id"]
         (await bob.post(f"v3/join/{escape(room_id)}", via=one.server_name)).ok()
         sent = (
@@ -46,8 +48,8 @@ async def test_destinations_and_trying_one_again(tmp_path: Path):
             while "delivered 20" not in (await run(one, "destinations")).output:
                 await asyncio.sleep(0.1)
         [line] = (await run(one, "destinations")).output.splitlines()
-        assert line.startswith(f"{two.server_name}  1 rooms, 0 waiting, delivered 20"), line
-        assert (await run(one, "destinations", "--failing")).output == ""
+        assert line.startswith(f"{two.server_name}  1 room, 0 waiting, delivered 20"), line
+        assert (await run(one, "destinations", "--failing")).output == "No server fails.\n"
 
         await two.stop()
         late = (
@@ -67,7 +69,7 @@ async def test_destinations_and_trying_one_again(tmp_path: Path):
             result = await run(one, "retry", two.server_name)
         assert result.output == f"{two.server_name} is tried again.\n"
         await heard(bob, room_id, late)
-        assert (await run(one, "destinations", "--failing")).output == ""
+        assert (await run(one, "destinations", "--failing")).output == "No server fails.\n"
         assert (await run(one, "retry", "unknown.example")).exit_code == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from tests.federation.lying_peer import V1, lying_peer
 from tests.federation.peers import Authority
 from tests.homeserver.running import escape
 
+from thingroom_homeserver.federation.intake import Arrival, take_in
 from thingroom_homeserver.federation.waiting import Patience
+from thingroom_homeserver.rooms.receipt_outcomes import Accepted
 
 
 @pytest.fixture
@@ -41,6 +44,18 @@ async def test_missing_events_are_fetched(house: FederatedHouse) -> None:
     await reads(house, *(f"m{number}" for number in range(30)))
     assert house.waiting == 0
     assert any("get_missing_events" in path for path in house.other.asked)
+
+
+async def test_a_write_takes_in_no_more_than_there_is_time_for(house: FederatedHouse) -> None:
+    rooms, origin = house.peer.services.rooms, house.other.server.server_name
+    left = [house.other.message(f"m{number}") for number in range(3)]
+    for number in range(3):
+        taken = await rooms.database.write(
+            partial(take_in, rooms, arrival=Arrival(origin, 0, 9), ordered=left, seconds=0)
+        )
+        assert list(taken) == [left[0].event_id] and isinstance(taken[left[0].event_id], Accepted)
+        left = left[1:]
+        await reads(house, *(f"m{each}" for each in range(number + 1)))
 
 
 async def test_events_that_arrive_later_let_those_in_that_wait(house: FederatedHouse) -> None:

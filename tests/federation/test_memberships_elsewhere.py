@@ -246,3 +246,28 @@ async def test_an_invite_that_became_a_membership_leaves_nothing_behind(tmp_path
             lambda c: c.execute("SELECT COUNT(*) FROM out_of_band_memberships").fetchone()
         )
         assert kept[0] == 0
+
+
+async def test_a_server_that_was_away_is_told_of_a_rejected_invite_later(tmp_path: Path):
+    async with running_peers(tmp_path, 2) as (one, two):
+        alice, bob, carol = await one.register("alice"), await two.register("bob"), await two.register("carol")
+        room_id = await create(alice, "private_chat", invite=[bob.user_id, carol.user_id])
+        await one.stop()
+        for client in (bob, carol):
+            (await client.post(f"v3/rooms/{escape(room_id)}/leave", {"reason": "no time"})).ok()
+        await two.stop()
+        await one.start()
+        one.again(alice)
+        # Who is out of the room already is refused, and not told of again.
+        (await alice.post(f"v3/rooms/{escape(room_id)}/kick", {"user_id": carol.user_id})).ok()
+        await two.start()
+        await becomes(alice, room_id, bob.user_id, "leave")
+        told = await state(alice, room_id, "m.room.member", bob.user_id)
+        assert told["reason"] == "no time"
+
+        async def settled() -> bool:
+            left = two.services.database.read(lambda c: c.execute("SELECT COUNT(*) FROM untold_leaves").fetchone())
+            return bool(left[0] == 0)
+
+        await until(settled)
+        assert "reason" not in await state(alice, room_id, "m.room.member", carol.user_id)

@@ -83,7 +83,7 @@ def locked(data: Path) -> Iterator[None]:
 def reading(database: Path) -> Iterator[sqlite3.Connection]:
     """A connection that sees one moment of the database and cannot change it. Raises ConfigError, sqlite3.Error."""
     if not database.is_file():
-        raise ConfigError(f"There is no database {database}.")
+        raise ConfigError(f"There is no database in {database.parent}: the server has not run there yet.")
     connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
     connection.row_factory = sqlite3.Row
     with contextlib.closing(connection):

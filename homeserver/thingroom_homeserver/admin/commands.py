@@ -38,7 +38,10 @@ def on_data(config_path: Path, action: Callable[[Path], T]) -> T:
 @click.argument("path", type=FOLDER)
 @CONFIG_OPTION
 def backup_command(path: Path, config_path: Path) -> None:
-    """Copy database, signing key and media into the new folder PATH. The server may run meanwhile."""
+    """Copy everything into the new folder PATH.
+
+    The database, the signing key and the media. The server may run meanwhile.
+    """
     from thingroom_homeserver.admin.backup import back_up
 
     size = on_data(config_path, lambda data: back_up(data, path))
@@ -74,10 +77,16 @@ def check_database_command(config_path: Path) -> None:
 @click.command("list-rooms")
 @CONFIG_OPTION
 def list_rooms_command(config_path: Path) -> None:
-    """Print each room with its version, members (of them local), events and name."""
+    """Print every room.
+
+    With its version, whether it is public, its members (of them local), events and name.
+    """
     from thingroom_homeserver.admin.rooms import list_rooms
 
-    for room in on_data(config_path, list_rooms):
+    rooms = on_data(config_path, list_rooms)
+    if not rooms:
+        click.echo("There are no rooms.")
+    for room in rooms:
         public = "public" if room.is_public else "private"
         members = f"{room.joined} joined ({room.local} local)"
         click.echo(f"{room.room_id}  version {room.version}  {public}  {members}  {room.events} events  {room.name}")
@@ -87,7 +96,10 @@ def list_rooms_command(config_path: Path) -> None:
 @click.argument("room_id")
 @CONFIG_OPTION
 def purge_room_command(room_id: str, config_path: Path) -> None:
-    """Remove a room that nobody here is in, with all of its events. The server must not run."""
+    """Remove a room that nobody here is in.
+
+    With all of its events. The server must not run.
+    """
     from thingroom_homeserver.admin.rooms import purge_room
 
     events = on_data(config_path, lambda data: asyncio.run(purge_room(data, room_id)))

@@ -73,6 +73,8 @@ async def try_again(data: Path, server_name: str) -> None:
 
     Raises ConfigError for a server that nothing was ever sent to, sqlite3.Error.
     """
+    with reading(data / DATABASE_NAME):
+        pass
     database = await Database.open(data / DATABASE_NAME, MIGRATIONS)
 
     def write(transaction: Transaction) -> bool:

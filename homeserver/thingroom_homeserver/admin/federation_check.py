@@ -60,7 +60,7 @@ async def check_server(config: HomeserverConfig, server_name: str) -> AsyncItera
         client = FederationClient(http, discovery, own_keys, AlwaysTry(), timeout_seconds=SECONDS)
         version = await client.request(server_name, "GET", path("v1", "version"), signed=False)
         if isinstance(version, Failed):
-            yield Finding(False, f"It does not answer: {version.text}.")
+            yield Finding(False, f"It does not answer: {_printable(version.text)}.")
             return
         told = version.get("server")
         program = " ".join(str(told.get(key, "")) for key in ("name", "version")) if isinstance(told, dict) else "?"

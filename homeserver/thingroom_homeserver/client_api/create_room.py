@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BY_ADDRESS = 20
-
-
-logger = logging.getLogger(__name__)
+MAX_ELSEWHERE = 100
+"""How many users of other servers can be invited at once: each is a request of its own, and all are made together."""
 
 
 class _State(msgspec.Struct):
@@ -86,6 +85,9 @@ async def create(request: Request, services: Services) -> dict[str, Any]:
     await know_users(services, wish.invite)
     is_local = services.rooms.is_local
     others = [each for each in dict.fromkeys(wish.invite) if is_valid_user_id(each) and not is_local(each)]
+    if len(others) > MAX_ELSEWHERE:
+        text = f"At most {MAX_ELSEWHERE} users of other servers can be invited at once"
+        raise MatrixError(400, "M_INVALID_PARAM", text)
     if others and not services.federation.enabled:
         raise MatrixError(502, "M_UNKNOWN", NOT_FEDERATING)
     if others and wish.creation_content.get("m.federate") is False:

@@ -1,6 +1,6 @@
 """GET /initialSync, /rooms/{roomId}/initialSync, /events and /events/{eventId}: deprecated, for old clients.
 
-Source: client-server API, the deprecated parts of "Syncing". /sync has taken their place; presence is left empty.
+Source: client-server API, the deprecated parts of "Syncing". /sync has taken their place.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ async def initial_sync(request: Request, services: Services) -> dict[str, Any]:
         lambda c: services.account_data.global_since(c, viewer.user_id, 0, services.notifier.position)
     )
     end = str(SyncToken(position, services.typing.position))
-    return {"end": end, "rooms": rooms, "presence": [], "account_data": account_data}
+    presence = services.database.read(lambda c: services.presence.since(c, viewer.user_id, None, position, ()))
+    return {"end": end, "rooms": rooms, "presence": presence, "account_data": account_data}
 
 
 def _room_of(services: Services, viewer: Viewer, member: Member, limit: int, connection: Reader) -> dict[str, Any]:

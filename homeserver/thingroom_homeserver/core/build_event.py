@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from thingroom_homeserver.core.canonical_json import JsonObject, check_canonical, encode_checked
+from thingroom_homeserver.core.canonical_json import (
+    MAX_NESTING,
+    NESTING_OUTSIDE,
+    JsonObject,
+    check_canonical,
+    encode_checked,
+)
 from thingroom_homeserver.core.event import Event, event_of_pdu
 from thingroom_homeserver.core.hashing import content_hash, reference_hash_of_signed, signed_part
 from thingroom_homeserver.core.room_rules import RoomRules
@@ -41,7 +47,8 @@ def build_event(
     `redacts`: the target of an m.room.redaction; goes to `content` or beside it as the room version wants.
     `event_id`: room versions 1 and 2 only, and there required: `$<something unique>:<server_name>`.
     `reference_hashes`: room versions 1 and 2 only: the reference hashes of the auth and prev events, by event ID.
-    Raises CanonicalJsonError when `content` cannot be in an event. Whether it is too large, `event.size_fault` tells.
+    Raises CanonicalJsonError when `content` cannot be in an event that is to travel: also if it nests more than
+    MAX_NESTING - NESTING_OUTSIDE - 1 levels. Whether it is too large, `event.size_fault` tells.
     """
     pdu: JsonObject = {
         "type": type,
@@ -68,7 +75,7 @@ def build_event(
         if event_id is None:
             raise ValueError(f"room version {rules.version} needs an event_id")
         pdu["event_id"] = event_id
-    check_canonical(pdu)
+    check_canonical(pdu, MAX_NESTING - NESTING_OUTSIDE)
     return _signed_event(pdu, server_name, signing_key, rules)
 
 

@@ -21,6 +21,8 @@ JsonValue: TypeAlias = Any
 MAX_INTEGER = 2**53 - 1
 MAX_NESTING = 128
 """How deep arrays and objects may nest, in what is read and in what is written."""
+NESTING_OUTSIDE = 8
+"""How many of these levels are left for what wraps a thing that travels: a transaction, and the request around it."""
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """The default size limit of `decode_json`; callers with a smaller one of their own pass it."""
 
@@ -88,9 +90,9 @@ def _encode_lax(value: JsonValue) -> bytes:
         raise CanonicalJsonError("", "a string holds a lone surrogate") from None
 
 
-def check_canonical(value: JsonValue) -> None:
+def check_canonical(value: JsonValue, max_nesting: int = MAX_NESTING) -> None:
     """Raise CanonicalJsonError unless `value` is made of JSON types whose numbers are integers in ±(2^53-1)."""
-    if (fault := _find_fault(value, MAX_NESTING)) is not None:
+    if (fault := _find_fault(value, max_nesting)) is not None:
         path, reason = fault
         raise CanonicalJsonError(path.removeprefix("."), reason)
 
@@ -104,7 +106,7 @@ def _find_fault(value: JsonValue, nesting: int) -> tuple[str, str] | None:
         return None if -MAX_INTEGER <= value <= MAX_INTEGER else ("", "an integer is beyond 2^53-1")
     if kind is dict:
         if nesting == 0:
-            return "", f"more than {MAX_NESTING} levels of nesting"
+            return "", "too many levels of nesting"
         for key, item in value.items():
             if type(key) is not str:
                 return "", f"the key {key!r} is not a string"
@@ -113,7 +115,7 @@ def _find_fault(value: JsonValue, nesting: int) -> tuple[str, str] | None:
         return None
     if kind is list:
         if nesting == 0:
-            return "", f"more than {MAX_NESTING} levels of nesting"
+            return "", "too many levels of nesting"
         for index, item in enumerate(value):
             if type(item) is not str and (fault := _find_fault(item, nesting - 1)) is not None:
                 return f"[{index}]{fault[0]}", fault[1]
@@ -127,7 +129,7 @@ def _check_lax(value: JsonValue, nesting: int) -> None:
     kind = type(value)
     if kind is dict or kind is list:
         if nesting == 0:
-            raise CanonicalJsonError("", f"more than {MAX_NESTING} levels of nesting")
+            raise CanonicalJsonError("", "too many levels of nesting")
         if kind is dict and not all(type(key) is str for key in value):
             raise CanonicalJsonError("", "a key is not a string")
         for item in value.values() if kind is dict else value:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Literal
 
-from thingroom_homeserver.core.canonical_json import CanonicalJsonError, JsonObject
+from thingroom_homeserver.core.canonical_json import (
+    MAX_NESTING,
+    NESTING_OUTSIDE,
+    CanonicalJsonError,
+    JsonObject,
+    check_canonical,
+)
 from thingroom_homeserver.core.event import Event, MalformedEvent, parse_untrusted_pdu
 from thingroom_homeserver.core.identifiers import is_valid_server_name, is_valid_user_id
 from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS, ROOM_RULES
@@ -107,6 +113,7 @@ def complete_template(
     if not rules.event_ids_are_hashes:
         pdu["event_id"] = f"${token_urlsafe(18)}:{rooms.server_name}"
     try:
+        check_canonical(content, MAX_NESTING - NESTING_OUTSIDE)
         signed = sign_event(pdu, rooms.server_name, rooms.signing_key, rules)
     except (CanonicalJsonError, TypeError, ValueError) as error:
         return f"the template cannot be signed: {error}"

@@ -19,7 +19,7 @@ from thingroom_common.database import Transaction
 from thingroom_homeserver.core.canonical_json import JsonObject
 from thingroom_homeserver.core.event import Event, parse_untrusted_pdu
 from thingroom_homeserver.federation.arriving import Arriving
-from thingroom_homeserver.federation.intake import Arrival, Dropped, take_in
+from thingroom_homeserver.federation.intake import Arrival, Dropped, in_graph_order, take_in
 from thingroom_homeserver.federation.server_keys import ServerKeys
 from thingroom_homeserver.federation.verify_event import Bad, verify_events
 from thingroom_homeserver.federation.waiting import Waiting
@@ -248,7 +248,7 @@ class Inbox:
     async def take(self, origin: str, room_id: str, events: Sequence[Event]) -> dict[str, Received | Dropped | None]:
         """Take in events of one room that have passed the checks 1 to 3. None: a fault of this server's.
 
-        All in one write; if that fails, one by one, so that the event which this server cannot deal with fails alone.
+        Many in one write; if that fails, one by one, so that the event which this server cannot deal with fails alone.
         """
 
         def write(transaction: Transaction, some: Sequence[Event]) -> dict[str, Received | Dropped]:
@@ -259,11 +259,14 @@ class Inbox:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLICY_SECONDS):
                 await self._rooms.policies.prepare(self._rooms, events)
+        left = in_graph_order(events)
         try:
-            outcomes |= await self._rooms.database.write(partial(write, some=events))
+            while left:
+                outcomes |= await self._rooms.database.write(partial(write, some=left))
+                left = [event for event in left if event.event_id not in outcomes]
         except Exception:
-            logger.exception("receiving %d events of %s failed", len(events), room_id)
-            for event in events:
+            logger.exception("receiving %d events of %s failed", len(left), room_id)
+            for event in left:
                 outcomes[event.event_id] = None
                 with contextlib.suppress(Exception):
                     outcomes |= await self._rooms.database.write(partial(write, some=[event]))

@@ -5,6 +5,7 @@ May import rooms, storage and core. Called by inbox.py for what arrives and by m
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from thingroom_homeserver.storage.state_groups import StateKey
 
 MAX_FOLLOWERS = 200
 """How many waiting events one write takes in besides those it was called for; the rest is left to the inbox."""
+WRITE_SECONDS = 0.03
+"""After so long a write leaves the rest to the next: nobody is answered meanwhile, and in a large room an event that
+forks the state takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,18 @@ class Dropped:
 
 
 def take_in(
-    rooms: Rooms, transaction: Transaction, arrival: Arrival, events: Iterable[Event]
+    rooms: Rooms, transaction: Transaction, arrival: Arrival, ordered: Iterable[Event], seconds: float = WRITE_SECONDS
 ) -> dict[str, Received | Dropped]:
-    """Receive the events, ancestors first. One that misses something waits on disk (Missing), or is Dropped."""
+    """Receive the first events, at least one, until `seconds` are over. They come ancestors first.
+
+    One that misses something waits on disk (Missing), or is Dropped.
+    """
     outcomes: dict[str, Received | Dropped] = {}
     left = arrival.room_left
-    for event in in_graph_order(events):
+    until = time.perf_counter() + seconds
+    for event in ordered:
+        if outcomes and time.perf_counter() > until:
+            break
         outcome: Received | Dropped = receive(rooms, transaction, event, now_ms=arrival.now_ms)
         if isinstance(outcome, Missing):
             missing = (*outcome.prev_event_ids, *outcome.auth_event_ids)
@@ -74,16 +84,16 @@ def receive(
     if isinstance(outcome, Missing | UnknownRoom):
         return outcome
     unstage_event(transaction, event.event_id)
-    _receive_followers(rooms, transaction, event, now_ms)
+    _receive_followers(rooms, transaction, event, now_ms, time.perf_counter() + WRITE_SECONDS)
     return outcome
 
 
-def _receive_followers(rooms: Rooms, transaction: Transaction, event: Event, now_ms: int) -> None:
+def _receive_followers(rooms: Rooms, transaction: Transaction, event: Event, now_ms: int, until: float) -> None:
     arrived = deque([event.event_id])
     taken = 0
     while arrived:
         for staged in waiting_for(transaction, arrived.popleft()):
-            if taken == MAX_FOLLOWERS:
+            if taken == MAX_FOLLOWERS or time.perf_counter() > until:
                 hurry_event(transaction, staged.event_id, now_ms)
                 continue
             follower = load_stored_pdu(staged.json, staged.event_id, event.room_version)

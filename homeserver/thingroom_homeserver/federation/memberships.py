@@ -49,11 +49,13 @@ class Memberships:
         events: EventFetching,
         arriving: Arriving,
         key_validity: KeyValidity,
+        again_seconds: float,
     ) -> None:
+        """`again_seconds`: see Leaving."""
         self._rooms = rooms
         self._arriving = arriving
         self._joining = Joining(rooms, client, keys, events)
-        self._leaving = Leaving(rooms, client)
+        self.leaving = Leaving(rooms, client, again_seconds)
         self._knocking = Knocking(rooms, client, keys)
         self._inviting = Inviting(rooms, client, keys)
         self.third_party = ThirdParty(rooms, client, self._inviting, key_validity)
@@ -117,8 +119,8 @@ class Memberships:
             if not isinstance(outcome, Refused):
                 return outcome
             # The room as it is known here has no such invite: nobody there needs to be told.
-            return await self._leaving.end_here(entry, change)
-        return await self._leaving.reject(sender, entry, change)
+            return await self.leaving.end_here(entry, change)
+        return await self.leaving.reject(sender, entry, change)
 
     def _servers(self, connection: Reader, room_id: str, user_id: str, via: Sequence[str]) -> list[str]:
         """Whom to ask about a room: whom the client named, who invited, who was in it, who made it."""

@@ -7,6 +7,7 @@ Source: Server-Server API, "Backfilling and retrieving missing events". Next: in
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from thingroom_homeserver.core.event import Event
 from thingroom_homeserver.federation.choosing import Choosing
 from thingroom_homeserver.federation.client import FederationClient, path
 from thingroom_homeserver.federation.event_fetching import EventFetching, objects_in
-from thingroom_homeserver.federation.intake import in_graph_order, receive
+from thingroom_homeserver.federation.intake import WRITE_SECONDS, in_graph_order, receive
 from thingroom_homeserver.federation.outcomes import Failed
 from thingroom_homeserver.federation.state_fetching import StateFetching
 from thingroom_homeserver.rooms.context import Rooms
@@ -39,7 +40,6 @@ SECONDS = 20.0
 MAX_STATES = 5
 """For how many events of one attempt the state before is asked of peers."""
 MAX_STATE_ROUNDS = 3
-EVENTS_A_WRITE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,18 +235,23 @@ class Completing:
         settled: set[str] = set()
         now_ms = self._rooms.clock.now_ms()
 
-        def write(transaction: Transaction, events: Sequence[Event]) -> set[str]:
-            done = set()
+        def write(transaction: Transaction, events: Sequence[Event]) -> dict[str, bool]:
+            """Whether each of the first events, as many as there is time for, is settled."""
+            done: dict[str, bool] = {}
+            until = time.perf_counter() + WRITE_SECONDS
             for event in events:
+                if done and time.perf_counter() > until:
+                    break
                 state = self._usable_state(transaction, event, pool.states.get(event.event_id))
-                if not isinstance(receive(self._rooms, transaction, event, now_ms=now_ms, state_before=state), Missing):
-                    done.add(event.event_id)
+                outcome = receive(self._rooms, transaction, event, now_ms=now_ms, state_before=state)
+                done[event.event_id] = not isinstance(outcome, Missing)
             return done
 
         await self._rooms.policies.prepare(self._rooms, ordered)
-        for start in range(0, len(ordered), EVENTS_A_WRITE):
-            some = ordered[start : start + EVENTS_A_WRITE]
-            settled |= await self._rooms.database.write(partial(write, events=some))
+        while ordered:
+            done = await self._rooms.database.write(partial(write, events=ordered))
+            settled |= {name for name, is_settled in done.items() if is_settled}
+            ordered = ordered[len(done) :]
         return settled.intersection(wanted)
 
     def _usable_state(self, connection: Reader, event: Event, told: _Told | None) -> Mapping[StateKey, str] | None:

@@ -167,11 +167,15 @@ async def opened_federation(
                 traffic=traffic,
             )
         )
+        key_validity = KeyValidity(http if enabled else None)
+        again_seconds = config.federation.backoff_initial_seconds
+        memberships = Memberships(rooms, client, keys, events, arriving, key_validity, again_seconds)
         authentication = ServerAuthentication(config.server_name, keys, rate_limiter)
         if enabled:
             authentication.on_heard_from(sender.heard_from)
             Outgoing(rooms, sender).attach(local)
             await stack.enter_async_context(sender.running())
+            await stack.enter_async_context(memberships.leaving.running())
         yield Federation(
             enabled=enabled,
             own_keys=own_keys,
@@ -185,7 +189,7 @@ async def opened_federation(
             inbox=inbox,
             backfill=backfill,
             time_search=TimeSearch(rooms, client, events, states, choosing),
-            memberships=Memberships(rooms, client, keys, events, arriving, KeyValidity(http if enabled else None)),
+            memberships=memberships,
             helping=Helping(rooms, keys),
             sender=sender,
             edus=edus,

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.event import load_stored_pdu
@@ -127,9 +128,13 @@ class Waiting:
         return left
 
     def look_again(self, room_id: str, origin: str) -> None:
-        """See what waits in the room from the server, and have it completed."""
-        load = self._rooms.database.read(lambda connection: staged_load(connection, room_id, origin))
-        self._note(room_id, origin, load)
+        """See what waits in the room from the server, and have it completed.
+
+        And what waits there from others: what the write took in may be what they wait for.
+        """
+        for server in {origin, *(name for name, each in self._servers.items() if room_id in each.loads)}:
+            load = self._rooms.database.read(partial(staged_load, room_id=room_id, origin=server))
+            self._note(room_id, server, load)
 
     def _note(self, room_id: str, origin: str, load: StagedLoad | None) -> None:
         if load is None and origin not in self._servers:

@@ -23,6 +23,7 @@ from thingroom_homeserver.storage.memberships import MembershipChange, membershi
 from thingroom_homeserver.storage.out_of_band import OutOfBand, out_of_band_of, put_out_of_band
 from thingroom_homeserver.storage.positions import next_position
 from thingroom_homeserver.storage.rooms import insert_room, room_row
+from thingroom_homeserver.storage.untold_leaves import drop_untold_leave
 
 ENDED = ("leave", "ban")
 
@@ -64,6 +65,7 @@ def set_out_of_band(
     change = MembershipChange(room_id, user_id, position, event.event_id, membership, previous)
     set_membership(transaction, change, is_local=True)
     if membership not in ENDED:
+        drop_untold_leave(transaction, room_id, user_id)
         entry = OutOfBand(room_id, user_id, event.event_id, event.room_version, tuple(servers), tuple(stripped_state))
         put_out_of_band(transaction, entry)
     if rooms.watcher is not None:

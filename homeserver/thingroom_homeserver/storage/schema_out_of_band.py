@@ -23,4 +23,22 @@ CREATE TABLE out_of_band_memberships (
 """,
 )
 
-OUT_OF_BAND_MIGRATIONS = (OUT_OF_BAND,)
+UNTOLD_LEAVES = Migration(
+    "out_of_band_2_untold_leaves",
+    """
+CREATE TABLE untold_leaves (
+    room_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    room_version TEXT NOT NULL,
+    servers TEXT NOT NULL,
+    content TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_try_ms INTEGER NOT NULL,
+    PRIMARY KEY (room_id, user_id)
+) WITHOUT ROWID;
+CREATE INDEX untold_leaves_next ON untold_leaves (next_try_ms);
+""",
+)
+"""Ends of invites and knocks that no server of the room was told of yet; storage/untold_leaves.py."""
+
+OUT_OF_BAND_MIGRATIONS = (OUT_OF_BAND, UNTOLD_LEAVES)

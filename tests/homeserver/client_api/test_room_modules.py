@@ -358,9 +358,11 @@ async def test_the_deprecated_stream(alice: MatrixClient, bob: MatrixClient) -> 
     refused = await make_room(alice, invite=[bob.user_id])
     (await bob.post(f"v3/rooms/{escape(refused)}/leave")).ok()
     (await bob.post(f"v3/join/{escape(room)}")).ok()
+    (await alice.put(f"v3/presence/{alice.user_id}/status", {"presence": "online"})).ok()
     first = (await bob.get("r0/initialSync", limit=3, archived=True)).ok()
     rooms = {entry["room_id"]: entry for entry in first["rooms"]}
     assert rooms[asked]["invite"]["content"]["membership"] == "invite" and "state" not in rooms[asked]
+    assert [each["sender"] for each in first["presence"]] == [alice.user_id]
     assert len(rooms[room]["messages"]["chunk"]) == 3 and rooms[room]["membership"] == "join"
     assert rooms[refused] == {"room_id": refused, "membership": "leave"}
     waiting = asyncio.create_task(bob.get("r0/events", timeout=9000, **{"from": first["end"]}))

@@ -196,7 +196,7 @@ def test_the_commands_beside_a_running_server(tmp_path: Path):
         assert len(files(tmp_path)) == 1
         assert command(tmp_path, "delete-older-than", "0", "--avatars").output == "Deleted 1 files, 6 bytes.\n"
         assert files(tmp_path) == []
-        assert command(tmp_path, "usage").output == ""
+        assert command(tmp_path, "usage").output == "There are no files.\n"
 
 
 def test_the_commands_without_a_server(tmp_path: Path):

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from thingroom_common.database import Transaction
-from thingroom_homeserver.core.canonical_json import CanonicalJsonError, encode_canonical_json
+from thingroom_homeserver.core.canonical_json import NESTING_OUTSIDE, CanonicalJsonError, encode_canonical_json
 from thingroom_homeserver.core.identifiers import is_valid_user_id
 from thingroom_homeserver.federation.local_parts import LocalParts
 from thingroom_homeserver.federation.sender.sender import Sender
@@ -27,7 +27,6 @@ MAX_CONTENT_BYTES = 50_000
 """How large the content of one m.direct_to_device becomes by what is put together in it."""
 MAX_QUEUED = 20_000
 """A server that does not come back gets no further messages."""
-MAX_NESTING_OUTSIDE = 8
 
 JsonObject = dict[str, Any]
 Messages = Mapping[str, Mapping[str, JsonObject]]
@@ -101,7 +100,7 @@ def _parts(messages: Messages) -> Iterator[dict[str, dict[str, JsonObject]]]:
 def _length(content: JsonObject) -> int | None:
     """Bytes of the content; None if it is nested too deeply to be sent within a transaction."""
     wrapped: Any = content
-    for _ in range(MAX_NESTING_OUTSIDE):
+    for _ in range(NESTING_OUTSIDE):
         wrapped = [wrapped]
     try:
         return len(encode_canonical_json(wrapped, strict=False))
