@@ -160,7 +160,7 @@ class CommandQueue:
 
         def merged(transaction: Transaction, now: int) -> str:
             version, before = commands.configuration(transaction, device.row.id)
-            text = before.changed(changes).to_json(max(version + 1, now // 1000))
+            text = before.changed(changes).to_json(max(version + 1, now))
             commands.save_configuration(transaction, device.row.id, text)
             return text
 
