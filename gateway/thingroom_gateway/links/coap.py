@@ -49,6 +49,8 @@ _UNAUTHORISED = frozenset(
 _UNAVAILABLE = frozenset({"not_stored"})
 # Messages that aiocoap remembers, with their responses, to recognise repeats; beyond it strangers are not heard.
 MAX_REMEMBERED = 20_000
+# Responses that wait until a remote acknowledges an earlier one; beyond it that remote is not heard.
+MAX_OWED = 16
 
 
 class _Tuning(TransportTuning):  # type: ignore[misc]
@@ -172,7 +174,9 @@ class CoapLink:
                 if not self._sources.admit(source):
                     self._counters.add("coap.rejected.too_many")
                     return
-                if len(manager._recent_messages) >= MAX_REMEMBERED and not self._sources.is_known(source):
+                owed = len(manager._backlogs.get(message.remote, ()))
+                is_full = len(manager._recent_messages) >= MAX_REMEMBERED and not self._sources.is_known(source)
+                if owed >= MAX_OWED or is_full:
                     self._counters.add("coap.rejected.no_room")
                     return
                 message.transport_tuning = _Tuning()
