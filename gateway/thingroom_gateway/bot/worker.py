@@ -10,10 +10,10 @@ import asyncio
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -199,16 +199,26 @@ class Bot:
         for row in rows:
             said = msgspec.convert(row.heard.event, Said)
             if said.kind == "member":
-                await self._membership(row, said)
+                await self._guarded(row, self._membership(row, said))
                 return
             if now - row.heard.said_at > STALE_MS:
                 late.append(row)
                 continue
             if late:
                 break
-            await self._one(room, row, said)
+            await self._guarded(row, self._one(room, row, said))
         if late:
             await self._apologise(room, late, now)
+
+    async def _guarded(self, row: Waiting, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`; a message that cannot be dealt with is dropped, so that it does not come again for ever."""
+        try:
+            await work
+        except (NotNow, sqlite3.Error):
+            raise
+        except Exception:
+            logger.exception("the bot failed at event %s", row.heard.event_id)
+            await self._drop(row)
 
     # --- one message -------------------------------------------------------------------------------------------------
 
