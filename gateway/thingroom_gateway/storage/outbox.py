@@ -30,8 +30,8 @@ class NewRow:
     """A request to put into the outbox. With a `state_key` it is state, sent by the bot; else by the device's ghost.
 
     `sender` "bot": the bot says it. With a `room_id` it goes there and not into the room of `place`, which then is
-    `room_lane(room_id)`: what is in one lane arrives in order. `device` is None where it is about no device. `cause` tells
-    two requests apart that are otherwise the same.
+    `room_lane(room_id)`: what is in one lane arrives in order. `device` is None where it is about no device. `cause`
+    tells two requests apart that are otherwise the same.
     """
 
     place: str
