@@ -26,9 +26,12 @@ from thingroom_gateway import app, control
 from thingroom_gateway.bot.commander import Queued
 from thingroom_gateway.cli import gateway_commands
 from thingroom_gateway.commands.command import Command, Heard, Told, signed
-from thingroom_gateway.config import GatewayConfig, PlainConfig
+from thingroom_gateway.commands.queue import CommandQueue
+from thingroom_gateway.config import CommandsConfig, GatewayConfig, PlainConfig
+from thingroom_gateway.outcomes import Duplicate, Frame
 from thingroom_gateway.storage import commands as rows
 from thingroom_wire import command, cose, envelope
+from thingroom_wire.hello import parse_hello
 from thingroom_wire.senml import Record, encode_pack
 
 Start = Callable[..., Mosquitto]
@@ -258,6 +261,37 @@ async def test_a_plain_device_obeys_and_its_state_tells(
         assert [one.id for one in queue_of(running).waiting(device)] == [command_id]
         await client.publish("stat/plug/POWER", "ON", qos=1)
         assert await told(running, command_id) == ("done", "")
+
+
+async def test_what_is_not_heard_is_sent_less_and_less(tmp_path: Path) -> None:
+    """By a clock of our own: again after 5, 10, 20 and 40 seconds, then only after the device's next word."""
+    now = [1_700_000_000_000]
+    sent: list[int] = []
+    async with app.opened_core(GatewayConfig(data_directory=str(tmp_path))) as core:
+        queue = CommandQueue(core.database, core.registry, core.keys, core.counters, CommandsConfig(), lambda: now[0])
+        queue.pushers["mqtt"] = lambda _kid, _data: sent.append(now[0] - 1_700_000_000_000) or True
+        device = (await core.enrolment.enrol(Thing(profile="switch").candidate)).device  # type: ignore[union-attr]
+        device.presence.status = "offline"
+        await queue.request(device, "on", "on", "", None)
+        assert sent == []
+        device.presence.status = "online"
+
+        def pass_seconds(seconds: int) -> None:
+            for _ in range(seconds):
+                queue._push(device)
+                now[0] += 1000
+
+        pass_seconds(200)
+        assert sent == [0, 5_000, 15_000, 35_000, 75_000]
+        queue.settled([(Frame("up", b"", "mqtt"), Duplicate(device.row.kid, 1))])
+        assert sent[5:] == [200_000]
+        pass_seconds(100)
+        assert len(sent) == 6
+        # A hello brings a new nonce: the command goes into its answer, whatever was sent before.
+        hello = parse_hello(Thing(profile="switch").hello(b"12345678")).hello
+        assert len(queue.greeting(device, hello)) == 1
+        now[0] += 400_000
+        assert queue.greeting(device, hello) == [] and len(queue.waiting(device)) == 1
 
 
 def test_values_travel_exactly() -> None:
