@@ -169,7 +169,12 @@ class CoapLink:
         dispatch: Callable[[Message], None] = manager.dispatch_message
 
         def guarded(message: Message) -> None:
-            if message.mtype not in (ACK, RST):
+            if message.mtype in (ACK, RST):
+                if message.code.is_request():
+                    # There is no such thing (RFC 7252, 4.2), but aiocoap would remember it.
+                    self._counters.add("coap.rejected.malformed")
+                    return
+            else:
                 source = _source(message.remote)
                 if not self._sources.admit(source):
                     self._counters.add("coap.rejected.too_many")
