@@ -48,7 +48,7 @@ class Person:
 
     async def sync(self) -> None:
         """Take what is new, and accept every invitation."""
-        answer = await self.client.sync(timeout=200)
+        answer = await self.client.sync(timeout=200, sync_filter={"room": {"timeline": {"limit": 1000}}})
         assert isinstance(answer, nio.SyncResponse), answer
         for room_id, room in answer.rooms.join.items():
             self.seen += [(room_id, event.source) for event in room.timeline.events]

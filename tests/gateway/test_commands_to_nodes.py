@@ -34,8 +34,13 @@ async def test_a_switch_is_turned_on_and_says_so(tmp_path: Path, broker: Start, 
             assert movements(tmp_path) == (True, 1)
             # The state comes in the envelope that brings the result: it is there already.
             assert latest(running, device, "on") == "true"
-            assert await told(running, await ask(running, device, "off")) == ("done", "")
+            said: list[str] = []
+            in_room = "SELECT content FROM outbox WHERE room_id = '!room:home.test'"
+            queue_of(running).told.append(lambda t, _: said.extend(row[0] for row in t.execute(in_room)))
+            assert await told(running, await ask(running, device, "off", event="$asked")) == ("done", "")
             assert movements(tmp_path) == (False, 2)
+            # The bot's answer is in the same commit as the result.
+            assert len(said) == 1 and "Lamp: Switch off. Done." in said[0] and "$asked" in said[0]
         assert node.stderr == b""
     assert heard == [("true", "done", ""), ("false", "done", "")]
 

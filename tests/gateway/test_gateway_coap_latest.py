@@ -252,6 +252,20 @@ async def test_the_same_on_all_addresses(config: GatewayConfig) -> None:
             await eventually(lambda: running.core.counters["coap.rejected.malformed"] == 1)
 
 
+async def test_what_is_remembered_of_messages_is_bounded(config: GatewayConfig) -> None:
+    """Also of those that no client would send: requests that say they are acknowledgements."""
+    async with gateway(with_coap(config, unlimited=(), requests_per_second=5.0, burst=20)) as running:
+        assert running.coap is not None
+        with silent_client(config) as client:
+            for number in range(200):
+                kind = (0x40, 0x50, 0x60, 0x70)[number % 4]
+                client.send(bytes((kind, 2)) + number.to_bytes(2, "big") + b"\xb2up\xffgarbage")
+            await eventually(lambda: running.core.counters["coap.rejected.malformed"] == 100)
+            await eventually(lambda: running.core.counters["coap.rejected.too_many"] >= 50)
+            (manager,) = running.coap._managers
+            assert 0 < len(manager._recent_messages) < 50
+
+
 async def test_networks_that_are_none_are_a_mistake_in_the_configuration(config: GatewayConfig) -> None:
     with pytest.raises(BaseException, match=r"change readers in \[gateway.coap\]"):
         async with gateway(with_coap(config, readers=("everybody",))):

@@ -131,9 +131,8 @@ async def test_boot_messages_and_garbage_are_survived_and_kept(
             good = frames.encode_frame(frames.UP, thing.envelope())[0]
             board.plug.write(BOOT + good)
             await eventually(lambda: acknowledged(thing, board.down) == {1})
-            damaged = bytearray(frames.encode_frame(frames.UP, thing.envelope(2))[0])
-            damaged[40] ^= 0x81
-            board.plug.write(bytes(damaged) + os.urandom(5000) + b"Traceback (most recent call last):\r\n" + b"\0\0\0")
+            damaged = frames.DELIMITER + frames.stuff(b"\1" + thing.envelope(2) + bytes(4)) + frames.DELIMITER
+            board.plug.write(damaged + os.urandom(5000) + b"Traceback (most recent call last):\r\n" + b"\0\0\0")
             board.plug.write(b"x" * 50_000 + frames.encode_frame(99, b"?")[0])
             board.plug.write(frames.encode_frame(frames.UP, thing.envelope(3))[0] + b"\x1b[31mNo newline, no zero")
             await eventually(lambda: acknowledged(thing, board.down) == {1, 3})

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import partial
-from typing import Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -313,7 +313,7 @@ class Alerts:
                 ) -> None:
                     store.snooze_rule(transaction, row.id, 0)
                     if text:
-                        self._put(transaction, device, [row], rule, text, now)
+                        self._put(transaction, device, [row], rule, text, now, {"state": "reminder", "at": now})
 
                 await self._database.write(write)
                 self.reload(row.device)
@@ -331,7 +331,8 @@ class Alerts:
         shown = lines if len(lines) <= 20 else [*lines[:19], f"… and {len(lines) - 19} more"]
         mentions = sorted({user for one in held for user in one.mentions})
         text = "While it was quiet:\n" + "\n".join(shown)
-        outbox.add(transaction, bot_message(place, None, "", text, mentions, now))
+        content = alert_content(text, mentions)
+        outbox.add(transaction, outbox.NewRow(place, None, "", MESSAGE_TYPE, content, now, sender="bot"))
 
     def is_quiet(self, place: str, now: int) -> bool:
         """Whether alerts are held back in the room of `place` at `now` (Unix ms)."""
@@ -432,7 +433,9 @@ class Alerts:
             for one in group:
                 if one.row.snoozed_until:
                     store.snooze_rule(transaction, one.row.id, 0)
-        self._put(transaction, device, [one.row for one in group], first.rule, text, now, isinstance(event, Raised))
+        state = "raised" if isinstance(event, Raised) else "ended"
+        cause = {"state": state, "at": event.ts}
+        self._put(transaction, device, [one.row for one in group], first.rule, text, now, cause)
 
     def _put(
         self,
@@ -442,23 +445,23 @@ class Alerts:
         rule: Rule,
         text: str,
         now: int,
-        snoozable: bool = True,
+        cause: dict[str, Any],
     ) -> None:
-        """Into the outbox, or aside while it is quiet."""
+        """Into the outbox, or aside while it is quiet. `cause` tells machines what it is, and two of a kind apart."""
         place = device.row.place
         people = {row.asked_by or self._home.owner for row in rows}
         mentions = sorted(person for person in people if person)
         if self.is_quiet(place, now):
             store.hold(transaction, place, now, text, mentions)
             return
-        message = bot_message(place, device.row.id, device.kid_hex, text, mentions, now)
+        content = alert_content(text, mentions, {"device": device.kid_hex, "rule": rows[0].id, **cause})
         # A device speaks for itself, unless it cannot or does not know.
-        if rule.kind not in ("silence", "clock"):
-            message = outbox.NewRow(place, device.row.id, device.kid_hex, MESSAGE_TYPE, message.content, now)
+        sender: Literal["bot", "ghost"] = "bot" if rule.kind in ("silence", "clock") else "ghost"
+        kid = device.kid_hex
+        message = outbox.NewRow(place, device.row.id, kid, MESSAGE_TYPE, content, now, sender=sender)
         outbox.add(transaction, message)
-        for row in rows[:1]:
-            store.add_message(transaction, message.txn_id, row.id, now)
-        if snoozable:
+        store.add_message(transaction, message.txn_id, rows[0].id, now)
+        if cause["state"] != "ended":
             bot_store.add_buttons(transaction, message.txn_id, [SNOOZE_BUTTON], now)
 
     # --- rules -------------------------------------------------------------------------------------------------------
@@ -493,12 +496,13 @@ class Alerts:
                 store.add_rule(transaction, device.row.id, name, None, "", on)
 
 
-def bot_message(
-    place: str, device: int | None, kid: str, text: str, mentions: Sequence[str], now: int
-) -> outbox.NewRow:
-    """An alert as the bot says it in the room of `place`: m.text, so that it notifies."""
-    content = {"msgtype": "m.text", "body": text, "m.mentions": {"user_ids": list(mentions)} if mentions else {}}
-    return outbox.NewRow(place, device, kid, MESSAGE_TYPE, json.dumps(content, ensure_ascii=False), now, sender="bot")
+def alert_content(text: str, mentions: Sequence[str], alert: dict[str, Any] | None = None) -> str:
+    """The content of an alert as JSON: m.text, so that it notifies; `alert` for machines."""
+    content: dict[str, Any] = {"msgtype": "m.text", "body": text}
+    content["m.mentions"] = {"user_ids": list(mentions)} if mentions else {}
+    if alert is not None:
+        content["org.thingroom.alert"] = alert
+    return json.dumps(content, ensure_ascii=False)
 
 
 def within_hours(minute: int, first: int, last: int) -> bool:

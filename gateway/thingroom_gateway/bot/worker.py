@@ -10,10 +10,10 @@ import asyncio
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -110,7 +110,7 @@ class Bot:
         """Within a write: say `text` in a room in answer to `event_id`. What became of a command is told so."""
         now = self._tools.now_ms()
         content = message_content(text, "", "" if store.chat_of(transaction, room_id) else event_id, "")
-        outbox.add(transaction, outbox.to_room(room_id, MESSAGE_TYPE, content, now))
+        outbox.add(transaction, outbox.to_room(room_id, MESSAGE_TYPE, content, now, event_id))
         transaction.after_commit(self._filled)
 
     def enrolled(self, device: Device) -> None:
@@ -199,16 +199,26 @@ class Bot:
         for row in rows:
             said = msgspec.convert(row.heard.event, Said)
             if said.kind == "member":
-                await self._membership(row, said)
+                await self._guarded(row, self._membership(row, said))
                 return
             if now - row.heard.said_at > STALE_MS:
                 late.append(row)
                 continue
             if late:
                 break
-            await self._one(room, row, said)
+            await self._guarded(row, self._one(room, row, said))
         if late:
             await self._apologise(room, late, now)
+
+    async def _guarded(self, row: Waiting, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`; a message that cannot be dealt with is dropped, so that it does not come again for ever."""
+        try:
+            await work
+        except (NotNow, sqlite3.Error):
+            raise
+        except Exception:
+            logger.exception("the bot failed at event %s", row.heard.event_id)
+            await self._drop(row)
 
     # --- one message -------------------------------------------------------------------------------------------------
 
@@ -382,9 +392,9 @@ class Bot:
         def write(transaction: Transaction) -> None:
             for change in answer.writes:
                 change(transaction)
-            self._put(transaction, room.room_id, answer, uris, reply_to, said.thread, row.heard.sender)
+            self._put(transaction, room.room_id, answer, uris, reply_to, said.thread, row)
             if private is not None:
-                self._put(transaction, private_room, private, private_uris, "", "", row.heard.sender)
+                self._put(transaction, private_room, private, private_uris, "", "", row)
             if puzzle:
                 store.save_puzzle(transaction, row.heard.event_id, self._tools.now_ms())
             elif said.replaces:
@@ -404,16 +414,16 @@ class Bot:
         uris: Sequence[str],
         reply_to: str,
         thread: str,
-        person: str,
+        row: Waiting,
     ) -> None:
         now = self._tools.now_ms()
         rows: list[outbox.NewRow] = []
         if answer.text:
             content = message_content(answer.text, answer.html, reply_to, thread)
-            rows.append(outbox.to_room(room_id, MESSAGE_TYPE, content, now))
+            rows.append(outbox.to_room(room_id, MESSAGE_TYPE, content, now, row.heard.event_id))
         for attachment, uri in zip(answer.attachments, uris, strict=True):
             content = attachment_content(attachment, uri, reply_to, thread)
-            rows.append(outbox.to_room(room_id, MESSAGE_TYPE, content, now))
+            rows.append(outbox.to_room(room_id, MESSAGE_TYPE, content, now, row.heard.event_id))
         for new in rows:
             outbox.add(transaction, new)
             if answer.secret_until is not None:
@@ -421,7 +431,7 @@ class Bot:
         if answer.question is not None and rows:
             request = msgspec.json.encode(answer.question).decode()
             until = now + QUESTION_MS
-            store.ask(transaction, store.Question(rows[0].txn_id, room_id, person, request, until))
+            store.ask(transaction, store.Question(rows[0].txn_id, room_id, row.heard.sender, request, until))
             store.add_buttons(transaction, rows[0].txn_id, [YES_BUTTON], now)
 
     async def _upload(self, attachments: Sequence[Attachment]) -> list[str] | None:

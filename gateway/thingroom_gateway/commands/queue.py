@@ -48,6 +48,10 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS: Final = 1.0
 # How long after a command was sent it is sent again, while the device is there and says nothing about it.
 RESEND_MS: Final = (5_000, 10_000, 20_000, 40_000, 60_000)
+# Sent so often in vain, a command waits for the device's next word: the broker may be keeping all of them for it.
+TRIES: Final = 5
+# A device that sleeps is awake for so long after its word.
+AWAKE_MS: Final = 10_000
 # A result may be on its way when the time is over.
 GRACE_MS: Final = 15_000
 # How long a plain device may take to tell its new state.
@@ -72,6 +76,7 @@ class _Lane:
     waiting: deque[Command] = field(default_factory=deque)
     sent_at: int = 0
     tries: int = 0
+    word_at: int = 0
     transport: str = FIRST_TRANSPORT
     heard: Heard | None = None
 
@@ -160,7 +165,7 @@ class CommandQueue:
 
         def merged(transaction: Transaction, now: int) -> str:
             version, before = commands.configuration(transaction, device.row.id)
-            text = before.changed(changes).to_json(max(version + 1, now // 1000))
+            text = before.changed(changes).to_json(max(version + 1, now))
             commands.save_configuration(transaction, device.row.id, text)
             return text
 
@@ -240,6 +245,7 @@ class CommandQueue:
         """`device` said `hello` (thingroom_wire.hello.Hello): the commands that go into the answer."""
         lane, now = self._lane(device.row.id), self._now_ms()
         lane.heard = Heard(hello.nonce, now)
+        lane.word_at = now
         if hello.commanded is not None:
             self._learn_counter(device, hello.commanded)
         # A new nonce may be what the device has waited for: send at once, whatever was sent before.
@@ -278,6 +284,10 @@ class CommandQueue:
         if lane.transport == "mqtt" and device.presence.status == "offline":
             # It sleeps or is away: its hello or its next reading brings the command. Not the broker's queue.
             return
+        if device.profile.sleeps and now - lane.word_at > AWAKE_MS:
+            return
+        if lane.tries >= TRIES and lane.word_at <= lane.sent_at:
+            return
         pusher = self.pushers.get(lane.transport)
         head = self._due(device, lane, now)
         if head is None or pusher is None:
@@ -289,15 +299,15 @@ class CommandQueue:
 
     def settled(self, settled: Sequence[tuple[Frame, FrameOutcome]]) -> None:
         """Frames were dealt with: who sent one is awake, over that transport."""
+        now = self._now_ms()
         for frame, outcome in settled:
             kid = getattr(outcome, "kid", None)
             device = self._registry.get(kid) if kid is not None else None
             if device is None:
                 continue
-            lane = self._lanes.get(device.row.id)
-            if lane is None:
-                lane = self._lane(device.row.id)
+            lane = self._lane(device.row.id)
             lane.transport = frame.transport
+            lane.word_at = now
             if lane.waiting and type(outcome) is not Greeted:
                 self._push(device)
 
@@ -352,9 +362,9 @@ class CommandQueue:
             await asyncio.sleep(TICK_SECONDS)
             late: list[Told] = []
             for device_id, lane in self._lanes.items():
-                device = self._registry.by_id(device_id)
-                late += self._late(device, lane)
                 if lane.waiting:
+                    device = self._registry.by_id(device_id)
+                    late += self._late(device, lane)
                     self._push(device)
             if late:
                 await self._settle(late)

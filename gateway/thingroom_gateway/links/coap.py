@@ -49,6 +49,8 @@ _UNAUTHORISED = frozenset(
 _UNAVAILABLE = frozenset({"not_stored"})
 # Messages that aiocoap remembers, with their responses, to recognise repeats; beyond it strangers are not heard.
 MAX_REMEMBERED = 20_000
+# Responses that wait until a remote acknowledges an earlier one; beyond it that remote is not heard.
+MAX_OWED = 16
 
 
 class _Tuning(TransportTuning):  # type: ignore[misc]
@@ -167,12 +169,19 @@ class CoapLink:
         dispatch: Callable[[Message], None] = manager.dispatch_message
 
         def guarded(message: Message) -> None:
-            if message.mtype not in (ACK, RST):
+            if message.mtype in (ACK, RST):
+                if message.code.is_request():
+                    # There is no such thing (RFC 7252, 4.2), but aiocoap would remember it.
+                    self._counters.add("coap.rejected.malformed")
+                    return
+            else:
                 source = _source(message.remote)
                 if not self._sources.admit(source):
                     self._counters.add("coap.rejected.too_many")
                     return
-                if len(manager._recent_messages) >= MAX_REMEMBERED and not self._sources.is_known(source):
+                owed = len(manager._backlogs.get(message.remote, ()))
+                is_full = len(manager._recent_messages) >= MAX_REMEMBERED and not self._sources.is_known(source)
+                if owed >= MAX_OWED or is_full:
                     self._counters.add("coap.rejected.no_room")
                     return
                 message.transport_tuning = _Tuning()

@@ -36,10 +36,10 @@ def asked_by(transaction: Transaction, command: Command) -> int | None:
 def next_counter(transaction: Transaction, device: int, now_ms: int) -> int:
     """The next counter of `device`, greater than each before.
 
-    It is the time in seconds where that is greater: so counters grow also after the database was set back.
+    It is the time where that is greater: so counters grow also after the database was set back.
     """
     row = transaction.execute("SELECT counter FROM commanded WHERE device = ?", (device,)).fetchone()
-    counter = max((row[0] if row else 0) + 1, now_ms // 1000)
+    counter = max((row[0] if row else 0) + 1, now_ms)
     raise_counter(transaction, device, counter)
     return counter
 

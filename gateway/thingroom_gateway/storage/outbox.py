@@ -30,7 +30,8 @@ class NewRow:
     """A request to put into the outbox. With a `state_key` it is state, sent by the bot; else by the device's ghost.
 
     `sender` "bot": the bot says it. With a `room_id` it goes there and not into the room of `place`, which then is
-    `room_lane(room_id)`: what is in one lane arrives in order. `device` is None where it is about no device.
+    `room_lane(room_id)`: what is in one lane arrives in order. `device` is None where it is about no device. `cause`
+    tells two requests apart that are otherwise the same.
     """
 
     place: str
@@ -43,11 +44,13 @@ class NewRow:
     span: Span | None = None
     room_id: str | None = None
     sender: Literal["ghost", "bot"] = "ghost"
+    cause: str = ""
 
     @property
     def txn_id(self) -> str:
         """The same request always has the same transaction id: it is made of what is sent."""
         parts = [self.place, self.kid, self.type, self.state_key or "", str(self.ts), self.content]
+        parts += [self.cause] if self.cause else []
         digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
         return f"thingroom-{self.kid or 'bot'}-{digest[:32]}"
 
@@ -57,9 +60,9 @@ def room_lane(room_id: str) -> str:
     return f"\x01{room_id}"
 
 
-def to_room(room_id: str, type_: str, content: str, ts: int) -> NewRow:
+def to_room(room_id: str, type_: str, content: str, ts: int, cause: str = "") -> NewRow:
     """Something that the bot does in a room: a message, a reaction, a redaction (content: event_id, reason)."""
-    return NewRow(room_lane(room_id), None, "", type_, content, ts, room_id=room_id, sender="bot")
+    return NewRow(room_lane(room_id), None, "", type_, content, ts, room_id=room_id, sender="bot", cause=cause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Runs on both interpreters: damaged commands into everything that takes them, and what came of it.
 
-Arguments: a directory, a file with a line of JSON and then a command in hex a line. Prints JSON: how often each reason or outcome came, the counter, what
-the actuator was set to. Anything raised ends the program with a traceback.
+Arguments: a directory, a file with a line of JSON and then a command in hex a line. Prints JSON: how often each reason
+or outcome came, the counter, what the actuator was set to. Anything raised ends the program with a traceback.
 """
 
 import json
