@@ -1,8 +1,7 @@
 """The EDUs for one server, out of the tables: messages to devices, device lists, receipts.
 
-Pure reading, run by a courier on the reader's connection. May import rooms,
-encryption, storage and this package.
-Source: Server-Server API, "Receipts", "Device Management", "Send-to-device messaging".
+Pure reading, run by a courier on the reader's connection. May import rooms, encryption,
+storage and this package. Source: Server-Server API, "Receipts", "Device Management", "Send-to-device messaging".
 """
 
 from __future__ import annotations
