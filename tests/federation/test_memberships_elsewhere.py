@@ -271,3 +271,22 @@ async def test_a_server_that_was_away_is_told_of_a_rejected_invite_later(tmp_pat
 
         await until(settled)
         assert "reason" not in await state(alice, room_id, "m.room.member", carol.user_id)
+
+
+async def test_a_server_that_comes_later_gets_redacted_copies_of_what_was_erased(tmp_path: Path):
+    async with running_peers(tmp_path, 2) as (one, two):
+        alice, carol, bob = await one.register("alice"), await one.register("carol"), await two.register("bob")
+        room_id = await create(alice)
+        (await carol.post(f"v3/join/{escape(room_id)}")).ok()
+        for client, text in ((carol, "to be erased"), (alice, "to stay")):
+            content = {"msgtype": "m.text", "body": text}
+            (await client.put(f"v3/rooms/{escape(room_id)}/send/m.room.message/1", content)).ok()
+        auth = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "carol"}}
+        gone = {"erase": True, "auth": {**auth, "password": "correct horse battery"}}
+        (await carol.post("v3/account/deactivate", gone)).ok()
+        await becomes(alice, room_id, carol.user_id, "leave")
+        (await bob.post(f"v3/join/{escape(room_id)}", via=one.server_name)).ok()
+        bob.sends_odd_events = True
+        page = (await bob.get(f"v3/rooms/{escape(room_id)}/messages", dir="b", limit=100)).ok()["chunk"]
+        said = {each["sender"]: each["content"].get("body") for each in page if each["type"] == "m.room.message"}
+        assert said == {alice.user_id: "to stay", carol.user_id: None}

@@ -1,6 +1,6 @@
 """Sockets to other servers: TLS that is always verified, permitted addresses only, and connections that are kept.
 
-May import aiohttp and outgoing/guard.py. The address is checked as the socket is made, after every look-up, redirect
+May import aiohttp and outgoing. The address is checked as the socket is made, after every look-up, redirect
 and SRV record. client.py and well_known.py use the session.
 """
 
@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from thingroom_homeserver.federation.discovery import Names
+from thingroom_homeserver.outgoing.body import body_at_most
 from thingroom_homeserver.outgoing.guard import Guard, guarded_connector
 
 CONNECT_SECONDS = 10.0
@@ -52,14 +53,7 @@ async def read_at_most(response: aiohttp.ClientResponse, max_bytes: int) -> byte
     """The body, or None if it is longer or in an encoding that was not asked for."""
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         return None
-    if response.content_length is not None and response.content_length > max_bytes:
-        return None
-    data = bytearray()
-    async for chunk in response.content.iter_any():
-        data += chunk
-        if len(data) > max_bytes:
-            return None
-    return bytes(data)
+    return await body_at_most(response, max_bytes)
 
 
 class _Resolver(AbstractResolver):

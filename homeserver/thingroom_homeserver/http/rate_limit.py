@@ -57,7 +57,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "server_query": Rate(20, 500),
         "server_media": Rate(20, 500),
         "server_history": Rate(20, 500),
-        "server_state": Rate(5, 100),
+        "server_state": Rate(2, 40),
         "openid_userinfo": Rate(10, 200),
         "elsewhere": Rate(2, 60),
         "invited": Rate(0.2, 30),

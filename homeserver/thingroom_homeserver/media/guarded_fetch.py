@@ -17,6 +17,7 @@ import yarl
 from aiohttp.abc import AbstractResolver
 
 from thingroom_homeserver.media.outcomes import Refused, Why
+from thingroom_homeserver.outgoing.body import body_at_most
 from thingroom_homeserver.outgoing.guard import Guard, guarded_connector
 
 MAX_REDIRECTS = 5
@@ -89,7 +90,7 @@ class GuardedFetch:
                     continue
                 if response.status != 200:
                     return Refused(Why.UNREACHABLE, "The address cannot be reached")
-                data = await _at_most(response, max_bytes)
+                data = await body_at_most(response, max_bytes)
                 if data is None:
                     return Refused(Why.UNREACHABLE, "What is there is too large")
                 return Fetched(str(url), response.content_type, response.charset, data)
@@ -111,15 +112,3 @@ class GuardedFetch:
                 connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
         return self._session
-
-
-async def _at_most(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
-    """The body, or None if it is longer."""
-    if response.content_length is not None and response.content_length > max_bytes:
-        return None
-    data = bytearray()
-    async for chunk in response.content.iter_any():
-        data += chunk
-        if len(data) > max_bytes:
-            return None
-    return bytes(data)

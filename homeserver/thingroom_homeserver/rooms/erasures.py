@@ -2,7 +2,8 @@
 
 Whoever could see a message before keeps seeing it, and nothing is redacted in the room. Their profile in the room
 counts as theirs; other state, such as a room's name, is the room's and stays. May import core and storage.
-Source: client-server API, POST /account/deactivate, `erase`. Used by present.py and search.py.
+Source: client-server API, POST /account/deactivate, `erase`. Used by present.py, search.py and
+server_visibility.py.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from heapq import heapify, heappop, heappush
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.core.auth_rules import Rejected as Forbidden
 from thingroom_homeserver.core.auth_rules import auth_types_for_event, check_auth
 from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.core.graph_order import in_topological_order
 from thingroom_homeserver.rooms.accept_event import index_history, keep
 from thingroom_homeserver.rooms.context import Rooms
 from thingroom_homeserver.rooms.receive_event import auth_events_fault, told_state
@@ -234,24 +234,11 @@ def _leading_to(missing: Iterable[str], events: Iterable[Event]) -> list[Event]:
 
 def _oldest_first(events: Sequence[Event]) -> list[Event]:
     """Each after those that it follows, otherwise by depth and time. What is in a cycle is left out."""
-    by_id = {event.event_id: event for event in events}
-    waits_for = {event.event_id: {each for each in event.prev_event_ids if each in by_id} for event in events}
-    unlocks: dict[str, list[str]] = {}
-    for event_id, previous in waits_for.items():
-        for each in previous:
-            unlocks.setdefault(each, []).append(event_id)
-    keys = {event.event_id: (event.depth, event.origin_server_ts, event.event_id) for event in events}
-    free = [keys[event_id] for event_id, previous in waits_for.items() if not previous]
-    heapify(free)
-    ordered = []
-    while free:
-        event_id = heappop(free)[2]
-        ordered.append(by_id[event_id])
-        for unlocked in unlocks.get(event_id, ()):
-            waits_for[unlocked].discard(event_id)
-            if not waits_for[unlocked]:
-                heappush(free, keys[unlocked])
-    return ordered
+    return in_topological_order(
+        events,
+        lambda event: event.prev_event_ids,
+        lambda event: (event.depth, event.origin_server_ts, event.event_id),
+    )
 
 
 def _not_here(rooms: Rooms, connection: Reader, event_ids: Iterable[str]) -> list[str]:

@@ -26,9 +26,17 @@ FEW_USERS = 20
 def pdus_for_server(
     rooms: Rooms, connection: Reader, room_id: str, server: str, events: Sequence[StoredEvent]
 ) -> list[JsonObject]:
-    """The PDUs of events of one room, in order; what the server's users may not see is redacted."""
+    """The PDUs of events of one room, in order; what the server's users may not see is redacted.
+
+    So is what users wrote who had it erased, unless one of the server's users was there before.
+    """
     seen = visible_to_server(rooms, connection, room_id, server, events)
-    return [stored.event.pdu if stored.event_id in seen else redacted_event(stored.event).pdu for stored in events]
+    shown = {
+        stored.event_id
+        for stored in events
+        if stored.event_id in seen and not rooms.erasures.hides_from_server(connection, server, stored)
+    }
+    return [stored.event.pdu if stored.event_id in shown else redacted_event(stored.event).pdu for stored in events]
 
 
 def visible_to_server(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from heapq import heapify, heappop, heappush
 
 from thingroom_homeserver.core.auth_rules import StateKey
 from thingroom_homeserver.core.event import Event
+from thingroom_homeserver.core.graph_order import in_topological_order
 from thingroom_homeserver.core.power_levels import Level, PowerLevels
 from thingroom_homeserver.core.state_resolution.graph import RoomGraph
 
@@ -22,24 +22,11 @@ def reverse_topological_power_order(graph: RoomGraph, events: Collection[Event])
 
     Kahn's algorithm, taking at each step the smallest event that is free.
     """
-    by_id = {event.event_id: event for event in events}
-    waits_for = {event.event_id: {auth for auth in event.auth_event_ids if auth in by_id} for event in events}
-    unlocks: dict[str, list[str]] = {}
-    for event_id, auth_ids in waits_for.items():
-        for auth_id in auth_ids:
-            unlocks.setdefault(auth_id, []).append(event_id)
-    keys = {event.event_id: (-_sender_level(graph, event), event.origin_server_ts, event.event_id) for event in events}
-    free = [keys[event_id] for event_id, auth_ids in waits_for.items() if not auth_ids]
-    heapify(free)
-    ordered = []
-    while free:
-        event_id = heappop(free)[2]
-        ordered.append(by_id[event_id])
-        for unlocked in unlocks.get(event_id, ()):
-            waits_for[unlocked].discard(event_id)
-            if not waits_for[unlocked]:
-                heappush(free, keys[unlocked])
-    return ordered
+    return in_topological_order(
+        events,
+        lambda event: event.auth_event_ids,
+        lambda event: (-_sender_level(graph, event), event.origin_server_ts, event.event_id),
+    )
 
 
 def mainline_order(graph: RoomGraph, events: Iterable[Event], power_levels_id: str | None) -> list[Event]:

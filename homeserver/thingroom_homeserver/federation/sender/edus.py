@@ -1,7 +1,7 @@
 """The EDUs for one server, out of the tables: messages to devices, device lists, receipts.
 
-Pure reading, run by a courier on the reader's connection. May import rooms, storage and this package.
-Source: Server-Server API, "Receipts", "Device Management", "Send-to-device messaging".
+Pure reading, run by a courier on the reader's connection. May import rooms, encryption,
+storage and this package. Source: Server-Server API, "Receipts", "Device Management", "Send-to-device messaging".
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
+from thingroom_homeserver.encryption.cross_signing import with_signatures
 from thingroom_homeserver.federation.sender.kit import Kit
 from thingroom_homeserver.federation.sender.parcel import Told
 from thingroom_homeserver.storage.accounts import find_device
 from thingroom_homeserver.storage.connection import Reader
-from thingroom_homeserver.storage.cross_signing import keys_of, signatures_on
+from thingroom_homeserver.storage.cross_signing import keys_of
 from thingroom_homeserver.storage.destinations import first_to_device, receipts_after
 from thingroom_homeserver.storage.device_keys import device_keys_text
 from thingroom_homeserver.storage.device_list_outbox import SIGNING_KEYS, first_queued, told_upto
@@ -66,7 +67,7 @@ def device_update(connection: Reader, user_id: str, device_id: str) -> JsonObjec
         content["device_display_name"] = device["display_name"]
     text = device_keys_text(connection, user_id, device_id)
     if text is not None:
-        content["keys"] = with_own_signatures(connection, orjson.loads(text), user_id, device_id)
+        content["keys"] = with_signatures(connection, orjson.loads(text), user_id, device_id, viewer=user_id)
     return content
 
 
@@ -75,21 +76,9 @@ def signing_keys_of(connection: Reader, user_id: str) -> JsonObject:
     content: JsonObject = {"user_id": user_id}
     for row in keys_of(connection, user_id):
         if row["usage"] in ("master", "self_signing"):
-            key = with_own_signatures(connection, orjson.loads(row["key"]), user_id, row["public_key"])
+            key = with_signatures(connection, orjson.loads(row["key"]), user_id, row["public_key"], viewer=user_id)
             content[f"{row['usage']}_key"] = key
     return content
-
-
-def with_own_signatures(connection: Reader, key: JsonObject, user_id: str, key_name: str) -> JsonObject:
-    """The key with what its owner signed it with later; what others signed is for them alone."""
-    rows = signatures_on(connection, user_id, key_name, user_id)
-    if not rows:
-        return key
-    given = key.get("signatures")
-    signatures = {signer: dict(by_key) for signer, by_key in given.items()} if isinstance(given, dict) else {}
-    for row in rows:
-        signatures.setdefault(row["signer"], {})[row["signer_key_id"]] = row["signature"]
-    return {**key, "signatures": signatures}
 
 
 def take_to_device(connection: Reader, destination: str, taken: Taken, limit: int, max_bytes: int) -> None:
