@@ -205,8 +205,8 @@ class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Meta(
             ge=0,
             le=100,
-            description="The power level in a room that people need to switch, rename, move and set alerts there. 0: what "
-            "the room asks for changes of its settings, usually 50.",
+            description="The power level in a room that people need to switch, rename, move and set alerts there. 0: "
+            "what the room asks for changes of its settings, usually 50.",
         ),
     ] = 0
 
@@ -233,8 +233,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         tuple[PlainConfig, ...],
         Meta(
             max_length=64,
-            description="Plain MQTT devices (no Thingroom firmware) to listen for: a table gateway.plain for each, with "
-            "a dialect (tasmota, zigbee2mqtt, homeassistant, esphome, shelly, topics) and perhaps a prefix.",
+            description="Plain MQTT devices (no Thingroom firmware) to listen for: a table gateway.plain for each, "
+            "with a dialect (tasmota, zigbee2mqtt, homeassistant, esphome, shelly, topics) and perhaps a prefix.",
         ),
     ] = ()
     plain_broker: PlainBrokerConfig = PlainBrokerConfig()

@@ -103,7 +103,7 @@ class ScreenEvents:
 
     def sent(self, sent: Sent) -> None:
         row = sent.row
-        if row.sequence_first is not None:
+        if row.sequence_first is not None and row.device is not None:
             self._events.emit(
                 "in_room",
                 device=self._registry.by_id(row.device).kid_hex,
