@@ -183,6 +183,12 @@ async def test_a_configuration_changes_how_it_measures(
             assert await told(running, queued.id) == ("done", "")  # type: ignore[union-attr]
             await eventually(lambda: latest(running, device, "temperature") == "12.5")
             await node.until(lambda: len(node.sampled()) > 5)
+            # A calibration that puts the readings out of range: they are refused, the result is not.
+            queued = await queue_of(running).configure(device, Settings(calibration={"temperature": ("0", "500")}), "")
+            assert await told(running, queued.id) == ("done", "")  # type: ignore[union-attr]
+            await eventually(lambda: running.core.counters["mqtt.refused.above_range"])
+            queued = await queue_of(running).configure(device, Settings(calibration={"temperature": ("1", "0")}), "")
+            assert await told(running, queued.id) == ("done", "")  # type: ignore[union-attr]
             # A threshold that no reading reaches: only the longest silence lets one through.
             queued = await queue_of(running).configure(
                 device, Settings(thresholds={"temperature": "90", "humidity": "90"}, longest_ms=60_000), ""
