@@ -73,6 +73,10 @@ class CommandDoor(Protocol):
         """What a new envelope says came of commands; called in its write."""
         ...
 
+    def refused(self, device: Device, sequence: int, results: Sequence[Any]) -> None:
+        """The same of an envelope whose readings are refused; it is not stored."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -251,6 +255,13 @@ class Ingest:
         return device, parsed
 
     def _read_content(self, frame: Frame, device: Device, parsed: Any, now: int) -> Examined:
+        examined = self._judge_content(frame, device, parsed, now)
+        if parsed.results and self.commands is not None and type(examined) is Refused:
+            # The readings are of no use; what the device says of its commands is signed all the same.
+            self.commands.refused(device, examined.sequence, parsed.results)
+        return examined
+
+    def _judge_content(self, frame: Frame, device: Device, parsed: Any, now: int) -> Examined:
         # 5. Content that its profile understands.
         header = parsed.header
         kid, sequence = header.key_id, header.sequence

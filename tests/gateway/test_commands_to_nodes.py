@@ -12,10 +12,11 @@ from tests.gateway.brokers import Mosquitto
 from tests.gateway.command_support import ask, enrolled_board, latest, movements, queue_of, told
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import eventually, gateway, make_config
+from tests.gateway.serial_cable import Cable
 from tests.node.node_process import NodeProcess
 
 from thingroom_gateway.commands.command import Settings
-from thingroom_gateway.config import GatewayConfig
+from thingroom_gateway.config import GatewayConfig, SerialConfig
 
 Start = Callable[..., Mosquitto]
 
@@ -97,6 +98,19 @@ async def test_over_coap_it_comes_with_the_next_answer(tmp_path: Path, config: G
             assert movements(tmp_path) == (True, 1) and latest(running, device, "on") == "true"
 
 
+async def test_over_a_serial_line(tmp_path: Path, config: GatewayConfig) -> None:
+    port = tmp_path / "ttyBoard0"
+    config = msgspec.structs.replace(config, serial=SerialConfig(ports=(str(port),)))
+    async with gateway(config) as running:
+        device, settings = await enrolled_board(running, tmp_path, link="serial", host=str(tmp_path / "node-tty"))
+        with Cable(tmp_path / "node-tty", port):
+            async with NodeProcess(tmp_path, settings) as node:
+                await node.event("clock")
+                # Nothing is to come from the node for a minute: the gateway speaks first.
+                assert await told(running, await ask(running, device, "on")) == ("done", "")
+                assert movements(tmp_path) == (True, 1) and latest(running, device, "on") == "true"
+
+
 async def test_too_late_is_too_late(tmp_path: Path, broker: Start, homeserver: FakeHomeserver) -> None:
     mosquitto = broker()
     config = make_config(tmp_path, homeserver.url, mosquitto)
@@ -169,6 +183,12 @@ async def test_a_configuration_changes_how_it_measures(
             assert await told(running, queued.id) == ("done", "")  # type: ignore[union-attr]
             await eventually(lambda: latest(running, device, "temperature") == "12.5")
             await node.until(lambda: len(node.sampled()) > 5)
+            # A calibration that puts the readings out of range: they are refused, the result is not.
+            queued = await queue_of(running).configure(device, Settings(calibration={"temperature": ("0", "500")}), "")
+            assert await told(running, queued.id) == ("done", "")  # type: ignore[union-attr]
+            await eventually(lambda: running.core.counters["mqtt.refused.above_range"])
+            queued = await queue_of(running).configure(device, Settings(calibration={"temperature": ("1", "0")}), "")
+            assert await told(running, queued.id) == ("done", "")  # type: ignore[union-attr]
             # A threshold that no reading reaches: only the longest silence lets one through.
             queued = await queue_of(running).configure(
                 device, Settings(thresholds={"temperature": "90", "humidity": "90"}, longest_ms=60_000), ""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -108,7 +108,7 @@ class CommandQueue:
         self._now_ms = now_ms
         self._lanes: dict[int, _Lane] = {}
         self._waiters: dict[int, list[asyncio.Future[Told]]] = {}
-        self._rescue: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
         self.told: list[Callable[[Transaction, Told], None]] = []
         self.watchers: list[Callable[[Command, Outcome, str], None]] = []
         self.pushers: dict[str, Pusher] = {}
@@ -324,9 +324,7 @@ class CommandQueue:
 
         known = self._database.read(lambda connection: commands.counter(connection, device.row.id))
         if commanded > known:
-            task = asyncio.create_task(write())
-            self._rescue.add(task)
-            task.add_done_callback(self._rescue.discard)
+            self._soon(write())
 
     # --- settling ----------------------------------------------------------------------------------------------------
 
@@ -340,6 +338,17 @@ class CommandQueue:
             if told is not None:
                 self._tell(transaction, told)
 
+    def refused(self, device: Device, sequence: int, results: Sequence[Any]) -> None:
+        """As `results`, of an envelope that is not stored: a calibration may have put its readings out of range."""
+
+        async def write() -> None:
+            try:
+                await self._database.write(lambda transaction: self.results(transaction, device, sequence, results))
+            except sqlite3.Error as error:
+                logger.error("what %s did was not stored: %s", device.kid_hex, error)
+
+        self._soon(write())
+
     def observed(self, device: Device, observation: Observation) -> None:
         """A plain device told its state: perhaps what it was commanded to."""
         lane = self._lanes.get(device.row.id)
@@ -352,9 +361,7 @@ class CommandQueue:
             if known is not None and state is not None and same_state(known, state, command.value):
                 done.append(Told(command, "done"))
         if done:
-            task = asyncio.create_task(self._settle(done))
-            self._rescue.add(task)
-            task.add_done_callback(self._rescue.discard)
+            self._soon(self._settle(done))
 
     async def run(self) -> None:
         """Send again what is due, and give up what is too late; until cancelled."""
@@ -413,6 +420,11 @@ class CommandQueue:
         for watcher in self.watchers:
             watcher(command, told.outcome, sentence(told))
         self._push(self._registry.by_id(command.device))
+
+    def _soon(self, writing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(writing)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
 
     def _lane(self, device: int) -> _Lane:
         lane = self._lanes.get(device)

@@ -126,7 +126,8 @@ class SerialLink:
         except PortLost as error:
             why = str(error)
         finally:
-            self._lines.pop(url, None)
+            if self._lines.get(url) is line:
+                del self._lines[url]
             line.close()
             port.close()
             self._routes = {kid: other for kid, other in self._routes.items() if other is not line}
