@@ -276,7 +276,9 @@ async def test_hostile_commands_to_a_real_node(tmp_path: Path) -> None:
                 await send(good)
             await send(gateway.command(kid, 4, False), gateway.command(kid, 6, False, key=SigningKey(bytes(32))))
             await send(gateway.command(bytes(8), 6, False), gateway.command(kid, 6, False, expires=1))
-            await send(gateway.command(kid, 6, False)[:-1] + b"\0", b"", bytes(1024), b"\xd2" * 2000)
+            tampered = bytearray(gateway.command(kid, 6, False))
+            tampered[-1] ^= 1
+            await send(bytes(tampered), b"", bytes(1024), b"\xd2" * 2000)
             await client.publish(topic, gateway.command(kid, 6, False), qos=1)
             await client.publish(topic, gateway.answer(kid, commands=[gateway.command(kid, 6, False)])[:-1], qos=1)
             # Still there, and the next good one is carried out.

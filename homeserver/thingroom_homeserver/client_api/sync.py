@@ -11,7 +11,6 @@ from thingroom_homeserver.http.endpoint import Endpoint, Request, client_path
 from thingroom_homeserver.http.errors import MatrixError
 from thingroom_homeserver.rooms.event_filter import FilterError
 from thingroom_homeserver.rooms.tokens import SyncToken, parse_sync_token
-from thingroom_homeserver.storage.positions import current_position
 from thingroom_homeserver.sync.long_poll import sync
 from thingroom_homeserver.sync.request import STATE_AFTER, UNSTABLE_STATE_AFTER, SyncRequest
 from thingroom_homeserver.sync.sync_filter import SyncFilter, parse_sync_filter
@@ -50,7 +49,7 @@ def _since(request: Request, services: Services) -> SyncToken | None:
     token = parse_sync_token(text)
     if token is None:
         raise MatrixError(400, "M_INVALID_PARAM", "since is not a token of this server")
-    if token.position > services.database.read(current_position):
+    if token.position > services.notifier.position:
         return None  # an older copy of the database was put in place
     return token
 
