@@ -17,9 +17,9 @@ from pathlib import Path
 
 import aiohttp
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 from tests.synapse_peer.server import running_synapse, wait_until_answers
 
-START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 
 
@@ -75,7 +75,7 @@ rate_limits = false
         )
     try:
         try:
-            await wait_until_answers(base_url, process, START_SECONDS)
+            await wait_until_answers(base_url, process, PATIENCE_SECONDS)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{log.read_text(errors='replace')[-4000:]}") from None
         yield Homeserver("thingroom", base_url, "thingroom.test", secret)

@@ -24,6 +24,7 @@ from tests.federation.peers import Authority
 from tests.federation.scripted import ScriptedServer, scripted_server
 from tests.federation.table_names import TableNames
 from tests.homeserver.running import ManualClock
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.core.signing import SigningKey, verify_json
@@ -62,7 +63,7 @@ async def outside(
     names: Names,
     *,
     permitted: tuple[str, ...] = ("127.0.0.1",),
-    seconds: float = 5.0,
+    seconds: float = PATIENCE_SECONDS,
     clock: Clock | None = None,
     reachability: Reachability | None = None,
     enabled: bool = True,
@@ -347,7 +348,7 @@ async def test_who_is_down_is_left_alone_and_the_book_is_kept(authority: Authori
 
         # Our own impatience is not their failure.
         book.told.clear()
-        server.on("GET", PLACE, lambda request, body: asyncio.sleep(5))
+        server.on("GET", PLACE, lambda request, body: asyncio.sleep(PATIENCE_SECONDS))
         assert (await us.ask(name, timeout_seconds=0.1)).why == "timeout"
         assert not book.told
 

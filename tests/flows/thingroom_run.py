@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 
 
 class Running:
@@ -65,7 +66,7 @@ class Running:
         """Ctrl-C; returns the exit code."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGINT)
-        code = await asyncio.wait_for(self.process.wait(), 40)
+        code = await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
         await self._reader
         return code
 
@@ -74,7 +75,7 @@ class Running:
         async for line in self.process.stdout:
             self.lines.append(line.decode().rstrip("\n"))
 
-    async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait for `condition`; fails with what was printed and logged."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -82,7 +83,7 @@ class Running:
             assert not ended and time.monotonic() < deadline, self.story()
             await asyncio.sleep(0.05)
 
-    async def until_printed(self, text: str, seconds: float = 60) -> None:
+    async def until_printed(self, text: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until a line with `text` was printed."""
         await self.until(lambda: any(text in line for line in self.lines), seconds)
 

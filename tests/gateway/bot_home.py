@@ -18,6 +18,7 @@ from tests.gateway.gateway_support import Thing, make_config
 from tests.gateway.test_gateway_ingest import Door
 from tests.homeserver.running import PASSWORD, RunningHomeserver, running_homeserver
 from tests.homeserver.running import make_config as make_homeserver_config
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app
 from thingroom_gateway.config import GatewayConfig
@@ -26,7 +27,6 @@ from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.registration import make_registration
 
 BOT = "@thingroom:localhost"
-SECONDS = 15.0
 
 
 def _is_answer(event: dict[str, Any]) -> bool:
@@ -57,7 +57,7 @@ class Person:
 
     async def room(self, name: str) -> str:
         """The id of the joined room of that name."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for room_id, room in self.client.rooms.items():
                 if room.name == name and room.users:
@@ -82,7 +82,9 @@ class Person:
         answer = await self.client.room_send(room_id, "m.reaction", {"m.relates_to": relation})
         assert isinstance(answer, nio.RoomSendResponse), answer
 
-    async def until(self, room_id: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = SECONDS) -> Any:
+    async def until(
+        self, room_id: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE_SECONDS
+    ) -> Any:
         """The next event of the room (after the last one that was waited for) that is `wanted`."""
         deadline = time.monotonic() + seconds
         while True:
@@ -95,7 +97,7 @@ class Person:
             assert time.monotonic() < deadline, f"it did not come; the last were {tail}"
             await self.sync()
 
-    async def answer(self, room_id: str, seconds: float = SECONDS) -> dict[str, Any]:
+    async def answer(self, room_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The content of the next message of the bot that is no alert."""
         event = await self.until(room_id, _is_answer, seconds)
         return dict(event["content"])

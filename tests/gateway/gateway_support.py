@@ -16,6 +16,7 @@ from nacl.signing import SigningKey
 from tests.free_port import free_port
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
 from tests.gateway.fake_homeserver import AS_TOKEN, HS_TOKEN, SERVER
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app
 from thingroom_gateway.config import (
@@ -164,7 +165,7 @@ def write_config(path: Path, config: GatewayConfig) -> Path:
     return path
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until `condition` holds; AssertionError with its last value if it does not in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -181,7 +182,7 @@ async def gateway(config: GatewayConfig, *things: Thing) -> AsyncIterator[app.Ga
             assert isinstance(enrolled, Enrolled), enrolled
             thing.learn(running.core.keys.signing_public, running.core.keys.agreement_public)
         if running.mqtt is not None:
-            await asyncio.wait_for(running.mqtt.connected.wait(), 10)
+            await asyncio.wait_for(running.mqtt.connected.wait(), PATIENCE_SECONDS)
         yield running
 
 

@@ -21,6 +21,7 @@ from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, write_config
 from tests.gateway.test_gateway_crash import process
 from tests.node.node_process import NodeProcess
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app, control
 from thingroom_gateway.bot.commander import Queued
@@ -248,7 +249,7 @@ async def test_a_plain_device_obeys_and_its_state_tells(
         aiomqtt.Client("127.0.0.1", mosquitto.port, username="gateway", password=GATEWAY_PASSWORD) as client,
     ):
         assert running.plain is not None and running.plain_link is not None
-        await asyncio.wait_for(running.plain_link.connected.wait(), 10)
+        await asyncio.wait_for(running.plain_link.connected.wait(), PATIENCE_SECONDS)
         await client.publish("stat/plug/POWER", "OFF", qos=1)
         await eventually(lambda: running.plain.list_seen())  # type: ignore[union-attr]
         adopted = await running.plain.adopt(running.plain.list_seen()[0]["topic"], "Plug", "Hall", "switch")
@@ -256,7 +257,7 @@ async def test_a_plain_device_obeys_and_its_state_tells(
         assert device is not None, adopted
         await client.subscribe("cmnd/#", qos=1)
         command_id = await ask(running, device, "on")
-        message = await asyncio.wait_for(anext(aiter(client.messages)), 10)
+        message = await asyncio.wait_for(anext(aiter(client.messages)), PATIENCE_SECONDS)
         assert (str(message.topic), message.payload) == ("cmnd/plug/POWER", b"ON")
         assert [one.id for one in queue_of(running).waiting(device)] == [command_id]
         await client.publish("stat/plug/POWER", "ON", qos=1)

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from tests.gateway.fake_homeserver import HS_TOKEN, SERVER, FakeHomeserver
 from tests.gateway.gateway_support import Thing, gateway, make_config, write_config
 from tests.gateway.test_gateway_crash import REPOSITORY
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_common.config_file import ConfigError, example
 from thingroom_gateway.cli import gateway_commands
@@ -128,7 +129,7 @@ async def test_stop_and_events_of_a_process(tmp_path: Path, homeserver: FakeHome
     async def until(event: str) -> dict[str, object]:
         assert process.stdout is not None
         while True:
-            seen.append(json.loads(await asyncio.wait_for(process.stdout.readline(), 10)))
+            seen.append(json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)))
             if seen[-1]["event"] == event:
                 return seen[-1]
 
@@ -153,7 +154,7 @@ async def test_stop_and_events_of_a_process(tmp_path: Path, homeserver: FakeHome
     verdicts = [(event.get("verdict"), event.get("text")) for event in seen if event["event"] == "reading"]
     assert verdicts == [("accepted", "20.1 °C, 45 %"), ("duplicate", None), ("rejected", None)]
     assert (await asyncio.to_thread(ask, config.directory, {"command": "stop"}))["ok"]
-    assert await asyncio.wait_for(process.wait(), 5) == 0
+    assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
 
 
 async def test_what_the_homeserver_asks(config: GatewayConfig) -> None:

@@ -15,6 +15,7 @@ import aiomqtt
 from tests.gateway.brokers import Mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver, Fault
 from tests.gateway.gateway_support import Thing, eventually, make_config, write_config
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.cli import _do
 from thingroom_gateway.config import GatewayConfig
@@ -143,7 +144,7 @@ async def test_nothing_acknowledged_is_lost(
             assert acknowledged <= in_database(config)
         async with process(config_file, config):
             assert sending is not None
-            await asyncio.wait_for(sending, 30)
+            await asyncio.wait_for(sending, PATIENCE_SECONDS)
             await eventually(lambda: len(homeserver.sequences(thing.hex)) >= ENVELOPES, 30)
             await asyncio.sleep(0.3)
     finally:
@@ -163,5 +164,5 @@ async def test_a_stopped_gateway_ends_quickly_and_completely(tmp_path: Path, hom
     config_file = write_config(tmp_path / "thingroom.toml", config)
     async with process(config_file, config) as running:
         running.terminate()
-        assert await asyncio.wait_for(running.wait(), 5) == 0
+        assert await asyncio.wait_for(running.wait(), PATIENCE_SECONDS) == 0
     assert not (config.directory / "control.sock").exists()

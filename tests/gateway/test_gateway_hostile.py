@@ -18,6 +18,7 @@ from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, make_config, write_config
 from tests.gateway.serial_cable import SerialBoard
 from tests.gateway.test_gateway_crash import enrol, process
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import control
 from thingroom_gateway.config import GatewayConfig, SerialConfig
@@ -172,7 +173,7 @@ async def _all_doors_work(
     request: Any = aiocoap.Message(
         code=aiocoap.POST, uri=f"coap://127.0.0.1:{config.coap.port}/up", payload=thing.envelope(), content_format=18
     )
-    response = await asyncio.wait_for(context.request(request).response, 20)
+    response = await asyncio.wait_for(context.request(request).response, PATIENCE_SECONDS)
     assert response.code == aiocoap.CHANGED
     envelope = thing.envelope()
     mark = b""

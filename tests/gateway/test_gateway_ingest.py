@@ -17,6 +17,7 @@ from pycose.keys.keyparam import KpKty, OKPKpCurve, OKPKpD, OKPKpX
 from pycose.messages import Sign1Message
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import TIME, Thing, eventually, gateway
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.app import Gateway
 from thingroom_gateway.config import GatewayConfig
@@ -38,7 +39,7 @@ class Door:
 
     async def send(self, payload: bytes, kind: str = "up") -> Outcome:
         assert self.ingest.offer(Frame(kind, payload, "mqtt"), self)  # type: ignore[arg-type]
-        return await asyncio.wait_for(self._outcomes.get(), 10)
+        return await asyncio.wait_for(self._outcomes.get(), PATIENCE_SECONDS)
 
     def settled(self, settled: list[tuple[Frame, Outcome]]) -> None:
         for _, outcome in settled:
@@ -198,7 +199,7 @@ async def test_frames_that_are_examined_together_keep_their_order_and_their_fate
         expected[90:90] = [Rejected("unknown_device"), Greeted(new.kid, b"", paired=True), Accepted(new.kid, 2)]
         for kind, payload in sent:
             assert running.ingest.offer(Frame(kind, payload, "mqtt"), door)  # type: ignore[arg-type]
-        outcomes = [await asyncio.wait_for(door._outcomes.get(), 10) for _ in sent]
+        outcomes = [await asyncio.wait_for(door._outcomes.get(), PATIENCE_SECONDS) for _ in sent]
         found = [Greeted(one.kid, b"", one.paired) if isinstance(one, Greeted) else one for one in outcomes]
         assert found == expected
 

@@ -14,6 +14,7 @@ from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, stuck_disk
 from tests.gateway.serial_cable import Cable, SerialBoard
 from tests.node.node_process import NodeProcess, node_settings
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.app import Gateway
 from thingroom_gateway.config import GatewayConfig, SerialConfig
@@ -221,7 +222,7 @@ async def test_a_port_behind_a_socket(config: GatewayConfig) -> None:
     number = server.sockets[0].getsockname()[1]
     async with server, gateway(with_ports(config, f"socket://127.0.0.1:{number}"), thing):
         for sequence in (1, 2):
-            reader, writer = await asyncio.wait_for(heard.get(), 5)
+            reader, writer = await asyncio.wait_for(heard.get(), PATIENCE_SECONDS)
             data, mark = frames.encode_frame(frames.UP, thing.envelope())
             parser: Any = frames.FrameReader()
             found: list[Any] = []

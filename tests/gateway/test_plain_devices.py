@@ -14,6 +14,7 @@ import msgspec
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, stuck_disk
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app
 from thingroom_gateway.config import GatewayConfig, PlainConfig
@@ -46,7 +47,7 @@ async def _device(broker: Mosquitto, config: GatewayConfig) -> AsyncIterator[aio
 async def _running(config: GatewayConfig, *things: Thing) -> AsyncIterator[app.Gateway]:
     async with gateway(config, *things) as running:
         assert running.plain_link is not None
-        await asyncio.wait_for(running.plain_link.connected.wait(), 10)
+        await asyncio.wait_for(running.plain_link.connected.wait(), PATIENCE_SECONDS)
         yield running
 
 
@@ -198,7 +199,7 @@ async def test_presence_commands_and_discovery(tmp_path: Path, homeserver: FakeH
         sent = running.plain.command(row, "on", "on")
         assert sent == Publish("garden/valve/set", b"ON") and running.plain_link is not None
         assert running.plain_link.send(sent)
-        assert await asyncio.wait_for(asked.get(), 5) == ("garden/valve/set", b"ON")
+        assert await asyncio.wait_for(asked.get(), PATIENCE_SECONDS) == ("garden/valve/set", b"ON")
         await eventually(lambda: homeserver.events())
         assert homeserver.events()[-1]["content"]["readings"][0]["value"] == "true"
         await device.publish("garden/valve/alive", "offline", qos=1)

@@ -18,7 +18,7 @@ from typing import Any
 import matrix_sdk_python as sdk  # type: ignore[import-not-found]  # from .rust_sdk
 from matrix_sdk_python._generated import matrix_sdk_ffi as ffi  # type: ignore[import-not-found]
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 60.0  # as tests/patience.py
 LOOK_SECONDS = 0.02
 
 

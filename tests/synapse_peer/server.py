@@ -23,9 +23,9 @@ from typing import Any
 
 import aiohttp
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 from tests.synapse_peer.environment import synapse_python
 
-START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 START_ATTEMPTS = 3
 TAIL_BYTES = 4000
@@ -143,7 +143,7 @@ async def start_synapse(directory: Path, settings: SynapseSettings) -> Synapse:
             )
         base_url = f"http://127.0.0.1:{port}"
         try:
-            await wait_until_answers(base_url, process, START_SECONDS)
+            await wait_until_answers(base_url, process, PATIENCE_SECONDS)
         except TimeoutError as error:
             await _end(process)
             failure = f"Synapse did not start: {error}\n{_tail(log)}"

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from tests.homeserver.running import ManualClock, MatrixClient, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.accounts.turn import turn_credentials
 from thingroom_homeserver.clock import SystemClock
@@ -44,7 +45,7 @@ async def allocate(port: int, username: str, password: str) -> bool:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), 15)
+        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     except TimeoutError:
         process.kill()
         await process.wait()

@@ -22,6 +22,7 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families
 from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_common.config_file import ConfigError
 from thingroom_homeserver.config import HomeserverConfig, Listener, Support, check_config, load_config, local_url
@@ -46,7 +47,7 @@ def running(config: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 def wait_for(log: Path, words: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while words not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
@@ -84,7 +85,7 @@ serves = ["federation"]
     authority.configure_trust(trust)
     with running(config) as (process, log):
         wait_for(log, f"127.0.0.1:{metrics}")
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as http:
             for base in (f"http://127.0.0.1:{plain}", f"https://localhost:{tls}"):
                 async with http.get(f"{base}/_matrix/client/versions?access_token=secret1", ssl=trust) as answer:
                     assert answer.status == 200

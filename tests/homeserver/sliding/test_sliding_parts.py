@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.homeserver.sliding_support import SlidingClient, SlidingHouse, one_list, open_sliding_house, sources_of
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.sliding.connections import MAX_OFFERS, Pos, parse_pos
 from thingroom_homeserver.sliding.request import parse_wish
@@ -247,7 +248,7 @@ async def test_connections_in_parallel(tmp_path: Path) -> None:
         sent = set()
         for number in range(20):
             sent.add(await sliding.house.say("alice", room_ids[number], "x"))
-        for events in await asyncio.wait_for(asyncio.gather(*clients), 20):
+        for events in await asyncio.wait_for(asyncio.gather(*clients), PATIENCE_SECONDS):
             assert events == sent
 
 
