@@ -124,8 +124,10 @@ async def test_receipts_typing_reactions_and_tags(homeserver: Homeserver, tmp_pa
 
         typing = f"{room}/typing/{quote(sensor.user_id)}"
         waiting = asyncio.create_task(client.ask("wait_for_typing", room_id=room_id, user_id=sensor.user_id))
-        await asyncio.sleep(0.3)
-        await sensor.call("PUT", typing, {"typing": True, "timeout": 10_000})
+        while not waiting.done():  # the client hears of what comes after it began to listen
+            await sensor.call("PUT", typing, {"typing": False})
+            await sensor.call("PUT", typing, {"typing": True, "timeout": 30_000})
+            await asyncio.wait([waiting], timeout=1)
         await waiting
         tag = f"user/{quote(owner.user_id)}/{room}/tags/m.favourite"
         await owner.call("PUT", tag, {"order": 0.5})

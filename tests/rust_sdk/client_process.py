@@ -158,11 +158,10 @@ class Commands:
         await self._timelines[room_id][0].send(ffi.message_event_content_from_markdown(text))
 
         def sent() -> bool:
-            event = self._find(room_id, text)
-            return event is not None and event.is_remote
+            return any(event.is_remote for event in self._all(room_id, text))
 
         await _until("own message", sent, lambda: self._bodies(room_id))
-        return str(_shown(self._find(room_id, text))["event_id"])
+        return next(str(_shown(event)["event_id"]) for event in self._all(room_id, text) if event.is_remote)
 
     async def react(self, room_id: str, text: str, key: str) -> None:
         event = self._find(room_id, text)
@@ -170,24 +169,22 @@ class Commands:
 
     async def wait_for_reaction(self, room_id: str, text: str, key: str, user_id: str) -> None:
         def there() -> bool:
-            event = self._find(room_id, text)
-            reactions = [] if event is None else event.content.content.reactions
             return any(
                 reaction.key == key and user_id in [each.sender_id for each in reaction.senders]
-                for reaction in reactions
+                for event in self._all(room_id, text)
+                for reaction in event.content.content.reactions
             )
 
-        await _until("reaction", there)
+        await _until("reaction", there, lambda: self._bodies(room_id))
 
     async def read(self, room_id: str) -> None:
         await self._timelines[room_id][0].mark_as_read(ffi.ReceiptType.READ)
 
     async def wait_for_reader(self, room_id: str, text: str, user_id: str) -> None:
         def there() -> bool:
-            event = self._find(room_id, text)
-            return event is not None and user_id in event.read_receipts
+            return any(user_id in event.read_receipts for event in self._all(room_id, text))
 
-        await _until("receipt", there)
+        await _until("receipt", there, lambda: (self._state.value, self._receipts(room_id), self._bodies(room_id)))
 
     async def wait_for_typing(self, room_id: str, user_id: str) -> None:
         latest = self._typing.setdefault(room_id, Latest())
@@ -255,12 +252,25 @@ class Commands:
         await self._service.start()
 
     def _find(self, room_id: str, text: str) -> Any:
-        events = [item.as_event() for item in self._timelines[room_id][1].items]
-        return next((event for event in events if event is not None and _message(event) == text), None)
+        return next(iter(self._all(room_id, text)), None)
 
-    def _bodies(self, room_id: str) -> list[str | None]:
+    def _all(self, room_id: str, text: str) -> list[Any]:
+        """Usually one event, but the SDK may show an own message twice, and keep only the later one up to date.
+
+        Where it pages backwards while the server tells a room's timeline anew, its timeline holds that part twice.
+        When its own message then comes by sync, it removes the wrong item in place of what it showed since sending.
+        """
+        return [event for event in self._events(room_id) if _message(event) == text]
+
+    def _events(self, room_id: str) -> list[Any]:
         events = [item.as_event() for item in self._timelines[room_id][1].items]
-        return [_message(event) or str(event.content)[:120] for event in events if event is not None]
+        return [event for event in events if event is not None]
+
+    def _bodies(self, room_id: str) -> list[str]:
+        return [_message(event) or str(event.content)[:120] for event in self._events(room_id)]
+
+    def _receipts(self, room_id: str) -> dict[str, list[str]]:
+        return {str(_shown(event)["event_id"]): sorted(event.read_receipts) for event in self._events(room_id)}
 
 
 def _message(event: Any) -> str | None:
