@@ -257,8 +257,9 @@ class Commands:
     def _all(self, room_id: str, text: str) -> list[Any]:
         """Usually one event, but the SDK may show an own message twice, and keep only the later one up to date.
 
-        Where it pages backwards while the server tells a room's timeline anew, its timeline holds that part twice.
-        When its own message then comes by sync, it removes the wrong item in place of what it showed since sending.
+        It lets go of a room's events before it tells what a sync changed of them. A timeline opened in between begins
+        with the change and has it applied again, so holds those events twice and counts wrong from then on: when an own
+        message comes by sync, another item is removed instead of what was shown since sending. (Version 0.18.0.)
         """
         return [event for event in self._events(room_id) if _message(event) == text]
 
