@@ -7,4 +7,14 @@ a number of its own where it stands.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 PATIENCE_SECONDS = 60.0
+
+
+def tries() -> Iterator[None]:
+    """`for _ in tries():` looks again and again, with a pause of its own, until PATIENCE_SECONDS have passed."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        yield

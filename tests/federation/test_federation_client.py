@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import os
 import socket
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -290,19 +289,16 @@ async def test_slow_peers_are_given_up_and_delay_nobody(authority: Authority) ->
     async with (
         scripted_server(authority) as slow,
         scripted_server(authority) as quick,
-        outside(authority, TableNames(), seconds=1.0) as us,
+        outside(authority, TableNames(), seconds=3.0) as us,
     ):
         slow.on("GET", PLACE, drip)
         quick.on("GET", PLACE, ANSWER)
-        started = time.perf_counter()
         waiting = [asyncio.create_task(us.ask(slow.server_name)) for _ in range(100)]
         await asyncio.sleep(0.1)
-        asked = time.perf_counter()
         assert await us.ask(quick.server_name) == ANSWER
-        assert time.perf_counter() - asked < 0.5
+        assert not any(task.done() for task in waiting)
         answers = await asyncio.gather(*waiting)
         assert {answer.why for answer in answers} == {"timeout"}
-        assert time.perf_counter() - started < 2.5
         release.set()
 
 

@@ -8,7 +8,7 @@ import time
 from nio import AsyncClient, LoginResponse
 from tests.flows.readings import device_keys, is_forged, proven_readings, room_named, timeline, unpadded
 from tests.flows.thingroom_run import Running
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, tries
 
 ROOMS = ("Kitchen", "Bedroom", "Garden")
 
@@ -22,7 +22,7 @@ async def signed_in(running: Running) -> AsyncClient:
 
 async def rooms_of(client: AsyncClient, running: Running) -> dict[str, str]:
     """Name to room id of the demo's three rooms, once the owner is in all of them."""
-    for _ in range(200):
+    for _ in tries():
         found = {name: await room_named(client, name) for name in ROOMS}
         if all(found.values()):
             return found

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.gateway.series_support import DAY, HOUR, MINUTE, START, every, store
+from tests.patience import tries
 
 from thingroom_gateway.charts.chart import Chart, ChartSeries, Mark
 from thingroom_gateway.charts.draw import bands, render, segments, summary
@@ -234,7 +235,7 @@ async def test_the_process_is_there_only_while_charts_are_asked_for(tmp_path: Pa
     assert pictures == [render(chart)] * 3
     pid = process.pid
     assert pid is not None
-    for _ in range(100):
+    for _ in tries():
         if process.pid is None and not psutil.pid_exists(pid):
             break
         await asyncio.sleep(0.05)

@@ -174,7 +174,7 @@ async def test_the_gateway_is_killed_between_sending_and_hearing(
     async with NodeProcess(tmp_path, settings) as node:
         for number, pause in enumerate((0.0, 0.02, 0.05, 0.1, 0.3), 1):
             async with process(file, config) as started:
-                await node.until(lambda count=number: len(node.of("clock")) >= 1, 20)
+                await node.until(lambda count=number: len(node.of("clock")) >= 1)
                 asked = {"command": "send_command", "device": "lamp", "actuator": "on", "seconds": 0}
                 value = "on" if number % 2 else "off"
                 answer = await asyncio.to_thread(control.ask, config.directory, {**asked, "value": value})

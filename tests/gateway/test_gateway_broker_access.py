@@ -19,7 +19,7 @@ from tests.free_port import free_port
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, wait_for_port
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, write_config
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway.broker_access import AccessFiles, check_password, may, password_line, signal_mosquitto
 from thingroom_gateway.config import GatewayConfig
@@ -118,7 +118,7 @@ async def _connected(mosquitto: Mosquitto, user: str, password: str) -> aiomqtt.
     def client() -> aiomqtt.Client:
         return aiomqtt.Client("127.0.0.1", mosquitto.port, username=user, password=password, identifier=f"{user}-test")
 
-    for _ in range(100):
+    for _ in tries():
         try:
             async with client():
                 return client()

@@ -15,7 +15,7 @@ import aiomqtt
 from tests.gateway.brokers import Mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver, Fault
 from tests.gateway.gateway_support import Thing, eventually, make_config, write_config
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway.cli import _do
 from thingroom_gateway.config import GatewayConfig
@@ -48,7 +48,7 @@ async def process(config_file: Path, config: GatewayConfig) -> AsyncIterator[asy
         env={**os.environ, "PYTHONPATH": path},
     )
     try:
-        for _ in range(400):
+        for _ in tries():
             assert started.returncode is None, "the gateway ended"
             if await is_running(config.directory):
                 break
@@ -136,7 +136,7 @@ async def test_nothing_acknowledged_is_lost(
             async with process(config_file, config) as running:
                 if sending is None:
                     sending = asyncio.create_task(node.run())
-                await eventually(partial(_got_to, node, sending, kill_at), 30)
+                await eventually(partial(_got_to, node, sending, kill_at))
                 running.kill()
                 await running.wait()
             await asyncio.sleep(0.05)
@@ -145,7 +145,7 @@ async def test_nothing_acknowledged_is_lost(
         async with process(config_file, config):
             assert sending is not None
             await asyncio.wait_for(sending, PATIENCE_SECONDS)
-            await eventually(lambda: len(homeserver.sequences(thing.hex)) >= ENVELOPES, 30)
+            await eventually(lambda: len(homeserver.sequences(thing.hex)) >= ENVELOPES)
             await asyncio.sleep(0.3)
     finally:
         if sending is not None:

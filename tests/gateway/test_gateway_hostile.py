@@ -18,7 +18,7 @@ from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, make_config, write_config
 from tests.gateway.serial_cable import SerialBoard
 from tests.gateway.test_gateway_crash import enrol, process
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway import control
 from thingroom_gateway.config import GatewayConfig, SerialConfig
@@ -90,7 +90,7 @@ async def counters(config: GatewayConfig) -> dict[str, int]:
 
 
 async def eventually_counted(config: GatewayConfig, condition: Callable[[dict[str, int]], bool]) -> dict[str, int]:
-    for _ in range(200):
+    for _ in tries():
         found = await counters(config)
         if condition(found):
             return found
@@ -181,7 +181,7 @@ async def _all_doors_work(
     def heard() -> bool:
         return mark in board.acknowledged
 
-    for _ in range(40):
+    for _ in tries():
         mark = board.send(envelope)
         try:
             await eventually(heard, 0.5)

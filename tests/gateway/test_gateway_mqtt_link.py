@@ -136,7 +136,7 @@ async def test_without_room_the_socket_is_not_read(tmp_path: Path, homeserver: F
             assert len(running.mqtt._connection._held) <= 100
         await asyncio.wait_for(session.writer.drain(), PATIENCE_SECONDS)
         session.send(publish(version, topic(thing), thing.envelope(), 2))
-        await eventually(lambda: session.acknowledged == [1, 2], 20)
+        await eventually(lambda: session.acknowledged == [1, 2])
         rejected = sum(value for name, value in running.core.counters.all().items() if "rejected" in name)
         assert rejected == number
 
@@ -154,7 +154,7 @@ async def test_what_waited_at_the_broker_may_come_before_its_answer(tmp_path: Pa
             session = await broker.session()
             session.send(connack("5") + publish("5", topic(thing), thing.envelope(), 2) + suback("5", b"\0\1", 1, 1, 1))
             await asyncio.sleep(0.3)
-        await eventually(running.mqtt.connected.is_set, 4)  # type: ignore[union-attr]
+        await eventually(running.mqtt.connected.is_set)  # type: ignore[union-attr]
         await eventually(lambda: counted(running, "mqtt.accepted") == 2)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, stuck_disk
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway import app
 from thingroom_gateway.config import GatewayConfig, PlainConfig
@@ -189,9 +189,11 @@ async def test_presence_commands_and_discovery(tmp_path: Path, homeserver: FakeH
         await device.publish("homeassistant/switch/valve/config", json.dumps(switch), qos=1, retain=True)
         await eventually(lambda: "homeassistant/valve-1" in _seen(running))
         # The gateway subscribes to a topic that it learnt a moment ago.
-        await asyncio.sleep(0.2)
-        await device.publish("garden/valve/state", "OFF", qos=1)
-        await eventually(lambda: _seen(running)["homeassistant/valve-1"]["values"])
+        for _ in tries():
+            await device.publish("garden/valve/state", "OFF", qos=1)
+            if _seen(running)["homeassistant/valve-1"]["values"]:
+                break
+            await asyncio.sleep(0.1)
         assert _seen(running)["homeassistant/valve-1"]["settable"] == ["on"]
         kid = await _adopt(running, "homeassistant/valve-1", "Valve")
         row = running.core.registry.get(bytes.fromhex(kid))

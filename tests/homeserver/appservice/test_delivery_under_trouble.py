@@ -72,7 +72,7 @@ async def test_while_it_takes_nothing_nothing_piles_up_in_memory(tmp_path: Path)
             await process.until(lambda: len(process.requests) > 1)
             assert {number for number, _ in process.requests} == {"1"}
             process.status = 200
-            await process.until(lambda: len(process.bodies()) == len(texts), 20.0)
+            await process.until(lambda: len(process.bodies()) == len(texts))
             assert [body[:3] for body in process.bodies()] == texts
             largest = max(len(body) for _, body in process.requests)
             assert largest < delivery.BYTES_A_TRANSACTION + 70_000

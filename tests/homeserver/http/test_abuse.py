@@ -20,7 +20,7 @@ import aiohttp
 import psutil
 import pytest
 from tests.homeserver.running import PASSWORD, Answer, MatrixClient, escape
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_homeserver.http.endpoint import Auth, Body, Endpoint
 from thingroom_homeserver.server import ENDPOINTS
@@ -94,7 +94,7 @@ async def target(tmp_path: Path) -> AsyncIterator[Target]:
 
 async def _registered(anyone: MatrixClient) -> MatrixClient:
     body = {"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
-    for _ in range(200):
+    for _ in tries():
         try:
             session = (await anyone.post("v3/register", body)).ok()
         except aiohttp.ClientConnectionError:

@@ -20,7 +20,7 @@ from tests.homeserver.running import (
     make_config,
     running_homeserver,
 )
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_homeserver.config import HomeserverConfig
 from thingroom_homeserver.config_media import MediaConfig
@@ -153,7 +153,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(homeserver: RunningHomes
 
     with pytest.raises((aiohttp.ClientError, RuntimeError)):
         await upload(alice, breaking())
-    for _ in range(100):
+    for _ in tries():
         if not files_under(homeserver.config):
             break
         await asyncio.sleep(0.02)
