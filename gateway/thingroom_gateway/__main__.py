@@ -7,7 +7,6 @@ again. Next: app.py.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import sys
 from pathlib import Path
@@ -15,9 +14,13 @@ from pathlib import Path
 import click
 
 from thingroom_common.config_file import default_path
+from thingroom_common.log_lines import log_as
 from thingroom_gateway.app import CANNOT_START, serve
 from thingroom_gateway.config import load
 from thingroom_gateway.events_out import EventsOut
+
+# Libraries that say much which concerns nobody here.
+QUIET = ("coap", "coap-server", "asyncio", "amqtt")
 
 
 @click.command()
@@ -29,16 +32,11 @@ def main(config_path: Path, verbose: bool) -> None:
     Ends with 0 after a stop, with 2 when it cannot start and trying again is of no use (one sentence on stderr says
     why), with 1 when something failed that may be better next time.
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for noisy in ("coap", "coap-server", "asyncio", "amqtt"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     events = EventsOut(sys.stdout)
     try:
-        asyncio.run(serve(load(config_path), events))
+        config = load(config_path)
+        log_as(config.log_format, "debug" if verbose else config.log_level, QUIET)
+        asyncio.run(serve(config, events))
     except CANNOT_START as error:
         code = 2
         print(error, file=sys.stderr)

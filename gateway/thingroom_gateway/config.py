@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from thingroom_common import config_file
+from thingroom_common.addresses import check_metrics_listener
+from thingroom_common.log_lines import LogFormat, LogLevel
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -229,6 +231,17 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     profile_directory: Annotated[
         str, Meta(description="A folder of device profiles of your own, beside ours; empty: none.")
     ] = ""
+    metrics_listener: Annotated[
+        str,
+        Meta(description='Where Prometheus finds /metrics, as "host:port"; it asks for no password. Empty: nowhere.'),
+    ] = ""
+    metrics_beyond_loopback: Annotated[
+        bool, Meta(description="Let metrics_listener be an address that others can reach.")
+    ] = False
+    log_format: Annotated[LogFormat, Meta(description='How log lines are written: "text" is key=value, or "json".')] = (
+        "text"
+    )
+    log_level: Annotated[LogLevel, Meta(description="From what on is logged: debug, info, warning or error.")] = "info"
     plain: Annotated[
         tuple[PlainConfig, ...],
         Meta(
@@ -263,4 +276,6 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(path: Path) -> GatewayConfig:
     """The [gateway] section of `path`. Raises thingroom_common.config_file.ConfigError."""
-    return config_file.load(path, _File).gateway
+    config = config_file.load(path, _File).gateway
+    check_metrics_listener(config.metrics_listener, config.metrics_beyond_loopback)
+    return config
