@@ -26,10 +26,10 @@ from thingroom_gateway.counters import Counters
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrolled
 from thingroom_gateway.gateway_keys import GatewayKeys
-from thingroom_gateway.ledger import gaps
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import NotAdopted, PlainDevices
 from thingroom_gateway.storage import outbox, received
+from thingroom_gateway.storage.missing import gaps_of
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ class Commands:
 
     def _describe(self, device: Device) -> Answer:
         intervals = self._database.read(lambda connection: received.intervals(connection, device.row.id, 1000))
-        holes = gaps(intervals)
+        holes = self._database.read(lambda connection: gaps_of(connection, device.row.id))
         presence = device.presence
         return {
             "device": device.kid_hex,
@@ -235,7 +235,7 @@ class Commands:
             "status": device.row.status,
             "received": sum(interval.last - interval.first + 1 for interval in intervals),
             "last_sequence": intervals[-1].last if intervals else None,
-            "missing": [{"first": g.first, "last": g.last, "lost": g.lost} for g in holes[-MAX_GAPS:]],
+            "missing": [msgspec.to_builtins(gap) for gap in holes[-MAX_GAPS:]],
             "online": presence.status,
             "firmware": presence.firmware,
             "waiting": presence.waiting,

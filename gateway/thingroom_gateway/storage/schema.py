@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from thingroom_common.database import Migration
-from thingroom_gateway.storage import schema_bot, schema_commands, schema_plain, schema_series
+from thingroom_gateway.storage import schema_bot, schema_commands, schema_ledger, schema_plain, schema_series
 
 MIGRATIONS: Final = [
     Migration(
@@ -101,4 +101,5 @@ CREATE TABLE transactions (txn_id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT
     *schema_series.MIGRATIONS,
     *schema_bot.MIGRATIONS,
     *schema_commands.MIGRATIONS,
+    *schema_ledger.MIGRATIONS,
 ]
