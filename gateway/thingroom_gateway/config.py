@@ -201,6 +201,17 @@ class UnitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return {what: unit for what, unit in chosen.items() if unit}
 
 
+class NoticesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    live: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Places, and names of devices, where a device has one message that is edited instead of new "
+            'ones; "*": everywhere. What people say in the room ("live on") goes before.'
+        ),
+    ] = ()
+    live_seconds: Annotated[Seconds, Meta(description="How far apart the edits of such a message are.")] = 30.0
+
+
 class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     change_level: Annotated[
         int,
@@ -211,6 +222,49 @@ class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             "what the room asks for changes of its settings, usually 50.",
         ),
     ] = 0
+
+
+class DashboardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="Serve the web page of devices, charts and status.")] = True
+    listen: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]+):[0-9]{1,5}$",
+            description="The address of the page. Beyond this machine passwords are only safe with a certificate (below)\n"
+            "or behind a proxy that has one (public_url).",
+        ),
+    ] = "127.0.0.1:8010"
+    tls_certificate: Annotated[str, Meta(description="Certificate (PEM) to speak HTTPS with; empty: HTTP.")] = ""
+    tls_key: Annotated[str, Meta(description="Its private key; empty: it is in the same file.")] = ""
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^/\s?#]+)?$",
+            description="How browsers reach the page through a proxy, as https://home.example.org. Empty: as it listens.",
+        ),
+    ] = ""
+    homeserver_public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s?#]+)?$",
+            description="Where browsers reach the homeserver, for single sign-on. Empty: at homeserver_url.",
+        ),
+    ] = ""
+    session_days: Annotated[Positive, Meta(le=3650, description="How long one stays signed in, in days.")] = 30
+    streams: Annotated[
+        int, Meta(ge=0, description="Pages that may be open with live values at once; one person may have a quarter.")
+    ] = 64
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def url(self) -> str:
+        """How people reach the page, without a slash at the end."""
+        return self.public_url or f"{'https' if self.tls_certificate else 'http'}://{self.listen}"
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -257,6 +311,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     serial: SerialConfig = SerialConfig()
     appservice: AppserviceConfig = AppserviceConfig()
     bot: BotConfig = BotConfig()
+    notices: NoticesConfig = NoticesConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
     history: HistoryConfig = HistoryConfig()
