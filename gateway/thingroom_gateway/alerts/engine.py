@@ -98,6 +98,8 @@ class Alerts:
         self._presence: dict[int, str] = {}
         self._wake = asyncio.Event()
         self._started = now_ms()
+        # Told after the commit: the rule's kind, and "raised" or "ended".
+        self.watchers: list[Callable[[str, str], None]] = []
 
     async def open(self) -> None:
         """Load everything, and give new devices their presets. Raises sqlite3.Error."""
@@ -147,6 +149,10 @@ class Alerts:
     def state(self, rule: int) -> State:
         """What a rule remembers now."""
         return self._states.get(rule, State())
+
+    def presence(self, number: int) -> str:
+        """ "online", "asleep" or "silent", as it was told last; empty of a device that was never heard."""
+        return self._presence.get(number, "")
 
     def heard(self, number: int) -> int:
         """When (Unix ms) a device was last heard, 0 if never."""
@@ -396,6 +402,8 @@ class Alerts:
         self._moved.clear()
         for happening in happenings:
             row = happening.row
+            for watcher in self.watchers:
+                watcher(happening.rule.kind, "raised" if isinstance(happening.event, Raised) else "ended")
             if row.snoozed_until and not isinstance(happening.event, Raised):
                 self.reload(row.device)
         self._filled()

@@ -90,6 +90,8 @@ class Bot:
         self._filled = filled
         self._kicked = asyncio.Event()
         self._kicked.set()
+        # Told of each request: its kind, as in bot/requests.py, and what came of it.
+        self.watchers: list[Callable[[str, str], None]] = []
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._pauses: dict[str, float] = {}
         self._known = {device.row.id for device in tools.registry}
@@ -245,6 +247,7 @@ class Bot:
             text = said.body
         allowed = self._allow(person)
         if not allowed:
+            self._counted("any", "too_much")
             await self._slow_down(room, row, said)
             return
         request = parse(text, words)
@@ -255,8 +258,15 @@ class Bot:
         except Exception:
             # A bug in one command is no reason to leave everybody without a bot, or to try it for ever.
             logger.exception("the bot failed at %r", text[:200])
+            self._counted(type(request).__name__, "failed")
             answer = Answer("Sorry, something went wrong with that. The gateway's log says what.")
+        else:
+            self._counted(type(request).__name__, "not_understood" if isinstance(request, Unclear) else "answered")
         await self._give(room, row, said, answer, puzzle=isinstance(request, Unclear))
+
+    def _counted(self, kind: str, outcome: str) -> None:
+        for watcher in self.watchers:
+            watcher(kind.lower(), outcome)
 
     async def _answer(self, request: Request | Unclear, where: Where, said: Said) -> Answer:
         if isinstance(request, r.Yes | r.No):
