@@ -15,6 +15,7 @@ from thingroom_node.links.backoff import Backoff
 from thingroom_node.window import Window
 from thingroom_wire import hello, keys
 from thingroom_wire.errors import WireError
+from thingroom_wire.limits import MAX_HELD
 
 HELLO_EVERY_MS = 3600_000
 HELLO_AGAIN_MS = (30_000, 600_000)
@@ -234,6 +235,7 @@ class Runner:
             self._own.agreement_public if pairing else None,
             self._settings.name or None if pairing else None,
             self._commander.highest,
+            self._outbox.held(MAX_HELD),
         )
 
     def _on_answer(self, data):

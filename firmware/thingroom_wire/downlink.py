@@ -70,10 +70,10 @@ def parse_answer(data: bytes, key: bytes) -> "Any":
     if type(fields) is not dict:
         raise WireError("bad_answer", "The payload is not a map.")
     return Answer(
-        _spans(fields.get(_ACKNOWLEDGED, []), 2),
+        require_spans(fields.get(_ACKNOWLEDGED, []), 2),
         require_unsigned(fields[_TIME], "time") if _TIME in fields else None,
         require_nonce(fields[_NONCE]) if _NONCE in fields else None,
-        _spans(fields.get(_REFUSED, []), 3),
+        require_spans(fields.get(_REFUSED, []), 3),
         parse_key_on(ED25519, fields[_GATEWAY_KEY]) if _GATEWAY_KEY in fields else None,
         parse_key_on(X25519, fields[_AGREEMENT_KEY]) if _AGREEMENT_KEY in fields else None,
         _commands(fields.get(_COMMANDS, [])),
@@ -87,8 +87,9 @@ def require_nonce(value: "Any") -> bytes:
     return value
 
 
-def _spans(value: "Any", width: int) -> "list[tuple[Any, ...]]":
-    """The ranges of sequences in an array, each [first, last] or, `width` being 3, [first, last, reason]."""
+def require_spans(value: "Any", width: int) -> "list[tuple[Any, ...]]":
+    """The ranges of sequences in an array, each [first, last] or, `width` being 3, [first, last, reason]; else WireError
+    "bad_ranges"."""
     if type(value) is not list:
         raise WireError("bad_ranges", "The ranges are not an array.")
     spans = []

@@ -48,7 +48,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`first` to `last` did not come; `since` (Unix ms, 0: not known) is when that was noticed, `note` says more in a few words.
+    """`first` to `last` did not come; `since` (Unix ms, 0: not known) is when that was noticed, `note` says more.
 
     lost: they were made and are not on the device any more. skipped: never used, the device restarted. buffered: they
     wait on the device. refused: they came and could not be used. unknown: nobody has said yet.

@@ -306,6 +306,10 @@ def check_answers(folder):
     return len(rows)
 
 
+def held_of(row):
+    return row and (row[0], [tuple(span) for span in row[1]])
+
+
 def check_hellos(folder):
     rows = load(folder, "messages.json")["hellos"]
     for row in rows:
@@ -321,6 +325,7 @@ def check_hellos(folder):
             unhexed(row["agreement_key"]),
             row["name"],
             row.get("commanded"),
+            held_of(row.get("held")),
         )
         message = hello.encode_hello(unhexlify(row["seed"]), plain)
         same(hexed(message), row["message"], "message")
