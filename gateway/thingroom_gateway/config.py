@@ -292,9 +292,9 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     metrics_beyond_loopback: Annotated[
         bool, Meta(description="Let metrics_listener be an address that others can reach.")
     ] = False
-    log_format: Annotated[LogFormat, Meta(description='How log lines are written: "text" is key=value, or "json".')] = (
-        "text"
-    )
+    log_format: Annotated[
+        LogFormat, Meta(description='How log lines are written: "text" for people, keys with values, or "json".')
+    ] = "text"
     log_level: Annotated[LogLevel, Meta(description="From what on is logged: debug, info, warning or error.")] = "info"
     plain: Annotated[
         tuple[PlainConfig, ...],

@@ -28,7 +28,8 @@ from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrol
 from thingroom_gateway.gateway_keys import GatewayKeys
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import NotAdopted, PlainDevices
-from thingroom_gateway.storage import outbox, received
+from thingroom_gateway.status import Overview
+from thingroom_gateway.storage import figures, outbox, received
 from thingroom_gateway.storage.missing import gaps_of
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,10 @@ class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     profile: str = ""
 
 
+class ShowStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="status"):
+    pass
+
+
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="stop"):
     pass
 
@@ -105,6 +110,7 @@ Command = (
     | Adopt
     | SendCommand
     | Configure
+    | ShowStatus
     | Stop
 )
 _decoder = msgspec.json.Decoder(Command)
@@ -134,6 +140,7 @@ class Commands:
         self._kick = kick
         # Set by the composition root where plain MQTT devices are listened for.
         self.plain: PlainDevices | None = None
+        self.overview: Overview | None = None
         # Set where links run: without them nothing can be sent.
         self.queue: CommandQueue | None = None
 
@@ -155,7 +162,14 @@ class Commands:
                 return {"ok": True} if revoked else {"ok": False, "error": f"there is no device {kid}"}
             case ShowCounters():
                 waiting, parked = self._database.read(outbox.sizes)
-                return {"ok": True, "counters": self._counters.all(), "outbox": {"waiting": waiting, "parked": parked}}
+                counts = self._counters.all()
+                await self._database.write(lambda transaction: figures.read_counters(transaction, counts))
+                return {"ok": True, "counters": counts, "outbox": {"waiting": waiting, "parked": parked}}
+            case ShowStatus():
+                if self.overview is None:
+                    return {"ok": False, "error": "no gateway runs"}
+                status = await self.overview.status(self._database)
+                return {"ok": True, "status": msgspec.to_builtins(status)}
             case RetryParked():
                 number = await self._database.write(outbox.unpark)
                 self._kick()

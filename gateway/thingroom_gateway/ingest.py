@@ -156,6 +156,11 @@ class Ingest:
         self._wake.set()
         return True
 
+    @property
+    def frames_waiting(self) -> int:
+        """How many frames wait to be examined."""
+        return len(self._queue)
+
     async def run(self) -> None:
         """Examine and commit until cancelled. One commit runs at a time; what is examined meanwhile shares the next."""
         committing: asyncio.Task[None] | None = None

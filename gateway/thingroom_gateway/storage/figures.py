@@ -6,7 +6,10 @@ Statements only, over whole tables: for a thread or a connection of one's own. s
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from thingroom_common.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +55,13 @@ def figures(connection: sqlite3.Connection) -> Figures:
 
 def _row(connection: sqlite3.Connection, sql: str) -> tuple[int, ...]:
     return tuple(int(value) for value in connection.execute(sql).fetchone())
+
+
+def counters_read(connection: sqlite3.Connection) -> dict[str, int]:
+    """The counts as a person saw them last."""
+    return {row[0]: row[1] for row in connection.execute("SELECT name, value FROM counters_read")}
+
+
+def read_counters(transaction: Transaction, counts: Mapping[str, int]) -> None:
+    """A person has seen `counts`."""
+    transaction.executemany("INSERT OR REPLACE INTO counters_read VALUES (?, ?)", counts.items())

@@ -1,4 +1,4 @@
-"""What whoever runs a gateway wants to know of its tables: since when requests wait.
+"""What whoever runs a gateway wants to know: since when requests wait, and which counts they have seen.
 
 May import thingroom_common. storage/figures.py has the statements; schema.py adds this to the other migrations.
 """
@@ -15,6 +15,8 @@ MIGRATIONS: Final = [
         """
 -- When (Unix ms) the request was put here; 0 of those that waited when this column came.
 ALTER TABLE outbox ADD COLUMN queued_at INTEGER NOT NULL DEFAULT 0;
+-- What a person saw last of `counters`: what was counted since is news.
+CREATE TABLE counters_read (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """,
     )
 ]
