@@ -22,6 +22,7 @@ from pathlib import Path
 from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew, Transaction
 from thingroom_gateway.alerts.engine import Alerts
+from thingroom_gateway.announce import Announcer
 from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.appservice_http import AppserviceHttp
 from thingroom_gateway.batching import Batching, Limits
@@ -36,7 +37,7 @@ from thingroom_gateway.commands.texts import spoken
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
-from thingroom_gateway.devices import Registry
+from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import Enrolment
 from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.gateway_keys import GatewayKeys, load_or_make_keys, load_or_make_password
@@ -49,6 +50,8 @@ from thingroom_gateway.links.serial import SerialLink
 from thingroom_gateway.links.serial_console import Consoles
 from thingroom_gateway.listening import check_listening
 from thingroom_gateway.local_time import local_zone
+from thingroom_gateway.metrics import READINGS, Metrics, open_metrics
+from thingroom_gateway.observation import Observation
 from thingroom_gateway.outbox import Outbox
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import PlainDevices
@@ -58,6 +61,7 @@ from thingroom_gateway.registration import RegistrationError, load_registration
 from thingroom_gateway.rooms import Home, Rooms
 from thingroom_gateway.screen_events import ScreenEvents
 from thingroom_gateway.series.upkeep import Upkeep
+from thingroom_gateway.status import Overview
 from thingroom_gateway.storage import received
 from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
@@ -194,8 +198,10 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             database, client, Rooms(database, client, home), registry, home, now_ms, config.homeserver.retry_seconds
         )
         batch = config.batch
+        zone = local_zone(config.timezone)
+        announcer = Announcer(zone, frozenset(config.notices.live), round(config.notices.live_seconds * 1000), now_ms)
         batching = Batching(
-            database, registry, Limits(batch.seconds, batch.envelopes, batch.bytes), now_ms, outbox.kick
+            database, registry, Limits(batch.seconds, batch.envelopes, batch.bytes), announcer, now_ms, outbox.kick
         )
         limits = config.limits
         ingest = Ingest(
@@ -210,7 +216,6 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             limits.queue_bytes,
         )
         screen = ScreenEvents(events, registry, database)
-        zone = local_zone(config.timezone)
         alerts = Alerts(database, registry, home, zone, now_ms, outbox.kick)
         await alerts.open()
         ingest.observed.append(alerts.seen)
@@ -260,6 +265,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             charts,
             client,
             queue,
+            announcer,
             zone,
             now_ms,
         )
@@ -282,6 +288,19 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         check_listening("the gateway", "gateway.appservice", listen.host, listen.port, socket.SOCK_STREAM)
         await http.open()
         stack.push_async_callback(http.close)
+        overview = Overview(lambda: config, registry, core.counters, core.pairing, ingest, alerts, http, now_ms)
+        commands.overview = overview
+        client.watchers.append(overview.asked)
+        ingest.observed.append(partial(_count_readings, core.counters))
+        if plain is not None:
+            plain.observed.append(partial(_count_readings, core.counters))
+        if config.metrics_listener:
+            metrics = Metrics(database, core.counters, overview.now, now_ms)
+            client.watchers.append(metrics.asked)
+            ingest.watchers.append(metrics.settled)
+            bot.watchers.append(metrics.bot_asked)
+            alerts.watchers.append(metrics.alert)
+            stack.push_async_callback(await open_metrics(metrics, config.metrics_listener))
         core.access.refresh()
         coap = None
         if config.coap.enabled:
@@ -303,6 +322,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         if config.mqtt.enabled:
             mqtt = MqttLink(_broker(config), ingest, registry, core.counters)
             queue.pushers["mqtt"] = mqtt.send
+        overview.mqtt, overview.plain, overview.serial, overview.coap = mqtt, plain_link, serial, coap
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(ingest.run(), name="ingest"),
@@ -332,6 +352,10 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+def _count_readings(counters: Counters, _device: Device, observation: Observation) -> None:
+    counters.add(READINGS, len(observation.samples))
 
 
 async def _housekeeping(core: Core, config: GatewayConfig) -> None:

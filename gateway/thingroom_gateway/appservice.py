@@ -86,6 +86,13 @@ class AppserviceClient:
     async def set_display_name(self, user: str, name: str) -> Answer:
         return await self.request("PUT", f"/profile/{quote(user, safe='')}/displayname", {"displayname": name}, user)
 
+    async def avatar_url(self, user: str) -> Answer:
+        """`avatar_url`: the user's picture; refused or empty where there is none."""
+        return await self.request("GET", f"/profile/{quote(user, safe='')}/avatar_url")
+
+    async def set_avatar_url(self, user: str, uri: str) -> Answer:
+        return await self.request("PUT", f"/profile/{quote(user, safe='')}/avatar_url", {"avatar_url": uri}, user)
+
     async def create_room(self, body: dict[str, Any]) -> Answer:
         return await self.request("POST", "/createRoom", body)
 
