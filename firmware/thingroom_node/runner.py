@@ -51,6 +51,7 @@ class Runner:
         self._reconnect = Backoff(_random_below, RECONNECT_MS[0], RECONNECT_MS[1])
         self._ask_again = Backoff(_random_below, HELLO_AGAIN_MS[0], HELLO_AGAIN_MS[1])
         self._next_hello = 0
+        self._quiet_until = 0
 
     async def run(self):
         """Sample and send. Ends only with an exception that is a bug."""
@@ -148,7 +149,7 @@ class Runner:
             if now >= self._next_hello:
                 await self._say_hello(link, now)
                 continue
-            place = self._window.choose(self._outbox, now)
+            place = self._window.choose(self._outbox, now) if now >= self._quiet_until else None
             if place is None:
                 await self._wait_for_news(now)
             else:
@@ -189,6 +190,8 @@ class Runner:
     async def _wait_for_news(self, now):
         wait_ms = self._next_hello - now
         repeat_ms = self._window.wait_ms(now)
+        if now < self._quiet_until:
+            repeat_ms = self._quiet_until - now
         if repeat_ms is not None:
             wait_ms = min(wait_ms, repeat_ms)
         try:
@@ -296,6 +299,9 @@ class Runner:
 
     def _settle(self, believed, now):
         settled = 0
+        if believed.pause:
+            self._quiet_until = now + believed.pause
+            self._emit({"event": "paused", "reason": "over_quota", "milliseconds": believed.pause})
         for first, last in believed.acknowledged:
             settled += self._outbox.settle(first, last)
             self._window.heard(first, last, now)
@@ -307,7 +313,7 @@ class Runner:
             if count:
                 self._emit({"event": "refused", "range": [first, last], "count": count, "reason": reason})
             settled += count
-        if not settled and believed.time is None and not believed.commands:
+        if not settled and believed.time is None and not believed.commands and not believed.pause:
             self._judge.drop("nothing_new")
 
     def _tell_dropped(self):

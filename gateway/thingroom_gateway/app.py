@@ -57,6 +57,7 @@ from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import PlainDevices
 from thingroom_gateway.plain.dialects import DEFAULT_PREFIX, Listening
 from thingroom_gateway.profiles import Profile, ProfileError, load_profiles
+from thingroom_gateway.quotas import Quotas
 from thingroom_gateway.registration import RegistrationError, load_registration
 from thingroom_gateway.rooms import Home, Rooms
 from thingroom_gateway.screen_events import ScreenEvents
@@ -214,6 +215,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             config.mqtt.shards,
             limits.queue_frames,
             limits.queue_bytes,
+            Quotas(limits.device_readings_per_second, limits.device_bytes_per_day, time.monotonic),
         )
         screen = ScreenEvents(events, registry, database)
         alerts = Alerts(database, registry, home, zone, now_ms, outbox.kick)

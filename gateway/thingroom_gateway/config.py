@@ -103,6 +103,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     queue_frames: Annotated[Positive, Meta(description="Messages that wait for ingest at most.")] = 2048
     queue_bytes: Annotated[Positive, Meta(description="Their size at most, in bytes.")] = 4_000_000
     devices: Annotated[Positive, Meta(description="Devices that may be enrolled.")] = 100_000
+    device_readings_per_second: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Readings that one device may send per second in the long run, ten minutes' worth at once; 0:\n"
+            "as many as it likes. A device above its quota is told to wait and keeps its readings.",
+        ),
+    ] = 0.0
+    device_bytes_per_day: Annotated[
+        int, Meta(ge=0, description="The same in bytes of messages a day; 0: as many as it likes.")
+    ] = 1_000_000_000
     keep_days: Annotated[
         Positive, Meta(description="How long an envelope is kept after it is in the room, in days.")
     ] = 30

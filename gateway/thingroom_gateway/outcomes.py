@@ -61,6 +61,18 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """The device is above its quota: nothing is stored or acknowledged, it keeps the envelope and is quiet for a while.
+
+    `pause` is how long, in ms.
+    """
+
+    kid: bytes
+    sequence: int
+    pause: int
+
+
+@dataclass(frozen=True, slots=True)
 class Greeted:
     """A hello was understood; `reply` is the COSE_Mac0 for the device. `paired` if it enrolled the device just now."""
 
@@ -69,7 +81,7 @@ class Greeted:
     paired: bool = False
 
 
-Outcome = Accepted | Duplicate | Rejected | Refused | Greeted
+Outcome = Accepted | Duplicate | Rejected | Refused | Deferred | Greeted
 
 
 class Link(Protocol):

@@ -299,6 +299,7 @@ def check_answers(folder):
             unhexed(row["gateway_key"]),
             unhexed(row["agreement_key"]),
             [unhexlify(text) for text in row.get("commands", [])],
+            row.get("pause"),
         )
         key = unhexlify(row["key"])
         same(hexed(downlink.encode_answer(key, unhexlify(row["key_id"]), answer)), row["message"], "message")

@@ -64,6 +64,7 @@ ANSWERS = st.builds(
     st.none() | PUBLIC_KEYS,
     st.none() | PUBLIC_KEYS,
     st.lists(st.binary(max_size=20), max_size=4),
+    st.none() | COUNTERS,
 )
 
 
@@ -158,7 +159,7 @@ def sample_envelope(algorithm: int = cose.ALGORITHM_ED25519) -> bytes:
 def sample_answer() -> bytes:
     """An answer under KEY with every label that the format has."""
     answer = downlink.Answer(
-        [(1, 4), (6, 6)], 1_700_000_000_250, bytes(8), [(5, 5, "no_value")], PUBLIC, PUBLIC, [b"a command"]
+        [(1, 4), (6, 6)], 1_700_000_000_250, bytes(8), [(5, 5, "no_value")], PUBLIC, PUBLIC, [b"a command"], 5000
     )
     return downlink.encode_answer(KEY, KEY_ID, answer)
 

@@ -293,7 +293,7 @@ class CommandQueue:
         if head is None or pusher is None:
             return
         message = signed(head, device.row.kid, lane.heard, self._key, self._kid)
-        answer = Answer([], None, None, [], None, None, [message])
+        answer = Answer([], None, None, [], None, None, [message], None)
         if pusher(device.row.kid, encode_answer(device.row.downlink_key, device.row.kid, answer)):
             self._sent(lane, now)
 

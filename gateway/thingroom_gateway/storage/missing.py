@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from thingroom_common.database import Transaction
@@ -70,3 +70,22 @@ def refuse(transaction: Transaction, device_id: int, sequence: int, reason: str)
 
 def _widen(transaction: Transaction, device_id: int, to: Range) -> None:
     transaction.execute("UPDATE refused SET last = ? WHERE device = ? AND first = ?", (to[1], device_id, to[0]))
+
+
+def with_holes(connection: sqlite3.Connection, among: Iterable[int] | None) -> list[int]:
+    """The devices (row ids) of which something may be missing; only those `among` others where given."""
+    if among is None:
+        rows = connection.execute(
+            "SELECT device FROM received GROUP BY device HAVING COUNT(*) > 1 OR MIN(first) > 1"
+            " UNION SELECT device FROM held WHERE waiting <> '[]'"
+        )
+        return [int(row[0]) for row in rows]
+    return [
+        device
+        for device in among
+        if connection.execute(
+            "SELECT 1 FROM received WHERE device = ?1 AND first > 1"
+            " UNION ALL SELECT 1 FROM held WHERE device = ?1 AND waiting <> '[]' LIMIT 1",
+            (device,),
+        ).fetchone()
+    ]

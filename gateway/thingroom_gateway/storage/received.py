@@ -144,25 +144,6 @@ def untaken(connection: sqlite3.Connection) -> dict[int, int]:
     return {row[0]: row[1] for row in connection.execute("SELECT device, stored FROM arrivals WHERE stored > taken")}
 
 
-def learn_boot(transaction: Transaction, device: int, boot: int, started: int) -> None:
-    """Note when (Unix ms) `boot` of the device began; of each device the newest 16 boots are kept."""
-    transaction.execute(
-        "INSERT INTO boots VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET started = excluded.started",
-        (device, boot, started),
-    )
-    transaction.execute(
-        "DELETE FROM boots WHERE device = ?1 AND boot NOT IN"
-        " (SELECT boot FROM boots WHERE device = ?1 ORDER BY boot DESC LIMIT 16)",
-        (device,),
-    )
-
-
-def boot_started(connection: sqlite3.Connection, device: int, boot: int) -> int | None:
-    """When (Unix ms) `boot` of the device began, if an envelope of it told."""
-    row = connection.execute("SELECT started FROM boots WHERE device = ? AND boot = ?", (device, boot)).fetchone()
-    return None if row is None else int(row[0])
-
-
 def may_prune(connection: sqlite3.Connection, before: int) -> bool:
     """Whether there is anything for `prune` to delete."""
     return connection.execute("SELECT 1 FROM in_room WHERE at < ? LIMIT 1", (before,)).fetchone() is not None
