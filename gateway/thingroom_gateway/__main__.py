@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from thingroom_common.config_file import default_path
-from thingroom_common.log_lines import log_as
 from thingroom_gateway.app import CANNOT_START, serve
 from thingroom_gateway.config import load
 from thingroom_gateway.events_out import EventsOut
-
-# Libraries that say much which concerns nobody here.
-QUIET = ("coap", "coap-server", "asyncio", "amqtt")
+from thingroom_gateway.reload_parts import start_log
 
 
 @click.command()
@@ -35,8 +33,8 @@ def main(config_path: Path, verbose: bool) -> None:
     events = EventsOut(sys.stdout)
     try:
         config = load(config_path)
-        log_as(config.log_format, "debug" if verbose else config.log_level, QUIET)
-        asyncio.run(serve(config, events))
+        start_log(config, verbose)
+        asyncio.run(serve(config, events, partial(load, config_path)))
     except CANNOT_START as error:
         code = 2
         print(error, file=sys.stderr)

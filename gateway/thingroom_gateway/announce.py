@@ -34,6 +34,10 @@ class Announcer:
         self._gap_ms = gap_ms
         self._now_ms = now_ms
 
+    def change(self, live: Set[str], gap_ms: int) -> None:
+        """Other defaults from now on."""
+        self._live, self._gap_ms = live, gap_ms
+
     def is_live_by_default(self, row: DeviceRow) -> bool:
         """Whether the device has a live message where nobody chose."""
         return bool(self._live & {EVERYWHERE, row.place, row.name})

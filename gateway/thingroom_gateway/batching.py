@@ -63,7 +63,7 @@ class Batching:
     ) -> None:
         self._database = database
         self._registry = registry
-        self._limits = limits
+        self.limits = limits
         self._announcer = announcer
         self._now_ms = now_ms
         self._filled = filled
@@ -74,20 +74,20 @@ class Batching:
     def settled(self, settled: Sequence[Settled]) -> None:
         """A batch was stored: with an event's worth of new envelopes the next round does not wait for the clock."""
         self._since += sum(type(outcome) is Accepted for _, outcome in settled)
-        if self._since >= self._limits.envelopes:
+        if self._since >= self.limits.envelopes:
             self._hurry.set()
 
     def one_stored(self, _device: Device, _sequence: int) -> None:
         """The same for a reading that came by another door (plain MQTT)."""
         self._since += 1
-        if self._since >= self._limits.envelopes:
+        if self._since >= self.limits.envelopes:
             self._hurry.set()
 
     async def run(self) -> None:
         """Rounds until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(self._limits.seconds):
+                async with asyncio.timeout(self.limits.seconds):
                     await self._hurry.wait()
                 only_full = True
             except TimeoutError:
@@ -98,7 +98,7 @@ class Batching:
                 await self.round(only_full)
             except sqlite3.Error as error:
                 logger.error("readings stay where they are: %s", error)
-                await asyncio.sleep(self._limits.seconds)
+                await asyncio.sleep(self.limits.seconds)
 
     def sent(self, _sent: object) -> None:
         """A request arrived in its room: a place that was held back may have another."""
@@ -136,9 +136,9 @@ class Batching:
         if self._database.read(lambda c: outbox.waiting_count(c, place, ENOUGH_WAITING)) >= ENOUGH_WAITING:
             self._held_back = True
             return []
-        rows = self._database.read(lambda c: received.not_taken(c, row_id, self._limits.envelopes))
-        batch = fill(rows, self._limits.bytes)
-        full = len(batch) < len(rows) or len(batch) >= self._limits.envelopes
+        rows = self._database.read(lambda c: received.not_taken(c, row_id, self.limits.envelopes))
+        batch = fill(rows, self.limits.bytes)
+        full = len(batch) < len(rows) or len(batch) >= self.limits.envelopes
         return batch if batch and batch[0].arrival <= goal and (full or not only_full) else []
 
     def _store_all(self, transaction: Transaction, planned: list[tuple[Device, list[StoredEnvelope]]]) -> None:

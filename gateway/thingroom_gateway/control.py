@@ -28,6 +28,7 @@ from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrol
 from thingroom_gateway.gateway_keys import GatewayKeys
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import NotAdopted, PlainDevices
+from thingroom_gateway.reload import Reload
 from thingroom_gateway.status import Overview
 from thingroom_gateway.storage import figures, outbox, received
 from thingroom_gateway.storage.missing import gaps_of
@@ -94,6 +95,10 @@ class ShowStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     pass
 
 
+class ReadAgain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="reload"):
+    pass
+
+
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="stop"):
     pass
 
@@ -111,6 +116,7 @@ Command = (
     | SendCommand
     | Configure
     | ShowStatus
+    | ReadAgain
     | Stop
 )
 _decoder = msgspec.json.Decoder(Command)
@@ -141,6 +147,7 @@ class Commands:
         # Set by the composition root where plain MQTT devices are listened for.
         self.plain: PlainDevices | None = None
         self.overview: Overview | None = None
+        self.reload: Reload | None = None
         # Set where links run: without them nothing can be sent.
         self.queue: CommandQueue | None = None
 
@@ -170,6 +177,8 @@ class Commands:
                     return {"ok": False, "error": "no gateway runs"}
                 status = await self.overview.status(self._database)
                 return {"ok": True, "status": msgspec.to_builtins(status)}
+            case ReadAgain():
+                return self._read_again()
             case RetryParked():
                 number = await self._database.write(outbox.unpark)
                 self._kick()
@@ -185,6 +194,14 @@ class Commands:
             case Stop():
                 self._stop()
                 return {"ok": True}
+
+    def _read_again(self) -> Answer:
+        if self.reload is None:
+            return {"ok": False, "error": "no gateway runs"}
+        done = self.reload.read_again()
+        if done.error:
+            return {"ok": False, "error": f"nothing was changed: {done.error}"}
+        return {"ok": True, "changed": done.changed, "needs_restart": done.needs_restart}
 
     async def _enrol(self, command: Enrol) -> Answer:
         result = await self._enrolment.enrol(

@@ -103,6 +103,10 @@ class Ingest:
     def commands(self, queue: CommandDoor) -> None:
         self.examiner.commands = queue
 
+    def limit(self, queue_frames: int, queue_bytes: int) -> None:
+        """From now on so many frames, and bytes of them, may wait."""
+        self._queue_frames, self._queue_bytes = queue_frames, queue_bytes
+
     @property
     def frames_waiting(self) -> int:
         """How many frames wait to be examined."""

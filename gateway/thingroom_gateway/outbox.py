@@ -68,7 +68,7 @@ class Outbox:
         self._registry = registry
         self._home = home
         self._now_ms = now_ms
-        self._back_off = back_off
+        self.back_off = back_off
         self._kicked = asyncio.Event()
         self._kicked.set()
         self._patience: dict[str, _Patience] = {}
@@ -184,7 +184,7 @@ class Outbox:
 
     def _wait(self, place: str, later: Later) -> None:
         patience = self._patience.setdefault(place, _Patience())
-        pause = self._back_off[min(patience.failures, len(self._back_off) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+        pause = self.back_off[min(patience.failures, len(self.back_off) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
         pause = max(pause, later.seconds) if later.seconds is not None else pause
         if patience.failures == 0:
             logger.warning("%s waits: %s", place, later.why)

@@ -35,6 +35,12 @@ class Quotas:
         self._clock = clock
         self._accounts: dict[int, _Account] = {}
 
+    def change(self, readings_per_second: float, bytes_per_day: int) -> None:
+        """Other limits from now on. Where they are others, everybody begins with a full account."""
+        if (readings_per_second, bytes_per_day) != (self._rate, self._day):
+            self._rate, self._day = readings_per_second, bytes_per_day
+            self._accounts.clear()
+
     def take(self, device: int, readings: int, size: int) -> int:
         """Spend; 0 if there was enough left for it, else nothing is spent and it is how long to wait, in ms."""
         if not self._rate and not self._day:

@@ -30,6 +30,7 @@ from thingroom_gateway.links.plain_mqtt import PlainLink
 from thingroom_gateway.links.serial import SerialLink
 from thingroom_gateway.metrics import Now
 from thingroom_gateway.pairing import Pairing
+from thingroom_gateway.reload import Reload
 from thingroom_gateway.series.stored import DATABASE, open_read_only
 from thingroom_gateway.storage import alerts as alert_store
 from thingroom_gateway.storage.figures import Figures, counters_read, figures
@@ -94,7 +95,7 @@ class Overview:
 
     def __init__(
         self,
-        config: Callable[[], GatewayConfig],
+        reload: Reload,
         registry: Registry,
         counters: Counters,
         pairing: Pairing,
@@ -103,8 +104,7 @@ class Overview:
         http: AppserviceHttp,
         now_ms: Callable[[], int],
     ) -> None:
-        """`config` is asked each time: a reload may have changed it."""
-        self._config = config
+        self._reload = reload
         self._registry = registry
         self._counters = counters
         self._pairing = pairing
@@ -120,7 +120,6 @@ class Overview:
         self.plain: PlainLink | None = None
         self.serial: SerialLink | None = None
         self.coap: CoapLink | None = None
-        self.needs_restart: tuple[str, ...] = ()
 
     def asked(self, asked: Asked) -> None:
         """A request to the homeserver is over. One that it refuses was heard all the same."""
@@ -141,7 +140,7 @@ class Overview:
 
     async def status(self, database: Database) -> Status:
         """Raises sqlite3.Error."""
-        config = self._config()
+        config = self._reload.config
         known, read = await database.read_in_thread(lambda connection: (figures(connection), counters_read(connection)))
         silent = [d.row.name for d in self._registry if d.row.status == ACTIVE and self._is_silent(d.row.id)]
         return _status(
@@ -165,11 +164,11 @@ class Overview:
             devices=self._presences(),
             silent=tuple(sorted(silent)[:MAX_NAMED]),
             stalled=self._ingest.stalled,
-            needs_restart=self.needs_restart,
+            needs_restart=self._reload.needs_restart,
         )
 
     def _brokers(self) -> Iterable[Broker]:
-        mqtt, own = self._config().mqtt, self._config().plain_broker
+        mqtt, own = self._reload.config.mqtt, self._reload.config.plain_broker
         if self.mqtt is not None:
             yield Broker(devices="signed", address=f"{mqtt.host}:{mqtt.port}", connected=self.mqtt.connected.is_set())
         if self.plain is not None:

@@ -152,6 +152,16 @@ class CoapLink:
         readers = Readers(self._may_read, self._is_known, _source, self._is_busy)
         self.latest = Latest(database, registry, readers, Snapshots(), config.observers)
 
+    def prepare(self, config: CoapConfig) -> Callable[[], None]:
+        """What makes the readers and allowances of `config` count. Raises ConfigError for networks that are none."""
+        readers, unlimited = _networks("readers", config.readers), _networks("unlimited", config.unlimited)
+
+        def apply() -> None:
+            self._readers = readers
+            self._sources.change(config.requests_per_second, config.burst, unlimited)
+
+        return apply
+
     async def open(self) -> None:
         """Listen. Raises OSError."""
         site = aiocoap.resource.Site()
