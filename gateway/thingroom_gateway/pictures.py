@@ -153,7 +153,7 @@ def _weather(pen: _Pen) -> None:
         pen.line([(62 + r * math.cos(angle), 37 + r * math.sin(angle)) for r in (17, 22)], 3.4)
     for x, y, radius in ((38, 60, 16), (55, 57, 16), (66, 65, 12)):
         pen.disc(x, y, radius, pen.ground)
-    for x, y, radius in ((37, 62, 12), (53, 58, 14), (66, 65, 9.5)):
+    for x, y, radius in ((37, 62, 12), (53, 58, 14), (66, 65, 10)):
         pen.disc(x, y, radius)
     pen.bar(30, 62, 70, 74.5, 6)
 
