@@ -308,6 +308,7 @@ async def running(
             registration.hs_token,
             database,
             registry,
+            core.counters,
             home,
             now_ms,
             people.changed,
@@ -336,6 +337,8 @@ async def running(
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
             coap = CoapLink(config.coap, ingest, registry, core.counters, database)
             coap.commands = queue.attach
+            queue.pushers["coap"] = coap.down.send
+            core.enrolment.changed.append(coap.enrolled)
             await coap.open()
             ingest.observed.append(coap.latest.seen)
             if plain is not None:
