@@ -79,7 +79,8 @@ def range_of(span: Span, now: int, zone: ZoneInfo) -> tuple[int, int]:
         today = parse_moment("today", now, zone) or 0
         if span.day == "today":
             return today, now
-        return parse_moment("yesterday", now, zone) or 0, today
+        yesterday = parse_moment("yesterday", now, zone) or 0
+        return yesterday, now if span.day == "since yesterday" else today
     return max(0, now - span.ms), now
 
 

@@ -25,6 +25,7 @@ from thingroom_gateway.bot.answer import (
     message_content,
     with_code,
 )
+from thingroom_gateway.bot.commands.elsewhere import elsewhere, said_of
 from thingroom_gateway.bot.commands.table import answer_to
 from thingroom_gateway.bot.conversation import Tools, Where
 from thingroom_gateway.bot.inbox import Said
@@ -256,7 +257,8 @@ class Bot:
                 mended = parse(request.suggestion, vocabulary_of(where.devices))
                 assert not isinstance(mended, Unclear)
                 return Answer(text, with_code(text), question=mended)
-            text = request.why or "I did not understand that. `help` says what I can do."
+            near = said_of(await elsewhere(said.body, where, self._tools)) if not request.why else ""
+            text = request.why or near or "I did not understand that. `help` says what I can do."
             return Answer(text, with_code(text))
         return await answer_to(request, where, self._tools)
 

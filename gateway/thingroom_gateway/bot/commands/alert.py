@@ -54,8 +54,11 @@ async def answer_add_alert(request: AddAlert, where: Where, tools: Tools) -> Ans
 
     described = "; ".join(f"{device.row.name}: {describe_rule(rule, device.profile)}" for device, rule in made)
     hint = _hysteresis_hint(made[0]) if len(made) == 1 else ""
+    # An alert is told in the device's room, wherever it was asked for.
+    rooms = sorted({device.row.place for device, _ in made} - {where.place})
+    place = "here" if not rooms else f"in the room {rooms[0]}" if len(rooms) == 1 else "in their rooms"
     return Answer(
-        f"I will tell you here. {described}{hint}.", writes=[write], then=_reload(tools, [d for d, _ in made])
+        f"I will tell you {place}. {described}{hint}.", writes=[write], then=_reload(tools, [d for d, _ in made])
     )
 
 
@@ -67,6 +70,12 @@ def rule_for(device: Device, quantity_name: str, condition: Condition) -> Rule |
     if condition.kind == "battery":
         return battery_rule(profile) or ""
     quantity = profile.quantities.get(quantity_name)
+    if quantity is None and not quantity_name:
+        aloud = [one for one in profile.quantities.values() if one.kind == "number" and not one.quiet]
+        if len(aloud) > 1:
+            titles = " and ".join(one.title for one in aloud[:4])
+            return f"{device.row.name} measures {titles}: say which of them."
+        quantity = aloud[0] if aloud else None
     if quantity is None:
         return ""
     if condition.kind == "is":
@@ -133,21 +142,27 @@ def _hysteresis_hint(made: tuple[Device, Rule]) -> str:
 async def answer_list_alerts(request: ListAlerts, where: Where, tools: Tools) -> Answer:
     lines = Lines()
     now = tools.now_ms()
+    idle: list[str] = []
     for device in where.devices:
         for row in _rules(tools, device):
             rule = _rule_of(row, device)
             if rule is None or (not row.enabled and not row.preset):
                 continue
             words = describe_rule(rule, device.profile)
-            state = tools.alerts.state(row.id)
-            marks = [f"{row.preset}, of the profile" if row.preset else f"asked by {row.asked_by}"]
             if not row.enabled:
-                marks.append("off")
-            elif state.raised:
+                idle.append(f"{row.preset} ({device.row.name}: {words})")
+                continue
+            state = tools.alerts.state(row.id)
+            asked = "you" if row.asked_by == where.person else row.asked_by
+            marks = [f"{row.preset}, of the profile" if row.preset else f"asked by {asked}"]
+            if state.raised:
                 marks.append(f"raised for {shown_duration(now - state.since)}")
             if row.snoozed_until > now:
                 marks.append(f"snoozed for {shown_duration(row.snoozed_until - now)}")
             lines.item(f"{row.id}", f"{device.row.name}: {words} ({', '.join(marks)})")
+    if idle:
+        shown = ", ".join(idle[:12]) + (f" and {len(idle) - 12} more" if len(idle) > 12 else "")
+        lines.line(f"Off: {shown}. “alert {idle[0].partition(' ')[0]} on” turns one on.")
     if not lines.text:
         return Answer("There are no alerts here. `alert when temperature above 30` makes one.")
     if len(lines.text) > MAX_LINES:
