@@ -25,7 +25,7 @@ from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.control import Answer, Command, Commands, ask
 from thingroom_gateway.ledger import ranges_text
 from thingroom_gateway.profiles import ProfileError
-from thingroom_gateway.registration import RegistrationError, write_registration
+from thingroom_gateway.registration_commands import register
 
 # What `thingroom run` makes of the person's file, below its data directory.
 SETTLED = "programs.toml"
@@ -45,6 +45,7 @@ def gateway_commands() -> None:
 
 
 gateway_commands.add_command(run_command, "run")
+gateway_commands.add_command(register)
 
 
 @gateway_commands.command()
@@ -255,19 +256,6 @@ def reloaded_text(answer: Answer) -> str:
     if answer["needs_restart"]:
         lines.append(f"After a restart: {', '.join(answer['needs_restart'])}.")
     return "\n".join(lines)
-
-
-@gateway_commands.command()
-@config_option
-def register(config_path: Path) -> None:
-    """Write the application service registration for the homeserver, unless it is there."""
-    config = _load(config_path)
-    path = Path(config.registration_file)
-    try:
-        write_registration(path, config.server_name, f"http://{config.appservice.host}:{config.appservice.port}")
-    except (RegistrationError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
 
 
 @gateway_commands.command()
