@@ -164,6 +164,8 @@ def card_of(
     for name, quantity in profile.quantities.items():
         if name in latest:
             (quiet if quantity.quiet or name == battery_name else aloud).append(value_of(quantity, name, latest[name]))
+    # Who has just spoken for the first time may not be known as heard yet.
+    heard = heard or min(now, max((reading.ts for reading in latest.values()), default=0))
     presence = row.status
     if row.status == ACTIVE:
         presence = presence_of(device, heard, now) if heard else "unheard"
