@@ -101,7 +101,7 @@ class _Reader:
         words = tuple(token.word for token in tokens)
         if any(words[: len(phrase)] == phrase for phrase in HELP_PHRASES) and not self._said.scan(tokens).any:
             return r.Help()
-        if HEARD & set(words) and self._asked and (found := self._heard_of()):
+        if (HEARD & set(words) or words[0] == "where") and self._asked and (found := self._heard_of()):
             return found
         start = next((at for at, token in enumerate(tokens) if token.word not in FILLERS), 0)
         verb = VERBS.get(tokens[start].word)
@@ -238,16 +238,17 @@ class _Reader:
         return r.Snooze(int(numbers[0].word) if numbers else 0, ms)
 
     def _quiet(self, after: list[Token]) -> Request | Unclear:
-        words = [token.word for token in after if token.word not in FILLERS and token.word not in ("hours", "to")]
-        words = [word for word in words if word not in ("until", "till", "between")]
+        names = self._said.scan(after)
+        words = [token.word for token in names.rest if token.word not in FILLERS]
+        words = [word for word in words if word not in ("hours", "to", "until", "till", "between")]
         if not words:
             return r.ShowQuiet()
         if words[0] in ("off", "none", "never", "stop", "end"):
-            return r.EndQuiet()
+            return r.EndQuiet(names.targets)
         times = times_of_day(words)
         if times is None or times[0] == times[1]:
             return Unclear(why="Say from when to when: `quiet hours 22:00 to 7:00`, or `quiet off`.")
-        return r.SetQuiet(*times)
+        return r.SetQuiet(*times, names.targets)
 
     def _live(self, after: list[Token]) -> Request | Unclear:
         names = self._said.scan([token for token in after if token.word not in ON_OFF])
@@ -303,7 +304,7 @@ class _Reader:
     def _heard_of(self) -> Request | None:
         """ "when did you last hear from the garden?" """
         names = self._said.scan([token for token in self._said.tokens if token.word not in HEARD])
-        left = self._said.not_fillers(names.rest, {"when", "time", "was", "still"})
+        left = self._said.not_fillers(names.rest, {"when", "time", "still", "where"})
         return None if left or names.quantities else r.Devices(names.targets)
 
     def last_resort(self) -> Request | None:
@@ -312,8 +313,14 @@ class _Reader:
         verb = next((VERBS[token.word] for token in said.tokens if token.word in VERBS), "")
         if len(said.tokens) > 10:
             return None
-        if not self._asked and (verb in ("", "set")) and (missing := self._missing(verb == "set")):
+        if not self._asked and verb in ("", "set", "latest") and (missing := self._missing(verb == "set")):
             return missing
+        if verb in ("chart", "history", "export"):
+            # "the humidity of the kitchen as a chart"
+            asked_for = [token for token in said.tokens if VERBS.get(token.word) != verb]
+            found: Request | Unclear = getattr(self, f"_{verb}")(asked_for)
+            return None if isinstance(found, Unclear) else found
+        verb = "" if self._asked and verb == "set" else verb
         span, rest = take_span(said.tokens)
         names = said.scan(rest)
         if verb or not names.any or len(said.not_fillers(names.rest)) > 3:
@@ -329,6 +336,9 @@ class _Reader:
         left = said.not_fillers(names.rest, {"to", "up", "down"} | PLAIN_UNITS)
         numbers = [token for token in left if number_of(token.word) is not None]
         unknown = [token for token in left if token not in numbers]
+        if names.actuators and len(unknown) == 1 and not states and not numbers:
+            # "plug toggle": what it can do is said instead.
+            return r.Actuate(names.targets, said.text[unknown[0].start : unknown[0].end][:40])
         if names.devices or names.actuators or not 0 < len(unknown) <= 4 or len(states) + len(numbers) > 1:
             return None
         if not (told or states or (numbers and numbers[0] is left[-1])):
@@ -353,14 +363,20 @@ class _Reader:
         """ "lamp on", "heater 21", "turn off the lamp", "fan eco"; `loose`: the rest is the value, whatever it is."""
         why = "Say what and how: `lamp on`, `set heater 21`."
         edge = [token for token in tokens if token.word in ON_OFF and not self._option_at(token)]
+        if not edge and tokens and tokens[-1].word == "an":
+            # No article stands at the end: it is German.
+            edge = [tokens[-1]]
         if len(edge) == 1:
             names = self._said.scan([token for token in tokens if token not in edge])
             if (names.devices or names.actuators) and not self._said.not_fillers(names.rest, {"to"}):
-                return r.Actuate(names.targets, ON_OFF[edge[0].word])
+                return r.Actuate(names.targets, ON_OFF.get(edge[0].word, "on"))
             return Unclear(why=why)
         names = self._said.scan(tokens)
         value = [token for token in names.rest if token.word not in FILLERS and token.word not in ("to", "=")]
-        if not (names.devices or names.actuators) or (names.quantities and not names.actuators) or not value:
+        settable = bool(names.devices or names.actuators)
+        if names.quantities and not names.actuators:
+            settable = loose and any(number_of(token.word) is not None for token in value)
+        if not settable or not value:
             return Unclear(why=why)
         number = number_of(value[0].word)
         unit = [token.word for token in value[1:]]

@@ -139,10 +139,11 @@ class SetQuiet(msgspec.Struct, frozen=True, tag=True):
 
     first: int
     last: int
+    targets: Targets = Targets()
 
 
 class EndQuiet(msgspec.Struct, frozen=True, tag=True):
-    pass
+    targets: Targets = Targets()
 
 
 class ShowQuiet(msgspec.Struct, frozen=True, tag=True):

@@ -66,6 +66,8 @@ def shown_setting(actuator: Actuator, value: str) -> str:
 def nothing_called(name: str, devices: Sequence[Device]) -> str:
     """There is no such thing to switch, and what there is. Pure."""
     able = [(device, actuator) for device in devices for actuator in device.profile.actuators.values()]
+    if able and name.casefold() in ("everything", "all", "all of it", "them"):
+        return f"One at a time, please. You can switch or set: {listed(able)}."
     if able:
         return f"There is no {name} here. You can switch or set: {listed(able)}."
     if not devices:
@@ -89,6 +91,9 @@ def actuator_meant(request: Actuate, where: Where) -> tuple[Device, Actuator] | 
     """The device and what of it, or a sentence for the person. Pure."""
     devices = where.chosen(request.targets)
     wanted = request.targets.actuators
+    if not wanted and not request.targets.devices and (measured := set(request.targets.quantities)):
+        # "set the temperature to 21": what can be set where that is measured.
+        devices = [device for device in devices if measured & set(device.profile.quantities)]
     named = bool(request.targets.devices)
     able = [
         (device, actuator)
@@ -104,6 +109,10 @@ def actuator_meant(request: Actuate, where: Where) -> tuple[Device, Actuator] | 
             return f"{devices[0].row.name} only measures: there is nothing to switch or set."
         return "There is nothing here to switch or set."
     fitting = [(device, actuator) for device, actuator in able if accepted(actuator, request.value) is not None]
+    switches = [one for one in fitting if one[1].kind == "switch"]
+    if len(switches) == 1 and len({device.row.id for device, _ in fitting}) == 1:
+        # "on" is for the switch of a light, not for its brightness.
+        return switches[0]
     if len(fitting) > 1:
         return f"Which one? There are {listed(fitting)}."
     if fitting:

@@ -83,7 +83,8 @@ def rule_for(device: Device, quantity_name: str, condition: Condition) -> Rule |
             return f"{quantity.title} is a number: `alert when {quantity.name} above 30`."
         return Rule("is", quantity.name, Decimal(1 if condition.threshold == "true" else 0))
     if quantity.kind != "number":
-        return f"{quantity.title} is no number: `alert when {quantity.name} is on`."
+        word = quantity.words.get("true", "on")
+        return f"{quantity.title} is no number: `alert when {quantity.title.lower()} is {word}`."
     unit = _unit_meant(quantity, condition.unit)
     if unit is None:
         return f"{quantity.title} is in {quantity.shown_unit or 'no unit'}, and I cannot make {condition.unit} of that."
@@ -143,6 +144,7 @@ async def answer_list_alerts(request: ListAlerts, where: Where, tools: Tools) ->
     lines = Lines()
     now = tools.now_ms()
     idle: list[str] = []
+    usual = 0
     for device in where.devices:
         for row in _rules(tools, device):
             rule = _rule_of(row, device)
@@ -153,6 +155,9 @@ async def answer_list_alerts(request: ListAlerts, where: Where, tools: Tools) ->
                 idle.append(f"{row.preset} ({device.row.name}: {words})")
                 continue
             state = tools.alerts.state(row.id)
+            if rule.kind in ("silence", "clock") and row.preset and len(where.devices) > 2 and not state.raised:
+                usual += 1
+                continue
             asked = "you" if row.asked_by == where.person else row.asked_by
             marks = [f"{row.preset}, of the profile" if row.preset else f"asked by {asked}"]
             if state.raised:
@@ -160,6 +165,8 @@ async def answer_list_alerts(request: ListAlerts, where: Where, tools: Tools) ->
             if row.snoozed_until > now:
                 marks.append(f"snoozed for {shown_duration(row.snoozed_until - now)}")
             lines.item(f"{row.id}", f"{device.row.name}: {words} ({', '.join(marks)})")
+    if usual:
+        lines.line("And of every device: silence, and a clock that runs ahead. In their rooms they have numbers.")
     if idle:
         shown = ", ".join(idle[:12]) + (f" and {len(idle) - 12} more" if len(idle) > 12 else "")
         lines.line(f"Off: {shown}. “alert {idle[0].partition(' ')[0]} on” turns one on.")
