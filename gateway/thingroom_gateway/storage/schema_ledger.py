@@ -71,4 +71,13 @@ SELECT lower(hex(d.kid)) AS device, d.name AS name, s.quantity AS quantity, s.un
 FROM samples r JOIN series s ON s.id = r.series JOIN devices d ON d.id = s.device;
 """,
     ),
+    Migration(
+        "ledger_0003",
+        """
+-- Whose signature a device believes: the key id of the gateway that it was paired with; empty for ours.
+ALTER TABLE devices ADD COLUMN signer BLOB NOT NULL DEFAULT x'';
+-- Ed25519 seeds of gateways whose devices were taken over, by key id.
+CREATE TABLE signers (kid BLOB PRIMARY KEY, seed BLOB NOT NULL) WITHOUT ROWID;
+""",
+    ),
 ]
