@@ -15,6 +15,7 @@ _GROUPS = {
     "export": ("thingroom_gateway.series.commands", "export", "Readings as CSV, JSON lines or SenML."),
     "chart": ("thingroom_gateway.series.commands", "chart", "What a device measured, as a picture."),
     "profile": ("thingroom_gateway.profile_commands", "profile_commands", "Device profiles: list, read, write, check."),
+    "service": ("thingroom.service_commands", "service_commands", "Let systemd run Thingroom from boot on."),
     "homeserver": ("thingroom_homeserver.cli", "homeserver_commands", "The homeserver alone: run it, make accounts."),
 }
 
