@@ -113,7 +113,8 @@ def reload_command(data: Path, config_file: Path | None) -> None:
     " data/run/programs.toml]",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-def status(config_file: Path | None, as_json: bool) -> None:
+@click.option("--programs-only", is_flag=True, help="Leave out devices, cables and disk: for health checks.")
+def status(config_file: Path | None, as_json: bool, programs_only: bool) -> None:
     """Tell how everything is: homeserver, gateway, links, devices, what waits, what is wrong.
 
     Ends with 0 when all is well, with 1 when something is wrong, with 2 when there is nothing to ask.
@@ -128,7 +129,7 @@ def status(config_file: Path | None, as_json: bool) -> None:
         click.echo(nothing_here(path), err=True)
         sys.exit(2)
     try:
-        sys.exit(show(path, Console(highlight=False), as_json))
+        sys.exit(show(path, Console(highlight=False), as_json, programs_only))
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)

@@ -78,6 +78,8 @@ async def test_the_manager_and_the_log_are_told_and_status_and_reload_work(tmp_p
         told = json.loads(said)
         assert code == 0 and told["ok"] and told["gateway"]["brokers"][0]["connected"]
         assert password not in said
+        code, said = await thingroom(running, "status", "--programs-only")
+        assert code == 0 and "Homeserver" in said and "Disk" not in said
 
         file = running.data / "thingroom.toml"
         good = file.read_text()
