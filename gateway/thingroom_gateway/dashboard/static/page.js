@@ -76,6 +76,7 @@ async function loadAnew() {
     fresh.querySelectorAll("details").forEach((one, index) => (one.open = open[index] ?? false));
     main().replaceChildren(...fresh.childNodes);
     showAges();
+    document.dispatchEvent(new CustomEvent("thingroom:page"));
     tell("");
   } catch {
     tell("The gateway does not answer at the moment.");
