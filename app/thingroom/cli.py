@@ -114,7 +114,8 @@ def reload_command(data: Path, config_file: Path | None) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 @click.option("--programs-only", is_flag=True, help="Leave out devices, cables and disk: for health checks.")
-def status(config_file: Path | None, as_json: bool, programs_only: bool) -> None:
+@click.option("--wait", type=float, default=3.0, show_default=True, help="Seconds that each may take to answer.")
+def status(config_file: Path | None, as_json: bool, programs_only: bool, wait: float) -> None:
     """Tell how everything is: homeserver, gateway, links, devices, what waits, what is wrong.
 
     Ends with 0 when all is well, with 1 when something is wrong, with 2 when there is nothing to ask.
@@ -129,7 +130,7 @@ def status(config_file: Path | None, as_json: bool, programs_only: bool) -> None
         click.echo(nothing_here(path), err=True)
         sys.exit(2)
     try:
-        sys.exit(show(path, Console(highlight=False), as_json, programs_only))
+        sys.exit(show(path, Console(highlight=False), as_json, programs_only, wait))
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
