@@ -185,7 +185,7 @@ async def test_the_status_page_tells_what_is_wrong(scene: Scene) -> None:
     assert page.status == 200 and "CoAP" in page.words and "answers in" in page.words
     data = (await scene.owner.get("/api/status")).data
     assert data["homeserver"]["state"] == "good" and data["status"]["disk_free"] > 0
-    scene.home.gateway.ingest.stalled = True
+    scene.home.gateway.ingest.trouble = "Nothing can be stored: the disk is full."
     try:
         assert "The disk does not take readings" in (await scene.owner.get("/status")).words
     finally:
