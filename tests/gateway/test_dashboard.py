@@ -20,9 +20,10 @@ from tests.gateway.gateway_support import Thing, eventually
 from yarl import URL
 
 from thingroom_gateway.dashboard.live import Watcher
-from thingroom_gateway.dashboard.pages_status import counts_of
+from thingroom_gateway.dashboard.pages_status import Link, counts_of, links_of, trouble_of
 from thingroom_gateway.dashboard.parameters import Bad, form_fields
 from thingroom_gateway.series.reading import SeriesReading
+from thingroom_gateway.status import Broker, Status
 
 MODULE = pytest.mark.asyncio(loop_scope="module")
 NOW = time.time_ns() // 1_000_000
@@ -185,11 +186,14 @@ async def test_the_status_page_tells_what_is_wrong(scene: Scene) -> None:
     assert page.status == 200 and "CoAP" in page.words and "answers in" in page.words
     data = (await scene.owner.get("/api/status")).data
     assert data["homeserver"]["state"] == "good" and data["status"]["disk_free"] > 0
-    scene.home.gateway.ingest.trouble = "Nothing can be stored: the disk is full."
-    try:
-        assert "The disk does not take readings" in (await scene.owner.get("/status")).words
-    finally:
-        scene.home.gateway.ingest.stalled = False
+    status = msgspec.convert(data["status"], Status, strict=False)
+    good, bad = (Link("home", "http://home", state, "does not answer (why)") for state in ("good", "bad"))
+    assert trouble_of(msgspec.structs.replace(status, disk_free=1 << 40), [], good) == []
+    away = Broker(devices="plain", address="b:1", connected=False)
+    broken = msgspec.structs.replace(status, stalled=True, disk_free=1, outbox_parked=2, brokers=(away,))
+    said = " ".join(trouble_of(broken, links_of(broken), bad))
+    for words in ("does not take readings", "nearly full", "b:1: not connected", "does not answer (why)", "refused 2"):
+        assert words in said
 
 
 class Stream:
