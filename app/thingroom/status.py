@@ -299,9 +299,9 @@ def _news(status: Status) -> list[Line]:
     if status.quotas:
         hit = ", ".join(f"{number} {name}" for name, number in _most(status.quotas))
         lines.append(Line("Limits", "note", f"reached: {hit}", "Somebody sends too much; the limits are in [gateway]."))
-    if status.lost:
-        text = f"{_count(status.gaps, 'gap')}, of which {_count(status.lost, 'message')} at least were sent and lost"
-        lines.append(Line("Gaps", "note", text, "See which: thingroom gateway devices"))
+    if lost := status.missing.get("lost"):
+        text = f"{_count(lost, 'message')} of devices {'is' if lost == 1 else 'are'} lost for good"
+        lines.append(Line("Lost", "note", text, "See which: thingroom gateway gaps"))
     return lines
 
 
