@@ -74,10 +74,11 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class AlertRule(msgspec.Struct, frozen=True):
-    """A rule as a list shows it; `since` 0 unless raised."""
+    """A rule as a list shows it: `preset` is its name in the profile, or empty; `since` is 0 unless it is raised."""
 
     number: int
     text: str
+    preset: str
     on: bool
     raised: bool
     since: int
@@ -236,6 +237,7 @@ def rules_of(rows: Iterable[RuleRow], profile: Profile, state_of: Callable[[int]
                 AlertRule(
                     row.id,
                     text[:1].upper() + text[1:],
+                    row.preset,
                     row.enabled,
                     state.raised,
                     state.since if state.raised else 0,
