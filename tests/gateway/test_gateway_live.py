@@ -295,7 +295,7 @@ async def test_killed_at_random_there_is_one_message_with_the_newest_text(
     config_file = write_config(tmp_path / "thingroom.toml", live_config)
     dice = random.Random(11)
     tenths = 200
-    for _ in range(5):
+    for _ in range(3):
         async with process(config_file, live_config) as running:
             for _ in range(dice.randint(1, 3)):
                 tenths += 1
