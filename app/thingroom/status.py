@@ -246,6 +246,9 @@ def _links(config: GatewayConfig, status: Status) -> list[Line]:
         lines.append(
             Line("Links", "wrong", "none is on", "Turn one on: [gateway.mqtt], [gateway.coap] or [gateway.serial].")
         )
+    if status.running and config.dashboard.enabled:
+        scheme = "https" if config.dashboard.tls_certificate else "http"
+        lines.append(Line("Dashboard", "ok", config.dashboard.public_url or f"{scheme}://{config.dashboard.listen}"))
     return lines
 
 
