@@ -24,7 +24,9 @@ from thingroom_gateway import dashboard
 from thingroom_gateway.dashboard.live import Watcher
 from thingroom_gateway.dashboard.pages_status import Link, counts_of, links_of, trouble_of
 from thingroom_gateway.dashboard.parameters import Bad, form_fields
-from thingroom_gateway.series.reading import SeriesReading
+from thingroom_gateway.dashboard.view import value_of
+from thingroom_gateway.profiles import load_profiles
+from thingroom_gateway.series.reading import Reading, SeriesReading
 from thingroom_gateway.status import Broker, Status
 
 MODULE = pytest.mark.asyncio(loop_scope="module")
@@ -422,6 +424,15 @@ def test_colours_can_be_told_apart(scheme: str) -> None:
     for ink, ground in pairs:
         one, other = sorted((luminance(ink), luminance(ground)))
         assert (other + 0.05) / (one + 0.05) >= 4.5, (ink, ground)
+
+
+def test_values_from_before_a_profile_changed_are_shown_as_they_are() -> None:
+    profile = load_profiles()["soil"]
+    quantity = profile.quantities["moisture"]
+    for reading in (Reading(1, "wet", "", "text"), Reading(1, "0.4", "/", "number"), Reading(1, "true", "", "boolean")):
+        shown = value_of(quantity, "moisture", reading)
+        assert (shown.text, shown.unit, shown.kind) == (reading.value, reading.unit, reading.kind)
+    assert value_of(quantity, "moisture", Reading(1, "41.4", "%", "number")).text == "41"
 
 
 def test_counts_are_sorted_and_in_words() -> None:

@@ -142,8 +142,10 @@ class Detail(msgspec.Struct, frozen=True):
 
 
 def value_of(quantity: Quantity, name: str, reading: Reading) -> Value:
-    """A stored value for people."""
-    text, unit = reading.value, ""
+    """A stored value for people. One from before the profile changed is shown as it is."""
+    text, unit = reading.value, reading.unit
+    if reading.kind != quantity.kind or reading.unit != (quantity.unit or ""):
+        return Value(name, quantity.title, quantity.icon, text, unit, text, unit, reading.kind, reading.ts)
     if quantity.kind == "number":
         text = shown(format(quantity.for_people(Decimal(reading.value)), "f"), quantity.precision)
         unit = quantity.shown_unit
@@ -198,7 +200,7 @@ def _battery(profile: Profile, name: str | None, latest: Mapping[str, Reading]) 
         return None
     quantity = profile.quantities[name]
     value = value_of(quantity, name, latest[name])
-    if quantity.kind != "number":
+    if quantity.kind != "number" or latest[name].kind != "number":
         return Battery(f"{value.text} {value.unit}".strip(), None, False)
     number = Decimal(value.value)
     rule = battery_rule(profile)
