@@ -1,7 +1,7 @@
 """Stored envelopes become outbox rows: machine events in batches, and now and then a notice.
 
-May import storage, devices, matrix_event, notices, observation. Everything comes from the database, so a restart goes
-on where it stopped. While a place's requests wait (homeserver away), envelopes gather and the events become fuller.
+May import storage, devices, matrix_event, announce. Everything comes from the database, so a restart goes on where it
+stopped. While a place's requests wait (homeserver away), envelopes gather and the events become fuller.
 """
 
 from __future__ import annotations
@@ -15,20 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from thingroom_common.database import Database, Transaction
+from thingroom_gateway.announce import NOTICE_AGE_MS, Announcer
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.ingest import Settled
 from thingroom_gateway.matrix_event import (
-    MESSAGE_TYPE,
     READINGS_TYPE,
     attested_content,
     content_size,
-    notice_content,
     readings_content,
 )
-from thingroom_gateway.notices import Said, worth_a_notice
-from thingroom_gateway.observation import describe
 from thingroom_gateway.outcomes import Accepted
-from thingroom_gateway.storage import outbox, received
+from thingroom_gateway.storage import live, outbox, received
 from thingroom_gateway.storage.received import StoredEnvelope
 
 logger = logging.getLogger(__name__)
@@ -37,8 +34,6 @@ logger = logging.getLogger(__name__)
 ENOUGH_WAITING = 8
 # So many events share a transaction at most: it runs on the loop.
 ROUND_EVENTS = 8
-# A notice is about now: a reading older than this is for machines only.
-NOTICE_AGE_MS = 15 * 60 * 1000
 # How far a reading's time may lie ahead before its event gets the gateway's time instead.
 AHEAD_MS = 5 * 60 * 1000
 
@@ -60,12 +55,14 @@ class Batching:
         database: Database,
         registry: Registry,
         limits: Limits,
+        announcer: Announcer,
         now_ms: Callable[[], int],
         filled: Callable[[], None],
     ) -> None:
         self._database = database
         self._registry = registry
-        self._limits = limits
+        self.limits = limits
+        self._announcer = announcer
         self._now_ms = now_ms
         self._filled = filled
         self._hurry = asyncio.Event()
@@ -75,20 +72,20 @@ class Batching:
     def settled(self, settled: Sequence[Settled]) -> None:
         """A batch was stored: with an event's worth of new envelopes the next round does not wait for the clock."""
         self._since += sum(type(outcome) is Accepted for _, outcome in settled)
-        if self._since >= self._limits.envelopes:
+        if self._since >= self.limits.envelopes:
             self._hurry.set()
 
     def one_stored(self, _device: Device, _sequence: int) -> None:
         """The same for a reading that came by another door (plain MQTT)."""
         self._since += 1
-        if self._since >= self._limits.envelopes:
+        if self._since >= self.limits.envelopes:
             self._hurry.set()
 
     async def run(self) -> None:
         """Rounds until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(self._limits.seconds):
+                async with asyncio.timeout(self.limits.seconds):
                     await self._hurry.wait()
                 only_full = True
             except TimeoutError:
@@ -97,9 +94,10 @@ class Batching:
             self._since = 0
             try:
                 await self.round(only_full)
+                await self._catch_up()
             except sqlite3.Error as error:
                 logger.error("readings stay where they are: %s", error)
-                await asyncio.sleep(self._limits.seconds)
+                await asyncio.sleep(self.limits.seconds)
 
     def sent(self, _sent: object) -> None:
         """A request arrived in its room: a place that was held back may have another."""
@@ -116,6 +114,18 @@ class Batching:
             made += len(planned)
             self._filled()
         return made
+
+    async def _catch_up(self) -> None:
+        """Say what came too soon before."""
+        numbers = self._database.read(live.devices_with_unsaid)
+
+        def write(transaction: Transaction) -> None:
+            for number in numbers:
+                self._announcer.catch_up(transaction, self._registry.by_id(number))
+
+        if numbers:
+            await self._database.write(write)
+            self._filled()
 
     def _plan_events(self, goals: dict[int, int], only_full: bool) -> list[tuple[Device, list[StoredEnvelope]]]:
         """The next events of some devices; a device that has none to make is taken out of `goals`."""
@@ -137,9 +147,9 @@ class Batching:
         if self._database.read(lambda c: outbox.waiting_count(c, place, ENOUGH_WAITING)) >= ENOUGH_WAITING:
             self._held_back = True
             return []
-        rows = self._database.read(lambda c: received.not_taken(c, row_id, self._limits.envelopes))
-        batch = fill(rows, self._limits.bytes)
-        full = len(batch) < len(rows) or len(batch) >= self._limits.envelopes
+        rows = self._database.read(lambda c: received.not_taken(c, row_id, self.limits.envelopes))
+        batch = fill(rows, self.limits.bytes)
+        full = len(batch) < len(rows) or len(batch) >= self.limits.envelopes
         return batch if batch and batch[0].arrival <= goal and (full or not only_full) else []
 
     def _store_all(self, transaction: Transaction, planned: list[tuple[Device, list[StoredEnvelope]]]) -> None:
@@ -164,18 +174,9 @@ class Batching:
                 span=outbox.Span(batch[0].arrival, batch[-1].arrival, min(sequences), max(sequences)),
             ),
         )
-        if now - newest.ts > NOTICE_AGE_MS:
-            return
-        latest = {reading["name"]: reading["value"] for reading in json.loads(f"[{newest.readings}]")}
-        said = Said(latest, event_time(newest.ts, now))
-        last = outbox.load_said(transaction, row.id)
-        text = describe(device.profile, latest)
-        if text and worth_a_notice(device.profile, last, latest, said.ts):
-            outbox.save_said(transaction, row.id, Said({**(last.latest if last else {}), **latest}, said.ts))
-            outbox.add(
-                transaction,
-                outbox.NewRow(row.place, row.id, kid, MESSAGE_TYPE, notice_content(row.name, text), said.ts),
-            )
+        if now - newest.ts <= NOTICE_AGE_MS:
+            latest = {reading["name"]: reading["value"] for reading in json.loads(f"[{newest.readings}]")}
+            self._announcer.announce(transaction, device, latest, event_time(newest.ts, now))
 
 
 def fill(rows: list[StoredEnvelope], max_bytes: int) -> list[StoredEnvelope]:

@@ -71,6 +71,10 @@ class Device:
             Record("temperature", "Cel", Decimal(tenths_celsius, -1), 0),
             Record("humidity", "%RH", percent, 0),
         ]
+        return self.envelope(records, time_ms)
+
+    def envelope(self, records: list[Record], time_ms: int) -> bytes:
+        """The next envelope, of any records; their times are relative to `time_ms` (Unix)."""
         self.sequence += 1
         header = Header(self.kid, self.sequence, self._before, Clock(SYNCHRONISED, 1, self.sequence * 1000))
         protected = protected_header(header)
@@ -183,7 +187,8 @@ async def running_gateway(directory: Path, settings: dict[str, Any]) -> AsyncIte
     """A gateway with the section [gateway] that `settings` is; its data is in `directory`. Raises StackFailed."""
     directory.mkdir(parents=True, exist_ok=True)
     configuration = directory / "thingroom.toml"
-    configuration.write_text(tomli_w.dumps({"gateway": {"data_directory": str(directory), **settings}}))
+    own = {"data_directory": str(directory), "dashboard": {"listen": "127.0.0.1:0"}}
+    configuration.write_text(tomli_w.dumps({"gateway": {**own, **settings}}))
     configuration.chmod(0o600)
     began = time.perf_counter()
     with (directory / "gateway.log").open("ab") as log:
