@@ -47,9 +47,14 @@ class Homeserver:
 
 
 @asynccontextmanager
-async def running_thingroom(directory: Path, appservice_files: Sequence[Path] = ()) -> AsyncIterator[Homeserver]:
-    """Our homeserver with its data in `directory`. Raises TimeoutError with the end of its log."""
-    port = free_port()
+async def running_thingroom(
+    directory: Path, appservice_files: Sequence[Path] = (), port: int = 0
+) -> AsyncIterator[Homeserver]:
+    """Our homeserver with its data in `directory`, on a free port if `port` is 0.
+
+    Raises TimeoutError with the end of its log.
+    """
+    port = port or free_port()
     base_url = f"http://127.0.0.1:{port}"
     secret = "not a secret in tests"
     (directory / "data").mkdir(parents=True, exist_ok=True)
