@@ -20,7 +20,7 @@ import pytest
 from nacl.signing import VerifyKey
 from PIL import Image
 from tests.flows.household import HOMESERVERS, SECONDS, Board, Home, household, proven_in, said_in
-from tests.flows.moved_clock import MovedClock
+from tests.flows.preloaded import MovedClock
 from tests.flows.readings import Proven, device_keys, timeline, unpadded
 from tests.gateway.bot_home import Person
 from tests.gateway.command_support import SWITCH, movements
