@@ -14,12 +14,13 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from thingroom_common.database import Database
+from thingroom_common.database import Database, Transaction
 from thingroom_gateway.bot.inbox import pick
 from thingroom_gateway.devices import Registry
 from thingroom_gateway.registration import GHOST_PREFIX
 from thingroom_gateway.rooms import Home
 from thingroom_gateway.storage import bot as store
+from thingroom_gateway.storage import live
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class AppserviceHttp:
         self._room_changed = room_changed
         self._kick = kick
         self._runner: web.AppRunner | None = None
+        self.transactions = 0
+        self.last_transaction_at = 0
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
@@ -92,9 +95,14 @@ class AppserviceHttp:
         picked = pick(_object_of(await request.read()), self._home.bot, f"@{GHOST_PREFIX}")
         for room_id in picked.changed:
             self._room_changed(room_id)
-        taken = await self._database.write(
-            lambda transaction: store.take_in(transaction, txn_id, picked.heard, now, KEEP_TRANSACTIONS)
-        )
+
+        def write(transaction: Transaction) -> int:
+            live.redacted(transaction, picked.redacted)
+            return store.take_in(transaction, txn_id, picked.heard, now, KEEP_TRANSACTIONS)
+
+        taken = await self._database.write(write)
+        self.transactions += 1
+        self.last_transaction_at = now
         if taken:
             self._kick()
         return web.json_response({})

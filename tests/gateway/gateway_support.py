@@ -92,12 +92,19 @@ class Thing:
         made: bytes = cose.encode_sign1(protected, payload, signature)
         return made
 
-    def hello(self, nonce: bytes = b"\1" * 8, pairing: bool = False) -> bytes:
+    def hello(
+        self,
+        nonce: bytes = b"\1" * 8,
+        pairing: bool = False,
+        held: tuple[int, list[tuple[int, int]]] | None = None,
+        uptime: int = 5000,
+    ) -> bytes:
+        """`held` is what its outbox holds, as in thingroom_wire.hello."""
         hello = Hello(
             self.kid,
             nonce,
             1,
-            5000,
+            uptime,
             0,
             "test 1",
             self.profile,
@@ -105,6 +112,7 @@ class Thing:
             self.agreement_public if pairing else None,
             self.name if pairing else None,
             None,
+            held,
         )
         protected, payload = hello_parts(hello)
         signature = self.signing.sign(cose.sig_structure(protected, payload)).signature

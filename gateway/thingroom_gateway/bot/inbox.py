@@ -36,10 +36,14 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Picked(msgspec.Struct, frozen=True):
-    """What a transaction had: `heard` for the inbox, `changed` rooms of which members or power levels changed."""
+    """What a transaction had: `heard` for the inbox, `changed` rooms of which members or power levels changed.
+
+    `redacted` are events that were taken out of their rooms.
+    """
 
     heard: list[Heard]
     changed: set[str]
+    redacted: list[str]
 
 
 def pick(body: object, bot: str, ghosts: str) -> Picked:
@@ -49,6 +53,7 @@ def pick(body: object, bot: str, ghosts: str) -> Picked:
     """
     heard: list[Heard] = []
     changed: set[str] = set()
+    redacted: list[str] = []
     events = body.get("events") if isinstance(body, dict) else None
     for event in events[:MAX_EVENTS] if isinstance(events, list) else ():
         if not isinstance(event, dict):
@@ -59,12 +64,15 @@ def pick(body: object, bot: str, ghosts: str) -> Picked:
             continue
         if kind in ("m.room.member", "m.room.power_levels") and isinstance(event.get("state_key"), str):
             changed.add(room_id)
+        if kind == "m.room.redaction":
+            # Where it is depends on the version of the room (Client-Server API, m.room.redaction).
+            redacted += filter(None, (_id(event, "redacts"), _id(content, "redacts")))
         if sender == bot or sender.startswith(ghosts) or type(ts) is not int or not 0 <= ts < MAX_TS:
             continue
         said = _said(kind, content, event.get("state_key"), bot)
         if said is not None:
             heard.append(Heard(event_id, room_id, sender, ts, msgspec.to_builtins(said)))
-    return Picked(heard, changed)
+    return Picked(heard, changed, redacted)
 
 
 def _said(kind: object, content: dict[str, Any], state_key: object, bot: str) -> Said | None:
