@@ -22,7 +22,7 @@ from thingroom_gateway import control
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 
 DEVICES, READINGS = 5, 1_200
-KILLS_WHILE_IT_COMES = 14
+KILLS_WHILE_IT_COMES = 12
 KILLS_WHILE_IT_DRAINS = 8
 SECONDS = 60.0
 
@@ -104,14 +104,22 @@ async def full_for_a_while(
         before = broker.acknowledgements
         disk.free()
         await eventually(lambda: broker.acknowledgements > before, SECONDS)
+        await says_stalled(config, False)
 
 
 async def full_and_known(config: GatewayConfig) -> None:
-    """Wait until the gateway counts that it cannot store; it goes on answering."""
+    """Wait until the gateway says that it cannot store; it goes on answering."""
+    await says_stalled(config, True)
+    answer = await asyncio.to_thread(control.ask, config.directory, {"command": "counters"})
+    assert answer["counters"]["storage.failed"] > 0
+
+
+async def says_stalled(config: GatewayConfig, stalled: bool) -> None:
     async with asyncio.timeout(SECONDS):
         while True:
-            answer = await asyncio.to_thread(control.ask, config.directory, {"command": "counters"})
-            if answer["counters"].get("storage.failed", 0) > 0:
+            answer = await asyncio.to_thread(control.ask, config.directory, {"command": "status"})
+            assert answer["ok"], answer
+            if answer["status"]["stalled"] is stalled:
                 return
             await asyncio.sleep(0.05)
 
