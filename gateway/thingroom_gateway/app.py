@@ -39,6 +39,8 @@ from thingroom_gateway.commands.texts import spoken
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
+from thingroom_gateway.dashboard.parts import Parts as DashboardParts
+from thingroom_gateway.dashboard.server import Dashboard
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import Enrolment
 from thingroom_gateway.events_out import EventsOut
@@ -173,6 +175,7 @@ class Gateway:
     plain: PlainDevices | None = None
     plain_link: PlainLink | None = None
     commands: CommandQueue | None = None
+    dashboard: Dashboard | None = None
 
 
 async def serve(config: GatewayConfig, events: EventsOut, read: Callable[[], GatewayConfig]) -> None:
@@ -305,6 +308,7 @@ async def running(
             registration.hs_token,
             database,
             registry,
+            core.counters,
             home,
             now_ms,
             people.changed,
@@ -333,6 +337,8 @@ async def running(
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
             coap = CoapLink(config.coap, ingest, registry, core.counters, database)
             coap.commands = queue.attach
+            queue.pushers["coap"] = coap.down.send
+            core.enrolment.changed.append(coap.enrolled)
             await coap.open()
             ingest.observed.append(coap.latest.seen)
             if plain is not None:
@@ -367,6 +373,20 @@ async def running(
             ),
         )
         overview.mqtt, overview.plain, overview.serial, overview.coap = mqtt, plain_link, serial, coap
+        dashboard = None
+        if config.dashboard.enabled:
+            dashboard = Dashboard(
+                DashboardParts(config, tools, core.counters, overview, queue, plain, outbox.kick, time.monotonic)
+            )
+            stack.push_async_callback(dashboard.close)
+            await dashboard.open()
+            ingest.watchers.append(dashboard.rejections.settled)
+            ingest.observed.append(dashboard.live.seen)
+            if plain is not None:
+                plain.observed.append(dashboard.live.seen)
+            queue.watchers.append(dashboard.live.commanded)
+            core.enrolment.changed.append(dashboard.live.enrolled)
+            core.pairing.changed.append(dashboard.live.pairing_changed)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(ingest.run(), name="ingest"),
@@ -379,6 +399,8 @@ async def running(
                 group.create_task(_housekeeping(core, reload), name="housekeeping"),
                 group.create_task(upkeep.run(), name="history"),
             ]
+            if dashboard is not None:
+                tasks.append(group.create_task(dashboard.run(), name="dashboard"))
             if mqtt is not None:
                 mqtt.connected_watchers.append(screen.ready)
                 tasks.append(group.create_task(mqtt.run(), name="mqtt"))
@@ -390,7 +412,20 @@ async def running(
                 screen.ready()
             try:
                 yield Gateway(
-                    core, ingest, batching, outbox, alerts, charts, reload, serial, mqtt, coap, plain, plain_link, queue
+                    core,
+                    ingest,
+                    batching,
+                    outbox,
+                    alerts,
+                    charts,
+                    reload,
+                    serial,
+                    mqtt,
+                    coap,
+                    plain,
+                    plain_link,
+                    queue,
+                    dashboard,
                 )
             finally:
                 for task in tasks:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from thingroom_common import config_file
-from thingroom_common.addresses import check_metrics_listener
+from thingroom_common.addresses import check_metrics_listener, host_and_port
 from thingroom_common.log_lines import LogFormat, LogLevel
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -240,9 +240,8 @@ class DashboardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     listen: Annotated[
         str,
         Meta(
-            pattern=r"^(\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]+):[0-9]{1,5}$",
-            description="The address of the page. Beyond this machine passwords are only safe with a certificate (below)\n"
-            "or behind a proxy that has one (public_url).",
+            description="The address of the page. Beyond this machine passwords are only safe with a certificate\n"
+            "(below) or behind a proxy that has one (public_url)."
         ),
     ] = "127.0.0.1:8010"
     tls_certificate: Annotated[str, Meta(description="Certificate (PEM) to speak HTTPS with; empty: HTTP.")] = ""
@@ -251,7 +250,7 @@ class DashboardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         str,
         Meta(
             pattern=r"^(https?://[^/\s?#]+)?$",
-            description="How browsers reach the page through a proxy, as https://home.example.org. Empty: as it listens.",
+            description="How browsers reach the page through a proxy, as https://home.example.org; empty: directly.",
         ),
     ] = ""
     homeserver_public_url: Annotated[
@@ -268,9 +267,8 @@ class DashboardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port of `listen`."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        """Host and port of `listen`. Raises ConfigError."""
+        return host_and_port(self.listen, "listen in [gateway.dashboard]")
 
     @property
     def url(self) -> str:

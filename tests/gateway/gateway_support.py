@@ -22,6 +22,7 @@ from thingroom_gateway.config import (
     AppserviceConfig,
     BatchConfig,
     CoapConfig,
+    DashboardConfig,
     GatewayConfig,
     HomeserverConfig,
     MqttConfig,
@@ -153,6 +154,7 @@ def make_config(directory: Path, homeserver_url: str, broker: Mosquitto | None =
         mqtt=link,
         coap=CoapConfig(port=free_port(socket.SOCK_DGRAM)),
         appservice=AppserviceConfig(port=free_port()),
+        dashboard=DashboardConfig(listen="127.0.0.1:0"),
         batch=BatchConfig(seconds=0.1),
         homeserver=HomeserverConfig(retry_seconds=(0.05, 0.1, 0.2)),
     )

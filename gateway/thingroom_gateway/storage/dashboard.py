@@ -1,4 +1,4 @@
-"""Rows that only the dashboard asks for: sessions, the newest commands of a device, what the homeserver last said.
+"""Rows that only the dashboard asks for: sessions, the newest commands of a device, what is in rooms.
 
 Statements only; may import thingroom_common, commands.command. dashboard/ uses it.
 """
@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from thingroom_common.database import Transaction
 from thingroom_gateway.commands.command import Command
-from thingroom_gateway.storage.places import SPACE
 
 PER_PERSON = 20
 
@@ -72,12 +71,6 @@ def newest_commands(connection: sqlite3.Connection, device: int, limit: int) -> 
     return [PastCommand(Command(*tuple(row)[:10]), row[10], row[11], row[12]) for row in rows]
 
 
-def last_transaction(connection: sqlite3.Connection) -> int | None:
-    """When (Unix ms) the homeserver last brought something, None if it never did."""
-    row = connection.execute("SELECT MAX(at) FROM transactions").fetchone()
-    return None if row[0] is None else int(row[0])
-
-
 def last_in_room(connection: sqlite3.Connection) -> int | None:
     """When (Unix ms) readings last arrived in a room, None if they never did or it is long ago."""
     row = connection.execute("SELECT MAX(at) FROM in_room").fetchone()
@@ -90,9 +83,3 @@ def parked(connection: sqlite3.Connection, limit: int) -> list[tuple[str, str, s
         "SELECT place, type, parked FROM outbox WHERE parked IS NOT NULL ORDER BY id LIMIT ?", (limit,)
     )
     return [(row[0] or "the Space", row[1], row[2]) for row in rows]
-
-
-def space_room(connection: sqlite3.Connection) -> str | None:
-    """The room id of the Space."""
-    row = connection.execute("SELECT room_id FROM rooms WHERE place = ?", (SPACE,)).fetchone()
-    return None if row is None else str(row[0])
