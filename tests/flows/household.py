@@ -40,6 +40,8 @@ class Home:
     broker: Mosquitto
     gateway: Gateway
     coap_port: int
+    appservice_port: int
+    dashboard_port: int
     serial: Path
 
     @contextlib.asynccontextmanager
@@ -132,7 +134,8 @@ class Board:
 @contextlib.asynccontextmanager
 async def household(directory: Path, kind: str) -> AsyncIterator[Home]:
     """A home without devices. `kind` is one of HOMESERVERS; the owner is to be called "owner"."""
-    server, appservice_port, coap_port = f"{kind}.test", free_port(), free_port(socket.SOCK_DGRAM)
+    server, coap_port = f"{kind}.test", free_port(socket.SOCK_DGRAM)
+    appservice_port, dashboard_port = free_port(), free_port()
     registration, serial = directory / "registration.yaml", directory / "gateway-tty"
     write_registration(registration, server, f"http://127.0.0.1:{appservice_port}")
     async with (
@@ -149,10 +152,11 @@ async def household(directory: Path, kind: str) -> AsyncIterator[Home]:
             "coap": {"port": coap_port},
             "serial": {"ports": [str(serial)]},
             "appservice": {"port": appservice_port},
+            "dashboard": {"listen": f"127.0.0.1:{dashboard_port}"},
             "batch": {"seconds": 0.5},
         }
         async with running_gateway(directory / "gateway", settings) as gateway:
-            yield Home(directory, homeserver, broker, gateway, coap_port, serial)
+            yield Home(directory, homeserver, broker, gateway, coap_port, appservice_port, dashboard_port, serial)
 
 
 async def proven_in(client: nio.AsyncClient, rooms: Iterable[str]) -> dict[str, list[Proven]]:
