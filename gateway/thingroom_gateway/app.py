@@ -375,9 +375,10 @@ async def running(
         overview.mqtt, overview.plain, overview.serial, overview.coap = mqtt, plain_link, serial, coap
         dashboard = None
         if config.dashboard.enabled:
-            dashboard = Dashboard(
-                DashboardParts(config, tools, core.counters, overview, queue, plain, outbox.kick, time.monotonic)
+            looked_at = DashboardParts(
+                config, tools, core.counters, overview, queue, plain, core.profiles, outbox.kick, time.monotonic
             )
+            dashboard = Dashboard(looked_at)
             stack.push_async_callback(dashboard.close)
             await dashboard.open()
             ingest.watchers.append(dashboard.rejections.settled)

@@ -28,7 +28,6 @@ from thingroom_gateway.storage.alerts import RuleRow
 from thingroom_gateway.storage.dashboard import PastCommand
 from thingroom_gateway.values import shown
 
-ON_CARD: Final = 4
 MAX_GAPS: Final = 50
 
 
@@ -64,7 +63,7 @@ class Card(msgspec.Struct, frozen=True):
     name: str
     place: str
     kind: str
-    icon: str
+    profile: str
     attested: bool
     presence: str
     heard: int
@@ -129,7 +128,6 @@ class Detail(msgspec.Struct, frozen=True):
 
     card: Card
     about: str
-    profile: str
     firmware: str
     enrolled: int
     waiting: int | None
@@ -174,7 +172,7 @@ def card_of(
         name=row.name,
         place=row.place,
         kind=profile.title,
-        icon=profile.icon,
+        profile=profile.name,
         attested=row.attested,
         presence=presence,
         heard=heard,
@@ -259,7 +257,7 @@ def control_of(actuator: Actuator, latest: Mapping[str, Reading]) -> Control:
         actuator.title,
         actuator.icon,
         actuator.kind,
-        actuator.unit or "",
+        actuator.shown_unit,
         text(actuator.minimum),
         text(actuator.maximum),
         text(actuator.step),
@@ -276,7 +274,7 @@ def sent_of(past: PastCommand, profile: Profile) -> Sent:
     if command.actuator == CONFIGURATION:
         what = "New configuration"
     else:
-        unit = f" {known.unit}" if known is not None and known.unit else ""
+        unit = f" {known.shown_unit}".rstrip() if known is not None else ""
         what = f"{known.title if known else command.actuator} {shown_value(command)}{unit}"
     if past.outcome is None:
         return Sent(command.id, what, command.requested_by, command.requested_at, "waiting", "")

@@ -65,5 +65,5 @@ def what_fits(actuator: Actuator) -> str:
     if actuator.kind == "select":
         return ", ".join(actuator.options)
     step = f", in steps of {actuator.step}" if actuator.step is not None and actuator.step != 1 else ""
-    unit = f" {actuator.unit}" if actuator.unit else ""
+    unit = f" {actuator.shown_unit}".rstrip()
     return f"{actuator.minimum} to {actuator.maximum}{unit}{step}"
