@@ -7,6 +7,7 @@ A Unix socket in the data directory, for the owner of the files only. One JSON o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -188,7 +189,9 @@ class Commands:
             case ShowCounters():
                 waiting, parked = self._database.read(outbox.sizes)
                 counts = self._counters.all()
-                await self._database.write(lambda transaction: figures.read_counters(transaction, counts))
+                # Shown also while the disk is full; they then count as not looked at.
+                with contextlib.suppress(sqlite3.Error):
+                    await self._database.write(lambda transaction: figures.read_counters(transaction, counts))
                 return {"ok": True, "counters": counts, "outbox": {"waiting": waiting, "parked": parked}}
             case ShowStatus():
                 if self.overview is None:

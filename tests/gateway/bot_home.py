@@ -29,16 +29,12 @@ from thingroom_gateway.registration import make_registration
 BOT = "@thingroom:localhost"
 
 
-def _is_answer(event: dict[str, Any]) -> bool:
-    said = event["sender"] == BOT and event["type"] == "m.room.message"
-    return said and event["content"].get("msgtype") != "m.text"
-
-
 @dataclass
 class Person:
     """Somebody with a Matrix client. `seen` are the events of every room, as they came."""
 
     client: nio.AsyncClient
+    bot: str = BOT
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _read: dict[str, int] = field(default_factory=dict)
 
@@ -67,9 +63,11 @@ class Person:
 
     async def chat(self) -> str:
         """A new direct chat with the bot, once it is there."""
-        answer = await self.client.room_create(is_direct=True, invite=[BOT], preset=nio.RoomPreset.trusted_private_chat)
+        answer = await self.client.room_create(
+            is_direct=True, invite=[self.bot], preset=nio.RoomPreset.trusted_private_chat
+        )
         assert isinstance(answer, nio.RoomCreateResponse), answer
-        await self.until(answer.room_id, lambda event: event["sender"] == BOT and event["type"] == "m.room.message")
+        await self.until(answer.room_id, self._is_of_bot)
         return str(answer.room_id)
 
     async def say(self, room_id: str, text: str, **more: Any) -> str:
@@ -99,8 +97,14 @@ class Person:
 
     async def answer(self, room_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The content of the next message of the bot that is no alert."""
-        event = await self.until(room_id, _is_answer, seconds)
+        event = await self.until(room_id, self._is_answer, seconds)
         return dict(event["content"])
+
+    def _is_of_bot(self, event: dict[str, Any]) -> bool:
+        return bool(event["sender"] == self.bot and event["type"] == "m.room.message")
+
+    def _is_answer(self, event: dict[str, Any]) -> bool:
+        return self._is_of_bot(event) and event["content"].get("msgtype") != "m.text"
 
     async def ask(self, room_id: str, text: str, **more: Any) -> str:
         """Say something; the body of the bot's next message."""
@@ -114,7 +118,7 @@ class Person:
         while self._read.get(room_id, 0) < len(self.seen):
             where, event = self.seen[self._read.get(room_id, 0)]
             self._read[room_id] = self._read.get(room_id, 0) + 1
-            assert where != room_id or event["sender"] != BOT or event["type"] != "m.room.message", event
+            assert where != room_id or not self._is_of_bot(event), event
 
 
 @dataclass

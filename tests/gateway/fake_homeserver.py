@@ -67,6 +67,7 @@ class FakeHomeserver:
         self.default_version = "12"
         self.port = 0
         self.repeated = 0
+        self.seconds_to_answer = 0.0
         self._runner: web.AppRunner | None = None
         self._count = 0
         self._hung = asyncio.Event()
@@ -116,6 +117,7 @@ class FakeHomeserver:
     async def _any(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         self.requests.append((request.method, path))
+        await asyncio.sleep(self.seconds_to_answer)
         fault = next((fault for fault in self.faults if fault.match in path), None)
         if fault is None:
             return await self._handle(request, path)

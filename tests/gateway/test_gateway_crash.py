@@ -34,22 +34,31 @@ async def enrol(config: GatewayConfig, thing: Thing) -> None:
 
 
 @contextlib.asynccontextmanager
-async def process(config_file: Path, config: GatewayConfig) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A gateway in a process of its own; killed at the end if it still runs."""
+async def process(
+    config_file: Path, config: GatewayConfig, *, may_end: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A gateway in a process of its own, its log beside `config_file`; killed at the end if it still runs.
+
+    Unless it `may_end`, it has to start.
+    """
+    log = config_file.with_suffix(".log")
     path = os.pathsep.join(str(REPOSITORY / part) for part in ("gateway", "common", "firmware"))
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "thingroom_gateway",
-        "--config",
-        str(config_file),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    with log.open("ab") as output:
+        started = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "thingroom_gateway",
+            "--config",
+            str(config_file),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": path},
+        )
     try:
         for _ in tries():
-            assert started.returncode is None, "the gateway ended"
+            if may_end and started.returncode is not None:
+                break
+            assert started.returncode is None, f"the gateway ended\n{log.read_text(errors='replace')[-4000:]}"
             if await is_running(config.directory):
                 break
             await asyncio.sleep(0.025)

@@ -108,8 +108,9 @@ def still_text(name: str, profile: Profile, rule: Rule, since: int, now: int) ->
 
 
 def _raised(name: str, profile: Profile, rule: Rule, event: Raised, timezone: tzinfo) -> str:
+    text = rule.text.rstrip(".")
     if rule.kind == "silence":
-        said = rule.text or "no word"
+        said = text or "no word"
         return f"🔕 {name}: {said} since {shown_time(event.ts, timezone)}."
     if rule.kind == "clock":
         ahead = shown_duration(int(event.value or 0))
@@ -119,18 +120,18 @@ def _raised(name: str, profile: Profile, rule: Rule, event: Raised, timezone: tz
     flag = " (its clock is not set: the time is when it arrived)" if event.clock == "unset" else ""
     if rule.kind == "is":
         since = f" since {shown_time(event.since, timezone, event.ts)}" if event.since else ""
-        return f"⚠️ {name}: {rule.text or f'{quantity.title} is {truth_words(quantity, value == 1)}'}{since}{flag}."
+        return f"⚠️ {name}: {text or f'{quantity.title} is {truth_words(quantity, value == 1)}'}{since}{flag}."
     if rule.kind == "rate":
         change = event.change if event.change is not None else Decimal(0)
         verb = "rose" if change >= 0 else "fell"
-        said = f"{rule.text}: " if rule.text else ""
+        said = f"{text}: " if text else ""
         return (
             f"⚠️ {name}: {said}{quantity.title} {verb} by {shown_change(quantity, change)} within"
             f" {shown_duration(rule.within_ms)}, it is {shown_value(quantity, value)} now{flag}."
         )
     word = "above" if rule.kind == "above" else "below"
     icon = "🪫" if rule.kind == "battery" else "⚠️"
-    said = f"{rule.text}: " if rule.text else ""
+    said = f"{text}: " if text else ""
     threshold = shown_threshold(quantity, rule.threshold)
     since = f" since {shown_time(event.since, timezone, event.ts)}" if event.since else ""
     shown_now = shown_value(quantity, value)
