@@ -187,7 +187,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
     async with contextlib.AsyncExitStack() as stack:
         core = await stack.enter_async_context(opened_core(config))
         database, registry = core.database, core.registry
-        home = Home(config.server_name, config.home_name, config.owner)
+        home = Home(config.server_name, config.home_name, config.owner, registration.sender_localpart)
         client = AppserviceClient(config.homeserver_url, registration.as_token, config.homeserver.timeout_seconds)
         stack.push_async_callback(client.close)
         outbox = Outbox(
@@ -229,7 +229,15 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         if config.plain:
             listening = [Listening(one.dialect, one.prefix or DEFAULT_PREFIX[one.dialect]) for one in config.plain]
             plain = PlainDevices(
-                database, registry, core.profiles, core.enrolment, core.counters, core.series, listening, now_ms
+                database,
+                registry,
+                core.profiles,
+                core.enrolment,
+                core.counters,
+                core.series,
+                listening,
+                now_ms,
+                config.mqtt.shards,
             )
             plain.observed.append(alerts.seen)
             plain.stored.append(batching.one_stored)

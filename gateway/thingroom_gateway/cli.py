@@ -234,12 +234,19 @@ def retry_parked(config_path: Path) -> None:
 
 @gateway_commands.command()
 @config_option
-def register(config_path: Path) -> None:
+@click.option(
+    "--name",
+    default="",
+    callback=lambda *parameter: _word(*parameter),
+    help="What this gateway is called where it is one of several: small letters and digits.",
+)
+def register(config_path: Path, name: str) -> None:
     """Write the application service registration for the homeserver, unless it is there."""
     config = _load(config_path)
     path = Path(config.registration_file)
+    url = f"http://{config.appservice.host}:{config.appservice.port}"
     try:
-        write_registration(path, config.server_name, f"http://{config.appservice.host}:{config.appservice.port}")
+        write_registration(path, config.server_name, url, name, config.mqtt.shards)
     except (RegistrationError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
@@ -268,6 +275,12 @@ def restore_command(config_path: Path, folder: Path) -> None:
     except (ConfigError, OSError, sqlite3.Error) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{config.directory} is as it was when {folder} was made.")
+
+
+def _word(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    if len(value) > 32 or not set(value) <= set(string.ascii_lowercase + string.digits):
+        raise click.BadParameter(f"at most 32 small letters and digits are wanted, this is {value!r}.", param=parameter)
+    return value
 
 
 def _hex_digits(number: int, _: click.Context, parameter: click.Parameter, value: str) -> str:
