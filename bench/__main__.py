@@ -33,6 +33,12 @@ def _series() -> object:
     return series.main()
 
 
+def _gateway() -> object:
+    from bench import gateway
+
+    return gateway.main()
+
+
 def _homeserver() -> object:
     from bench import homeserver
 
@@ -62,6 +68,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "signing": _signing,
     "ingest": _ingest,
     "series": _series,
+    "gateway": _gateway,
     "homeserver": _homeserver,
     "federation": _federation,
     "history": _history,
