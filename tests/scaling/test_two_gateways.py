@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from nio import AsyncClient
 from tests.flows.gateway_stack import Gateway, Mosquitto, running_gateway, running_mosquitto
 from tests.flows.readings import Proven, proven_readings
@@ -23,6 +24,8 @@ from tests.scaling.fleet import Node, devices_in, enrol, running_fleet
 from tests.synapse_peer.cluster import Cluster, running_cluster
 from tests.synapse_peer.server import Account, SynapseSettings
 
+from thingroom_gateway.backup import back_up, restore
+from thingroom_gateway.config import load
 from thingroom_gateway.registration import write_registration
 
 SERVER_NAME = "cluster.test"
@@ -45,7 +48,7 @@ class Installation:
     def registration(self, name: str) -> Path:
         return self.directory / f"{name}.yaml"
 
-    def settings(self, name: str, shards: str) -> dict[str, Any]:
+    def settings(self, name: str) -> dict[str, Any]:
         """The section [gateway] of the gateway called `name`."""
         return {
             "homeserver_url": self.cluster.workers[WORKER].base_url,
@@ -53,14 +56,14 @@ class Installation:
             "registration_file": str(self.registration(name)),
             "owner": self.owner.user_id,
             "home_name": f"The {name}",
-            "mqtt": {**self.broker.settings, "shards": shards},
+            "mqtt": {**self.broker.settings, "shards": HALVES[name]},
             "coap": {"enabled": False},
             "appservice": {"port": self.appservice_ports[name]},
             "batch": {"seconds": 0.5},
         }
 
-    def gateway(self, name: str, shards: str) -> contextlib.AbstractAsyncContextManager[Gateway]:
-        return running_gateway(self.directory / name, self.settings(name, shards))
+    def gateway(self, name: str, data: Path) -> contextlib.AbstractAsyncContextManager[Gateway]:
+        return running_gateway(data, self.settings(name))
 
 
 @contextlib.asynccontextmanager
@@ -125,28 +128,69 @@ async def persisted_by(cluster: Cluster) -> dict[str, int]:
     return {name: int(count) for name, count in rows}
 
 
+async def enrol_all(gateway: Gateway, name: str, nodes: Iterable[Node]) -> None:
+    for number, node in enumerate(nodes):
+        await enrol(gateway, node, f"{name} {number % 2}")
+
+
+def sample(nodes: Iterable[Node], readings: int) -> None:
+    for node in nodes:
+        for number in range(readings):
+            node.sample(200 + number)
+
+
+async def counters_of(gateway: Gateway) -> dict[str, int]:
+    return dict((await gateway.ask("counters"))["counters"])
+
+
 async def test_two_gateways_share_a_broker_and_a_synapse_with_a_worker(tmp_path: Path) -> None:
     async with running_installation(tmp_path) as home:
         nodes = {name: devices_in(shards, EACH_SHARD, name + " {}") for name, shards in HALVES.items()}
         everybody = [node for some in nodes.values() for node in some]
-        async with running_fleet(home.broker.settings, everybody) as fleet, contextlib.AsyncExitStack() as gateways:
-            running: dict[str, Gateway] = {}
-            for name, shards in HALVES.items():
-                running[name] = await gateways.enter_async_context(home.gateway(name, shards))
-                for number, node in enumerate(nodes[name]):
-                    await enrol(running[name], node, f"{name} {number % 2}")
-            for node in everybody:
-                for number in range(10):
-                    node.sample(200 + number)
-            await fleet.deliver(everybody)
+        async with (
+            running_fleet(home.broker.settings, everybody) as fleet,
+            home.gateway("south", home.directory / "south") as south,
+        ):
+            await enrol_all(south, "south", nodes["south"])
+            async with home.gateway("north", home.directory / "north") as north:
+                await enrol_all(north, "north", nodes["north"])
+                sample(everybody, 10)
+                await fleet.deliver(everybody)
+                await check_rooms(home, nodes)
+                for gateway, some in ((north, nodes["north"]), (south, nodes["south"])):
+                    counted = await counters_of(gateway)
+                    assert counted["mqtt.accepted"] == len(expected(some))
+                    assert not [name for name in counted if name.startswith("mqtt.rejected")], counted
 
-            async with signed_in(home) as client:
-                found = await readings_in_rooms(client, len(expected(everybody)))
-            for name, some in nodes.items():
-                here = [one for room, readings in found.items() if room.startswith(name) for one in readings]
-                assert identities(here) == expected(some)
-                counters = (await running[name].ask("counters"))["counters"]
-                assert counters["mqtt.accepted"] == len(expected(some))
-                assert not [counter for counter in counters if counter.startswith("mqtt.rejected")], counters
-            written = await persisted_by(home.cluster)
-            assert set(written) == {WORKER}, written
+            # North's machine is taken out of service, and the devices know nothing of it.
+            sample(everybody, 5)
+            await fleet.publish(everybody)
+            await fleet.deliver(nodes["south"])
+            assert all(len(node.kept) == 5 for node in nodes["north"])
+            taken_over = move(home.directory / "north", home.directory / "north on the machine of south")
+            async with home.gateway("north", taken_over) as north:
+                await fleet.deliver(nodes["north"])
+                sample(everybody, 5)
+                await fleet.deliver(everybody)
+                await check_rooms(home, nodes)
+                counted = await counters_of(north)
+                assert counted["mqtt.accepted"] == len(expected(nodes["north"]))
+            assert set(await persisted_by(home.cluster)) == {WORKER}
+
+
+def move(source: Path, target: Path) -> Path:
+    """What `thingroom gateway backup` here and `thingroom gateway restore` there do."""
+    config = load(source / "thingroom.toml")
+    back_up(config, target.with_name("copy"))
+    restore(target.with_name("copy"), msgspec.structs.replace(config, data_directory=str(target)))
+    return target
+
+
+async def check_rooms(home: Installation, nodes: dict[str, list[Node]]) -> None:
+    """Every reading is in a room of its half, once, and nothing else is."""
+    async with signed_in(home) as client:
+        found = await readings_in_rooms(client, sum(len(expected(some)) for some in nodes.values()))
+    for name, some in nodes.items():
+        here = [one for room, readings in found.items() if room.startswith(name) for one in readings]
+        assert identities(here) == expected(some)
+        assert {room for room in found if room.startswith(name)} == {f"{name} 0", f"{name} 1"}
