@@ -80,6 +80,36 @@ def run(data: Path, config_file: Path | None, demo: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The configuration file. [default: thingroom.toml, else what `thingroom run` made of it:"
+    " data/run/programs.toml]",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
+def status(config_file: Path | None, as_json: bool) -> None:
+    """Tell how everything is: homeserver, gateway, links, devices, what waits, what is wrong.
+
+    Ends with 0 when all is well, with 1 when something is wrong, with 2 when there is nothing to ask.
+    """
+    from rich.console import Console
+
+    from thingroom.status import nothing_here, show
+    from thingroom_common.config_file import ConfigError, default_path
+
+    path = config_file or default_path()
+    if not path.exists():
+        click.echo(nothing_here(path), err=True)
+        sys.exit(2)
+    try:
+        sys.exit(show(path, Console(highlight=False), as_json))
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+@main.command()
 def config() -> None:
     """Print a configuration file in which every key is explained."""
     from thingroom.config import example_file

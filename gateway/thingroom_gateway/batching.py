@@ -1,7 +1,7 @@
 """Stored envelopes become outbox rows: machine events in batches, and now and then a notice.
 
-May import storage, devices, matrix_event, notices, observation. Everything comes from the database, so a restart goes
-on where it stopped. While a place's requests wait (homeserver away), envelopes gather and the events become fuller.
+May import storage, devices, matrix_event, announce. Everything comes from the database, so a restart goes on where it
+stopped. While a place's requests wait (homeserver away), envelopes gather and the events become fuller.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from thingroom_common.database import Database, Transaction
+from thingroom_gateway.announce import Announcer
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.ingest import Settled
 from thingroom_gateway.matrix_event import (
-    MESSAGE_TYPE,
     READINGS_TYPE,
     attested_content,
     content_size,
-    notice_content,
     readings_content,
 )
-from thingroom_gateway.notices import Said, worth_a_notice
-from thingroom_gateway.observation import describe
 from thingroom_gateway.outcomes import Accepted
 from thingroom_gateway.storage import outbox, received
 from thingroom_gateway.storage.received import StoredEnvelope
@@ -60,12 +57,14 @@ class Batching:
         database: Database,
         registry: Registry,
         limits: Limits,
+        announcer: Announcer,
         now_ms: Callable[[], int],
         filled: Callable[[], None],
     ) -> None:
         self._database = database
         self._registry = registry
-        self._limits = limits
+        self.limits = limits
+        self._announcer = announcer
         self._now_ms = now_ms
         self._filled = filled
         self._hurry = asyncio.Event()
@@ -75,20 +74,20 @@ class Batching:
     def settled(self, settled: Sequence[Settled]) -> None:
         """A batch was stored: with an event's worth of new envelopes the next round does not wait for the clock."""
         self._since += sum(type(outcome) is Accepted for _, outcome in settled)
-        if self._since >= self._limits.envelopes:
+        if self._since >= self.limits.envelopes:
             self._hurry.set()
 
     def one_stored(self, _device: Device, _sequence: int) -> None:
         """The same for a reading that came by another door (plain MQTT)."""
         self._since += 1
-        if self._since >= self._limits.envelopes:
+        if self._since >= self.limits.envelopes:
             self._hurry.set()
 
     async def run(self) -> None:
         """Rounds until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(self._limits.seconds):
+                async with asyncio.timeout(self.limits.seconds):
                     await self._hurry.wait()
                 only_full = True
             except TimeoutError:
@@ -99,7 +98,7 @@ class Batching:
                 await self.round(only_full)
             except sqlite3.Error as error:
                 logger.error("readings stay where they are: %s", error)
-                await asyncio.sleep(self._limits.seconds)
+                await asyncio.sleep(self.limits.seconds)
 
     def sent(self, _sent: object) -> None:
         """A request arrived in its room: a place that was held back may have another."""
@@ -137,9 +136,9 @@ class Batching:
         if self._database.read(lambda c: outbox.waiting_count(c, place, ENOUGH_WAITING)) >= ENOUGH_WAITING:
             self._held_back = True
             return []
-        rows = self._database.read(lambda c: received.not_taken(c, row_id, self._limits.envelopes))
-        batch = fill(rows, self._limits.bytes)
-        full = len(batch) < len(rows) or len(batch) >= self._limits.envelopes
+        rows = self._database.read(lambda c: received.not_taken(c, row_id, self.limits.envelopes))
+        batch = fill(rows, self.limits.bytes)
+        full = len(batch) < len(rows) or len(batch) >= self.limits.envelopes
         return batch if batch and batch[0].arrival <= goal and (full or not only_full) else []
 
     def _store_all(self, transaction: Transaction, planned: list[tuple[Device, list[StoredEnvelope]]]) -> None:
@@ -164,18 +163,9 @@ class Batching:
                 span=outbox.Span(batch[0].arrival, batch[-1].arrival, min(sequences), max(sequences)),
             ),
         )
-        if now - newest.ts > NOTICE_AGE_MS:
-            return
-        latest = {reading["name"]: reading["value"] for reading in json.loads(f"[{newest.readings}]")}
-        said = Said(latest, event_time(newest.ts, now))
-        last = outbox.load_said(transaction, row.id)
-        text = describe(device.profile, latest)
-        if text and worth_a_notice(device.profile, last, latest, said.ts):
-            outbox.save_said(transaction, row.id, Said({**(last.latest if last else {}), **latest}, said.ts))
-            outbox.add(
-                transaction,
-                outbox.NewRow(row.place, row.id, kid, MESSAGE_TYPE, notice_content(row.name, text), said.ts),
-            )
+        if now - newest.ts <= NOTICE_AGE_MS:
+            latest = {reading["name"]: reading["value"] for reading in json.loads(f"[{newest.readings}]")}
+            self._announcer.announce(transaction, device, latest, event_time(newest.ts, now))
 
 
 def fill(rows: list[StoredEnvelope], max_bytes: int) -> list[StoredEnvelope]:

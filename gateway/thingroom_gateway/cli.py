@@ -27,6 +27,8 @@ from thingroom_gateway.ledger import ranges_text
 from thingroom_gateway.profiles import ProfileError
 from thingroom_gateway.registration import RegistrationError, write_registration
 
+# What `thingroom run` makes of the person's file, below its data directory.
+SETTLED = "programs.toml"
 config_option = click.option(
     "--config",
     "config_path",
@@ -230,6 +232,29 @@ def retry_parked(config_path: Path) -> None:
     """Send again what the homeserver refused for good: after its cause was mended."""
     answer = _said(_ask(_load(config_path), {"command": "retry_parked"}))
     click.echo(f"{answer['retried']} requests wait again.")
+
+
+@gateway_commands.command("reload")
+@config_option
+def reload_command(config_path: Path) -> None:
+    """Read the configuration again, without a restart.
+
+    Says what is in use now and what waits for a restart. A file with a mistake changes nothing.
+    """
+    if config_path.name == SETTLED and config_path.parent.name == "run":
+        raise click.ClickException(
+            f"{config_path} was made by `thingroom run` of your thingroom.toml; say `thingroom reload` instead."
+        )
+    answer = _said(_ask(_load(config_path), {"command": "reload"}))
+    click.echo(reloaded_text(answer))
+
+
+def reloaded_text(answer: Answer) -> str:
+    """What came of reading the configuration again, for a person."""
+    lines = [f"In use now: {', '.join(answer['changed']) or 'nothing that was not before'}."]
+    if answer["needs_restart"]:
+        lines.append(f"After a restart: {', '.join(answer['needs_restart'])}.")
+    return "\n".join(lines)
 
 
 @gateway_commands.command()

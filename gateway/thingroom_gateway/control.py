@@ -26,10 +26,12 @@ from thingroom_gateway.counters import Counters
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrolled
 from thingroom_gateway.gateway_keys import GatewayKeys
-from thingroom_gateway.ledger import gaps
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import NotAdopted, PlainDevices
-from thingroom_gateway.storage import outbox, received
+from thingroom_gateway.reload import Reload
+from thingroom_gateway.status import Overview
+from thingroom_gateway.storage import figures, outbox, received
+from thingroom_gateway.storage.missing import gaps_of
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,14 @@ class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     profile: str = ""
 
 
+class ShowStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="status"):
+    pass
+
+
+class ReadAgain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="reload"):
+    pass
+
+
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="stop"):
     pass
 
@@ -105,6 +115,8 @@ Command = (
     | Adopt
     | SendCommand
     | Configure
+    | ShowStatus
+    | ReadAgain
     | Stop
 )
 _decoder = msgspec.json.Decoder(Command)
@@ -134,6 +146,8 @@ class Commands:
         self._kick = kick
         # Set by the composition root where plain MQTT devices are listened for.
         self.plain: PlainDevices | None = None
+        self.overview: Overview | None = None
+        self.reload: Reload | None = None
         # Set where links run: without them nothing can be sent.
         self.queue: CommandQueue | None = None
 
@@ -155,7 +169,16 @@ class Commands:
                 return {"ok": True} if revoked else {"ok": False, "error": f"there is no device {kid}"}
             case ShowCounters():
                 waiting, parked = self._database.read(outbox.sizes)
-                return {"ok": True, "counters": self._counters.all(), "outbox": {"waiting": waiting, "parked": parked}}
+                counts = self._counters.all()
+                await self._database.write(lambda transaction: figures.read_counters(transaction, counts))
+                return {"ok": True, "counters": counts, "outbox": {"waiting": waiting, "parked": parked}}
+            case ShowStatus():
+                if self.overview is None:
+                    return {"ok": False, "error": "no gateway runs"}
+                status = await self.overview.status(self._database)
+                return {"ok": True, "status": msgspec.to_builtins(status)}
+            case ReadAgain():
+                return self._read_again()
             case RetryParked():
                 number = await self._database.write(outbox.unpark)
                 self._kick()
@@ -171,6 +194,14 @@ class Commands:
             case Stop():
                 self._stop()
                 return {"ok": True}
+
+    def _read_again(self) -> Answer:
+        if self.reload is None:
+            return {"ok": False, "error": "no gateway runs"}
+        done = self.reload.read_again()
+        if done.error:
+            return {"ok": False, "error": f"nothing was changed: {done.error}"}
+        return {"ok": True, "changed": done.changed, "needs_restart": done.needs_restart}
 
     async def _enrol(self, command: Enrol) -> Answer:
         result = await self._enrolment.enrol(
@@ -225,7 +256,7 @@ class Commands:
 
     def _describe(self, device: Device) -> Answer:
         intervals = self._database.read(lambda connection: received.intervals(connection, device.row.id, 1000))
-        holes = gaps(intervals)
+        holes = self._database.read(lambda connection: gaps_of(connection, device.row.id))
         presence = device.presence
         return {
             "device": device.kid_hex,
@@ -235,7 +266,7 @@ class Commands:
             "status": device.row.status,
             "received": sum(interval.last - interval.first + 1 for interval in intervals),
             "last_sequence": intervals[-1].last if intervals else None,
-            "missing": [{"first": g.first, "last": g.last, "lost": g.lost} for g in holes[-MAX_GAPS:]],
+            "missing": [msgspec.to_builtins(gap) for gap in holes[-MAX_GAPS:]],
             "online": presence.status,
             "firmware": presence.firmware,
             "waiting": presence.waiting,

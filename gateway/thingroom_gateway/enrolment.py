@@ -66,7 +66,7 @@ class Enrolment:
         self._registry = registry
         self._profiles = profiles
         self._keys = keys
-        self._max_devices = max_devices
+        self.max_devices = max_devices
         self._now_ms = now_ms
         self.changed: list[Callable[[Device], None]] = []
 
@@ -91,7 +91,7 @@ class Enrolment:
         before = self._registry.get(kid)
         if before is not None and before.row.status == REVOKED:
             return NotEnrolled("revoked")
-        if before is None and len(self._registry) >= self._max_devices:
+        if before is None and len(self._registry) >= self.max_devices:
             return NotEnrolled("too_many_devices")
         downlink = self._keys.downlink_key(kid, candidate.agreement_key)
         if downlink is None:
@@ -153,7 +153,7 @@ class Enrolment:
         if not _good_name(name) or not _good_name(place):
             return NotEnrolled("bad_name")
         before = self._registry.get(kid)
-        if before is None and len(self._registry) >= self._max_devices:
+        if before is None and len(self._registry) >= self.max_devices:
             return NotEnrolled("too_many_devices")
         new = DeviceRow(0, kid, b"", b"", b"", name, place, profile, ACTIVE, self._now_ms(), attested=True)
         row = new if before is None else replace(before.row, status=ACTIVE)

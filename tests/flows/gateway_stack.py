@@ -183,7 +183,8 @@ async def running_gateway(directory: Path, settings: dict[str, Any]) -> AsyncIte
     """A gateway with the section [gateway] that `settings` is; its data is in `directory`. Raises StackFailed."""
     directory.mkdir(parents=True, exist_ok=True)
     configuration = directory / "thingroom.toml"
-    configuration.write_text(tomli_w.dumps({"gateway": {"data_directory": str(directory), **settings}}))
+    own = {"data_directory": str(directory), "dashboard": {"listen": "127.0.0.1:0"}}
+    configuration.write_text(tomli_w.dumps({"gateway": {**own, **settings}}))
     configuration.chmod(0o600)
     began = time.perf_counter()
     with (directory / "gateway.log").open("ab") as log:

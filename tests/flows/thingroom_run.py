@@ -34,12 +34,14 @@ class Running:
         self.lines: list[str] = []
         self.homeserver_port, self.broker_port, appservice = free_port(), free_port(), free_port()
         self.coap_port = free_port(socket.SOCK_DGRAM)
+        self.dashboard_port = free_port()
         self.url = f"http://127.0.0.1:{self.homeserver_port}"
         data.mkdir(exist_ok=True)
         (data / "thingroom.toml").write_text(
             f'[run]\nbroker = "{broker}"\nbroker_port = {self.broker_port}\n'
             f'[homeserver]\nlisteners = ["127.0.0.1:{self.homeserver_port}"]\n'
             f"[gateway.coap]\nport = {self.coap_port}\n[gateway.appservice]\nport = {appservice}\n"
+            f'[gateway.dashboard]\nlisten = "127.0.0.1:{self.dashboard_port}"\n'
         )
 
     async def __aenter__(self) -> Running:

@@ -55,6 +55,8 @@ class FakeHomeserver:
 
     def __init__(self) -> None:
         self.users: dict[str, str] = {}
+        self.avatars: dict[str, str] = {}
+        self.uploads: list[bytes] = []
         self.rooms: dict[str, Room] = {}
         self.aliases: dict[str, str] = {}
         self.transactions: dict[tuple[str, str, str], str] = {}
@@ -134,6 +136,9 @@ class FakeHomeserver:
         user = request.query.get("user_id", f"@thingroom:{SERVER}")
         if not _USER.fullmatch(user):
             return _error(403, "M_EXCLUSIVE")
+        if path == "/_matrix/media/v3/upload":
+            self.uploads.append(await request.read())
+            return web.json_response({"content_uri": f"mxc://{SERVER}/{len(self.uploads)}"})
         parts = [_unquoted(part) for part in path.removeprefix("/_matrix/client/v3/").split("/")]
         try:
             body = json.loads(await request.text()) if request.can_read_body else {}
@@ -146,6 +151,15 @@ class FakeHomeserver:
                 if who != user or who not in self.users:
                     return _error(403, "M_FORBIDDEN")
                 self.users[who] = body["displayname"]
+                return web.json_response({})
+            case ["GET", "profile", who, "avatar_url"]:
+                if who not in self.avatars:
+                    return _error(404, "M_NOT_FOUND")
+                return web.json_response({"avatar_url": self.avatars[who]})
+            case ["PUT", "profile", who, "avatar_url"]:
+                if who != user or who not in self.users:
+                    return _error(403, "M_FORBIDDEN")
+                self.avatars[who] = body["avatar_url"]
                 return web.json_response({})
             case ["GET", "capabilities"]:
                 versions = {"default": self.default_version, "available": {self.default_version: "stable"}}

@@ -22,6 +22,7 @@ from thingroom_gateway.config import (
     AppserviceConfig,
     BatchConfig,
     CoapConfig,
+    DashboardConfig,
     GatewayConfig,
     HomeserverConfig,
     MqttConfig,
@@ -92,12 +93,19 @@ class Thing:
         made: bytes = cose.encode_sign1(protected, payload, signature)
         return made
 
-    def hello(self, nonce: bytes = b"\1" * 8, pairing: bool = False) -> bytes:
+    def hello(
+        self,
+        nonce: bytes = b"\1" * 8,
+        pairing: bool = False,
+        held: tuple[int, list[tuple[int, int]]] | None = None,
+        uptime: int = 5000,
+    ) -> bytes:
+        """`held` is what its outbox holds, as in thingroom_wire.hello."""
         hello = Hello(
             self.kid,
             nonce,
             1,
-            5000,
+            uptime,
             0,
             "test 1",
             self.profile,
@@ -105,6 +113,7 @@ class Thing:
             self.agreement_public if pairing else None,
             self.name if pairing else None,
             None,
+            held,
         )
         protected, payload = hello_parts(hello)
         signature = self.signing.sign(cose.sig_structure(protected, payload)).signature
@@ -145,6 +154,7 @@ def make_config(directory: Path, homeserver_url: str, broker: Mosquitto | None =
         mqtt=link,
         coap=CoapConfig(port=free_port(socket.SOCK_DGRAM)),
         appservice=AppserviceConfig(port=free_port()),
+        dashboard=DashboardConfig(listen="127.0.0.1:0"),
         batch=BatchConfig(seconds=0.1),
         homeserver=HomeserverConfig(retry_seconds=(0.05, 0.1, 0.2)),
     )

@@ -104,7 +104,7 @@ def test_no_bytes_get_past_the_door_but_a_devices(examined: Ingest, data: st.Dat
         "insert": lambda: good[:at] + data.draw(st.binary(min_size=1, max_size=5)) + good[at:],
         "tagged": lambda: b"\xd2\x84" + data.draw(st.binary(max_size=200)),
     }[kind]()
-    [outcome] = examined._examine_envelopes([Frame("up", payload, "mqtt")], TIME)
+    [outcome] = examined.examiner.envelopes([Frame("up", payload, "mqtt")], TIME)
     assert isinstance(outcome, Rejected), outcome
     assert outcome.reason.replace("_", "").isalnum()
 
@@ -113,7 +113,7 @@ def test_no_bytes_get_past_the_door_but_a_devices(examined: Ingest, data: st.Dat
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_signed_payload_of_noise_is_refused(examined: Ingest, noise: bytes, is_map: bool) -> None:
     payload = b"\x81\xa3" + noise if is_map else noise
-    [outcome] = examined._examine_envelopes([Frame("up", Thing().envelope(9, payload=payload), "mqtt")], TIME)
+    [outcome] = examined.examiner.envelopes([Frame("up", Thing().envelope(9, payload=payload), "mqtt")], TIME)
     assert isinstance(outcome, Refused), outcome
 
 
@@ -123,6 +123,7 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Ingest:
     from thingroom_gateway.counters import Counters
     from thingroom_gateway.devices import Registry
     from thingroom_gateway.profiles import load_profiles
+    from thingroom_gateway.quotas import Quotas
     from thingroom_gateway.storage.devices import DeviceRow
 
     thing = Thing()
@@ -137,6 +138,7 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Ingest:
         "0123456789abcdef",
         10,
         10_000,
+        Quotas(0, 0, lambda: 0),
     )
 
 
@@ -271,7 +273,7 @@ async def test_the_code_alone_is_not_enough(pairing: tuple[Gateway, Pairing, lis
     window = door.open(2)
     key = pairing_keys(bytes.fromhex(window.code.replace(" ", ""))).device
     thing, thief = Thing(1), SigningKey((99).to_bytes(32, "big"))
-    hello = Hello(thing.kid, b"12345678", 1, 1, 0, "", "climate", thing.public, thing.agreement_public, "Kitchen", None)
+    hello = Hello(thing.kid, b"12345678", 1, 1, 0, "", "climate", thing.public, thing.agreement_public, "K", None, None)
     protected, payload = hello_parts(hello)
     stolen = cose.encode_sign1(protected, payload, thief.sign(cose.sig_structure(protected, payload)).signature)
     assert await door.greet(encode_pairing_hello(key, thing.kid, stolen)) == Rejected("bad_signature")

@@ -110,7 +110,7 @@ async def test_what_is_not_the_gateways_makes_nothing_forgotten(tmp_path: Path) 
             held = max(acknowledged(node))
             stranger.enrol(bytes.fromhex(key["key"]), bytes.fromhex(key["agreement_key"]))
             genuine = gateway.answer(kid, acknowledged=[(1, 1)])
-            empty = downlink.Answer([(1, held + 5)], None, None, [], None, None, [])
+            empty = downlink.Answer([(1, held + 5)], None, None, [], None, None, [], None)
             for_another = downlink.encode_answer(gateway.downlink_keys[kid], b"anotherk", empty)
             forgeries = {
                 "bad_tag": stranger.answer(kid, acknowledged=[(1, held + 5)]),

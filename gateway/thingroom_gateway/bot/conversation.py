@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from thingroom_common.database import Database
 from thingroom_gateway.alerts.engine import Alerts
+from thingroom_gateway.announce import Announcer
 from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.bot.answer import Answer
 from thingroom_gateway.bot.commander import Commander
@@ -38,6 +39,7 @@ class Tools:
     charts: ChartProcess
     client: AppserviceClient
     commander: Commander
+    announcer: Announcer
     zone: ZoneInfo
     now_ms: Callable[[], int]
 

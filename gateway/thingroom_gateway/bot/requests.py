@@ -149,6 +149,17 @@ class ShowQuiet(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
+class SetLive(msgspec.Struct, frozen=True, tag=True):
+    """One message per device that is edited, or a new message each time."""
+
+    on: bool
+    targets: Targets = Targets()
+
+
+class ShowLive(msgspec.Struct, frozen=True, tag=True):
+    targets: Targets = Targets()
+
+
 class Actuate(msgspec.Struct, frozen=True, tag=True):
     """`value` as it was written: "on", "21", "eco"."""
 
@@ -186,6 +197,8 @@ Request = (
     | SetQuiet
     | EndQuiet
     | ShowQuiet
+    | SetLive
+    | ShowLive
     | Actuate
     | Yes
     | No

@@ -104,7 +104,7 @@ class CommandQueue:
         self._key = SigningKey(keys.signing_seed)
         self._kid = keys.kid
         self._counters = counters
-        self._config = config
+        self.config = config
         self._now_ms = now_ms
         self._lanes: dict[int, _Lane] = {}
         self._waiters: dict[int, list[asyncio.Future[Told]]] = {}
@@ -175,8 +175,8 @@ class CommandQueue:
     def _cannot_take(self, device: Device) -> str:
         if device.row.status != ACTIVE:
             return f"{device.row.name} is revoked."
-        if len(self._lane(device.row.id).waiting) >= self._config.waiting:
-            return f"{device.row.name} has {self._config.waiting} commands waiting; it has to take those first."
+        if len(self._lane(device.row.id).waiting) >= self.config.waiting:
+            return f"{device.row.name} has {self.config.waiting} commands waiting; it has to take those first."
         return ""
 
     async def _queue(
@@ -189,7 +189,7 @@ class CommandQueue:
     ) -> tuple[bool, Command]:
         """Store a command, whose value `value` makes in the write; whether it is new, and the command."""
         row, now = device.row, self._now_ms()
-        seconds = self._config.sleeping_expires_seconds if device.profile.sleeps else self._config.expires_seconds
+        seconds = self.config.sleeping_expires_seconds if device.profile.sleeps else self.config.expires_seconds
         room, event = (room_event.room_id, room_event.event_id) if room_event else ("", "")
         expires = now + (PLAIN_MS if row.attested else seconds * 1000)
         draft = Command(0, row.id, 0, actuator, "", requested_by, room, event, now, expires)
@@ -293,7 +293,7 @@ class CommandQueue:
         if head is None or pusher is None:
             return
         message = signed(head, device.row.kid, lane.heard, self._key, self._kid)
-        answer = Answer([], None, None, [], None, None, [message])
+        answer = Answer([], None, None, [], None, None, [message], None)
         if pusher(device.row.kid, encode_answer(device.row.downlink_key, device.row.kid, answer)):
             self._sent(lane, now)
 

@@ -31,7 +31,7 @@ from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.ingest import Ingest
 from thingroom_gateway.links.coap_latest import Latest, Readers, Snapshots
 from thingroom_gateway.links.coap_sources import Network, Sources, is_within, source_of
-from thingroom_gateway.outcomes import MAX_FRAME, Frame, FrameKind, Greeted, Outcome, Rejected
+from thingroom_gateway.outcomes import MAX_FRAME, Deferred, Frame, FrameKind, Greeted, Outcome, Rejected
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,15 @@ COMMIT_SECONDS = 20.0
 MAX_AGE_BUSY = 5
 COSE_SIGN1, COSE_MAC0 = 18, 17
 _UNAUTHORISED = frozenset(
-    {"unknown_device", "revoked_device", "bad_signature", "wrong_pairing_code", "pairing_closed", "other_shard"}
+    {
+        "unknown_device",
+        "revoked_device",
+        "bad_signature",
+        "wrong_pairing_code",
+        "pairing_closed",
+        "other_shard",
+        "other_gateway",
+    }
 )
 _UNAVAILABLE = frozenset({"not_stored"})
 # Messages that aiocoap remembers, with their responses, to recognise repeats; beyond it strangers are not heard.
@@ -143,6 +151,16 @@ class CoapLink:
         self._context: aiocoap.Context | None = None
         readers = Readers(self._may_read, self._is_known, _source, self._is_busy)
         self.latest = Latest(database, registry, readers, Snapshots(), config.observers)
+
+    def prepare(self, config: CoapConfig) -> Callable[[], None]:
+        """What makes the readers and allowances of `config` count. Raises ConfigError for networks that are none."""
+        readers, unlimited = _networks("readers", config.readers), _networks("unlimited", config.unlimited)
+
+        def apply() -> None:
+            self._readers = readers
+            self._sources.change(config.requests_per_second, config.burst, unlimited)
+
+        return apply
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
@@ -261,6 +279,10 @@ class CoapLink:
     def _response(self, outcome: Outcome) -> Message:
         if type(outcome) is Rejected:
             return _refusal(outcome.reason)
+        if type(outcome) is Deferred:
+            response = Message(code=Code.SERVICE_UNAVAILABLE, payload=b"over_quota")
+            response.opt.max_age = -(-outcome.pause // 1000)
+            return response
         if type(outcome) is Greeted:
             payload = outcome.reply
         else:

@@ -38,7 +38,7 @@ class Upkeep:
     def __init__(self, database: Database, recorder: Recorder, keep: HistoryConfig, now_ms: Callable[[], int]) -> None:
         self._database = database
         self._recorder = recorder
-        self._keep = keep
+        self.keep = keep
         self._now_ms = now_ms
         self._due: deque[Due] = deque()
         self._warned = False
@@ -72,7 +72,7 @@ class Upkeep:
         return True
 
     def _too_old(self, connection: sqlite3.Connection) -> list[Due]:
-        keep, now = self._keep, self._now_ms()
+        keep, now = self.keep, self._now_ms()
         ages = (keep.readings_days, keep.five_minutes_days, keep.hours_days, keep.days_days)
         return [
             (level, series, now - days * DAY)
@@ -83,7 +83,7 @@ class Upkeep:
 
     def _too_much(self, connection: sqlite3.Connection) -> list[Due]:
         """Over the size: the oldest day of the raw readings goes, or else of the finest level that has one to spare."""
-        most, now = self._keep.max_megabytes * MEGABYTE, self._now_ms()
+        most, now = self.keep.max_megabytes * MEGABYTE, self._now_ms()
         if not most or rows.database_bytes(connection) <= most:
             self._warned = False
             return []
@@ -96,6 +96,6 @@ class Upkeep:
             self._warned = True
             logger.warning(
                 "the database is larger than history.max_megabytes (%d), and no more of the history can be spared",
-                self._keep.max_megabytes,
+                self.keep.max_megabytes,
             )
         return []

@@ -24,9 +24,9 @@ from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
 
 from thingroom_common.config_file import ConfigError
+from thingroom_common.log_lines import REQUEST_ID, Lines
 from thingroom_homeserver.config import HomeserverConfig, Listener, Support, check_config, load_config, local_url
 from thingroom_homeserver.http.routes import Routes
-from thingroom_homeserver.log_lines import REQUEST_ID, Lines
 from thingroom_homeserver.server import ENDPOINTS, allow_many_files
 
 
