@@ -457,7 +457,7 @@ async def _housekeeping(core: Core, reload: Reload) -> None:
 
 
 async def _prune(database: Database, before: int) -> None:
-    if database.read(lambda connection: received.may_prune(connection, before)):
+    while database.read(lambda connection: received.may_prune(connection, before)):
         await database.write(lambda transaction: received.prune(transaction, before, PRUNE_EVENTS))
 
 
