@@ -51,22 +51,27 @@ def main() -> None:
     """
 
 
-@main.command()
-@click.option(
+_DATA = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data"),
     show_default=True,
     help="Where everything is kept: keys, readings, rooms, logs.",
 )
-@click.option(
+_CONFIG = click.option(
     "--config",
     "config_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The configuration file [default: thingroom.toml in the data directory, written on the first start].",
+    help="The configuration file. [default: thingroom.toml in the data directory, written on the first start]",
 )
+
+
+@main.command()
+@_DATA
+@_CONFIG
 @click.option("--demo", is_flag=True, help="Also start three simulated boards on MicroPython.")
-def run(data: Path, config_file: Path | None, demo: bool) -> None:
+@click.option("--service", is_flag=True, help="Where nobody watches: write log lines to standard error, no screen.")
+def run(data: Path, config_file: Path | None, demo: bool, service: bool) -> None:
     """Start homeserver, broker and gateway, and show readings as they come.
 
     Everything listens on this machine only until the configuration says otherwise. Ctrl-C stops it; the next start
@@ -74,9 +79,28 @@ def run(data: Path, config_file: Path | None, demo: bool) -> None:
     """
     from rich.console import Console
 
+    from thingroom.run import Wanted
     from thingroom.run import run as run_everything
 
-    sys.exit(asyncio.run(run_everything(data, config_file, demo, Console(highlight=False))))
+    sys.exit(asyncio.run(run_everything(Wanted(data, config_file, demo, service), Console(highlight=False))))
+
+
+@main.command("reload")
+@_DATA
+@_CONFIG
+def reload_command(data: Path, config_file: Path | None) -> None:
+    """Let what `thingroom run` started read the configuration again, without a restart.
+
+    Says what is in use now and what waits for a restart. A file with a mistake changes nothing.
+    """
+    from thingroom.config import Paths
+    from thingroom.reload import reload
+    from thingroom_common.config_file import ConfigError
+
+    try:
+        click.echo(reload(Paths(data.resolve()), config_file))
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()

@@ -147,7 +147,8 @@ class _Run:
         gateway = self._config.gateway
         appservice_url = f"http://{gateway.appservice.host}:{gateway.appservice.port}"
         write_registration(self._paths.registration, gateway.server_name, appservice_url)
-        write_programs_file(self._config, self._paths)
+        write_programs_file(self._config, self._paths.programs)
+        write_programs_file(self._config, self._paths.started_with)
         self._broker = broker_program(self._config, self._paths, self._wanted.service)
         url = base_url(self._config.homeserver)
         async with aiohttp.ClientSession() as session:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -151,8 +152,8 @@ async def _json(session: aiohttp.ClientSession, url: str, headers: dict[str, str
 
 
 def _words(error: aiohttp.ClientError) -> str:
-    inner = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
-    return (inner or str(error) or type(error).__name__).lower()
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    return (os.strerror(number) if number else str(error) or type(error).__name__).lower()
 
 
 # --- what it means -------------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def _is_pattern(port: str) -> bool:
 
 def _outbox(status: Status, homeserver: HomeserverAnswer, now: int) -> Line:
     asked = status.homeserver
-    last = f"; last heard by the homeserver {_span(now - asked.last_ok_at)} ago" if asked.last_ok_at else ""
+    last = f"; the homeserver answered last {_span(now - asked.last_ok_at)} ago" if asked.last_ok_at else ""
     if status.outbox_parked:
         return Line(
             "Outbox",

@@ -12,6 +12,9 @@ import time
 from collections.abc import MutableMapping
 from contextlib import suppress
 
+# How long we wait for a manager that has no room for what we say.
+PATIENCE_SECONDS = 0.5
+
 
 class ServiceManager:
     """Speaks to the manager that `environment` names, and takes the names out: children are no concern of it."""
@@ -52,5 +55,5 @@ class ServiceManager:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.setblocking(False)
+            manager.settimeout(PATIENCE_SECONDS)
             manager.sendto(text.encode(), self._address)

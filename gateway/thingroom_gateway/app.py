@@ -78,6 +78,10 @@ logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 5.0
 PRUNE_EVENTS = 50
+# How long a stop waits for what is under way; the supervisor and systemd wait longer.
+FINISH_SECONDS = 4.0
+# What was just settled is on its way out to the devices.
+LINGER_SECONDS = 0.1
 DAY_MS = 86_400_000
 # Why a gateway does not start, and will not before somebody changes something; each message is one sentence.
 CANNOT_START = (ConfigError, RegistrationError, ProfileError, SchemaTooNew, BlockingIOError)
@@ -179,11 +183,14 @@ class Gateway:
 
 
 async def serve(config: GatewayConfig, events: EventsOut, read: Callable[[], GatewayConfig]) -> None:
-    """Run until SIGTERM, SIGINT or the control command "stop". SIGHUP has `read` read the configuration again."""
+    """Run until SIGTERM, SIGINT or the control command "stop"; a second signal ends it at once.
+
+    SIGHUP has `read` read the configuration again.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _stop_or_end, stop)
     manager = ServiceManager(os.environ)
     async with running(config, events, stop, read) as gateway:
 
@@ -383,9 +390,10 @@ async def running(
         overview.mqtt, overview.plain, overview.serial, overview.coap = mqtt, plain_link, serial, coap
         dashboard = None
         if config.dashboard.enabled:
-            dashboard = Dashboard(
-                DashboardParts(config, tools, core.counters, overview, queue, plain, outbox.kick, time.monotonic)
+            looked_at = DashboardParts(
+                config, tools, core.counters, overview, queue, plain, core.profiles, outbox.kick, time.monotonic
             )
+            dashboard = Dashboard(looked_at)
             stack.push_async_callback(dashboard.close)
             await dashboard.open()
             ingest.watchers.append(dashboard.rejections.settled)
@@ -435,9 +443,29 @@ async def running(
                     queue,
                     dashboard,
                 )
+                await _finish(ingest, outbox)
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+def _stop_or_end(stop: asyncio.Event) -> None:
+    """What was told to devices and people is on disk, so that an end is as good as a stop, but for those who wait."""
+    if stop.is_set():
+        logger.warning("told twice to stop, and stopping at once")
+        os._exit(1)
+    stop.set()
+
+
+async def _finish(ingest: Ingest, outbox: Outbox) -> None:
+    """What is under way comes to its end, within FINISH_SECONDS: messages that were taken, requests that were made."""
+    try:
+        async with asyncio.timeout(FINISH_SECONDS):
+            if await ingest.finish():
+                await asyncio.sleep(LINGER_SECONDS)
+            await outbox.finish()
+    except TimeoutError:
+        logger.warning("what was under way is not done in %g s; devices and the outbox keep it", FINISH_SECONDS)
 
 
 def _count_readings(counters: Counters, _device: Device, observation: Observation) -> None:

@@ -25,7 +25,7 @@ from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.control import Answer, Command, Commands, ask
 from thingroom_gateway.ledger import ranges_text
 from thingroom_gateway.profiles import ProfileError
-from thingroom_gateway.registration import RegistrationError, write_registration
+from thingroom_gateway.registration_commands import register
 
 # What `thingroom run` makes of the person's file, below its data directory.
 SETTLED = "programs.toml"
@@ -45,6 +45,7 @@ def gateway_commands() -> None:
 
 
 gateway_commands.add_command(run_command, "run")
+gateway_commands.add_command(register)
 
 
 @gateway_commands.command()
@@ -259,26 +260,6 @@ def reloaded_text(answer: Answer) -> str:
 
 @gateway_commands.command()
 @config_option
-@click.option(
-    "--name",
-    default="",
-    callback=lambda *parameter: _word(*parameter),
-    help="What this gateway is called where it is one of several: small letters and digits.",
-)
-def register(config_path: Path, name: str) -> None:
-    """Write the application service registration for the homeserver, unless it is there."""
-    config = _load(config_path)
-    path = Path(config.registration_file)
-    url = f"http://{config.appservice.host}:{config.appservice.port}"
-    try:
-        write_registration(path, config.server_name, url, name, config.mqtt.shards)
-    except (RegistrationError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
-
-
-@gateway_commands.command()
-@config_option
 @click.argument("folder", type=click.Path(path_type=Path))
 def backup(config_path: Path, folder: Path) -> None:
     """Copy everything that the gateway keeps into the new FOLDER, while it runs or not. Its keys are in it."""
@@ -300,12 +281,6 @@ def restore_command(config_path: Path, folder: Path) -> None:
     except (ConfigError, OSError, sqlite3.Error) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{config.directory} is as it was when {folder} was made.")
-
-
-def _word(_: click.Context, parameter: click.Parameter, value: str) -> str:
-    if len(value) > 32 or not set(value) <= set(string.ascii_lowercase + string.digits):
-        raise click.BadParameter(f"at most 32 small letters and digits are wanted, this is {value!r}.", param=parameter)
-    return value
 
 
 def _hex_digits(number: int, _: click.Context, parameter: click.Parameter, value: str) -> str:

@@ -78,6 +78,9 @@ class Ingest:
         self._waiting_bytes = 0
         self._refused_links: set[Link] = set()
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._finishing = False
         self.missing = GapTotals(database)
         self.stalled = False
         self.watchers: list[Callable[[Sequence[Settled]], None]] = []
@@ -89,10 +92,20 @@ class Ingest:
         if len(self._queue) >= self._queue_frames or (self._queue and self._waiting_bytes + size > self._queue_bytes):
             self._refused_links.add(link)
             return False
+        if self._finishing:
+            return False
         self._queue.append((frame, link))
         self._waiting_bytes += size
+        self._idle.clear()
         self._wake.set()
         return True
+
+    async def finish(self) -> bool:
+        """Take no more; returns once all that was taken is on disk and settled, and whether there was anything."""
+        self._finishing = True
+        busy = not self._idle.is_set()
+        await self._idle.wait()
+        return busy
 
     @property
     def commands(self) -> CommandDoor | None:
@@ -126,6 +139,8 @@ class Ingest:
                 if committing is not None and committing.done():
                     committing.result()
                     committing = None
+                    if not self._queue and not ready:
+                        self._idle.set()
                 if committing is None and ready:
                     committing = asyncio.create_task(self._commit(ready))
                     committing.add_done_callback(lambda _: self._wake.set())

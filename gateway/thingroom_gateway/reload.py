@@ -84,7 +84,7 @@ class Reload:
         )
 
 
-def flat(config: GatewayConfig) -> dict[str, Any]:
+def flat(config: msgspec.Struct) -> dict[str, Any]:
     """Each key with its whole name: {"mqtt.port": 1883, ...}; lists are values."""
     found: dict[str, Any] = {}
 

@@ -422,8 +422,7 @@ async def serve(config: HomeserverConfig) -> None:
             await _listen(stack, app, listener.address, "listeners", tls)
         if config.metrics_listener:
             await _listen(stack, metrics_app(services.metrics), config.metrics_listener, "metrics_listener", None)
-        if certificates:
-            loop.add_signal_handler(signal.SIGHUP, _read_again, certificates)
+        loop.add_signal_handler(signal.SIGHUP, _read_again, certificates)
         stack.callback(services.notifier.close)
         manager.ready(f"serves {config.server_name}")
         alive = asyncio.create_task(manager.keep_alive())

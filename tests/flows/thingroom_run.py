@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -26,11 +27,15 @@ class Running:
         broker: str = "mosquitto",
         python: Path = Path(sys.executable),
         directory: Path | None = None,
+        arguments: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
         self.python = python
         self.directory = directory
         self.demo = demo
+        self.arguments = arguments
+        self.environment = environment
         self.lines: list[str] = []
         self.homeserver_port, self.broker_port, appservice = free_port(), free_port(), free_port()
         self.coap_port = free_port(socket.SOCK_DGRAM)
@@ -57,6 +62,8 @@ class Running:
         self.process = await asyncio.create_subprocess_exec(
             *command,
             *(["--demo"] if self.demo else []),
+            *self.arguments,
+            env=None if self.environment is None else {**os.environ, **self.environment},
             cwd=self.directory,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

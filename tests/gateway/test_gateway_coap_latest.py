@@ -159,7 +159,7 @@ async def test_links(config: GatewayConfig) -> None:
         answer = await coap.get(".well-known/core")
         assert answer.opt.content_format == 40
         links = {link.href: link for link in linkformat.parse(answer.payload.decode()).links}
-        assert set(links) == {"/up", "/hello", "/latest", f"/latest/{kitchen.hex}", f"/latest/{cellar.hex}"}
+        assert set(links) == {"/up", "/hello", "/down", "/latest", f"/latest/{kitchen.hex}", f"/latest/{cellar.hex}"}
         latest = links[f"/latest/{kitchen.hex}"]
         assert latest.rt == ["org.thingroom.latest"] and latest.ct == ["110 112"] and "obs" in dict(latest.attr_pairs)
         assert '</up>;rt="org.thingroom.up";ct=18' in answer.payload.decode()
@@ -262,7 +262,7 @@ async def test_what_is_remembered_of_messages_is_bounded(config: GatewayConfig) 
                 client.send(bytes((kind, 2)) + number.to_bytes(2, "big") + b"\xb2up\xffgarbage")
             await eventually(lambda: running.core.counters["coap.rejected.malformed"] == 100)
             await eventually(lambda: running.core.counters["coap.rejected.too_many"] >= 50)
-            (manager,) = running.coap._managers
+            (manager,) = running.coap._guard._managers
             assert 0 < len(manager._recent_messages) < 50
 
 

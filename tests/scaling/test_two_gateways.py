@@ -71,7 +71,7 @@ async def running_installation(directory: Path) -> AsyncIterator[Installation]:
     ports = {name: free_port() for name in HALVES}
     for name, shards in HALVES.items():
         url = f"http://127.0.0.1:{ports[name]}"
-        write_registration(directory / f"{name}.yaml", SERVER_NAME, url, name, shards)
+        write_registration(directory / f"{name}.yaml", SERVER_NAME, url, name=name, shards=shards)
     settings = SynapseSettings(
         server_name=SERVER_NAME, appservice_files=tuple(directory / f"{name}.yaml" for name in HALVES)
     )

@@ -63,7 +63,6 @@ class Facts:
         return Detail(
             card=self._card(device, latest, rules),
             about=profile.about,
-            profile=profile.name,
             firmware=device.presence.firmware,
             enrolled=device.row.enrolled_at,
             waiting=device.presence.waiting,

@@ -21,6 +21,8 @@ from thingroom_gateway.dashboard.pages_devices import ON_PAGE, selected
 from thingroom_gateway.dashboard.site import VISITOR, Site
 
 HEARTBEAT_SECONDS: Final = 15.0
+# How soon it is noticed that a browser has gone, and its place given to others.
+GONE_SECONDS: Final = 1.0
 # A browser that takes nothing for so long is gone.
 SEND_SECONDS: Final = 30.0
 
@@ -48,9 +50,9 @@ class LivePages:
             await self._send(response, "retry: 3000\n\n")
             loop = asyncio.get_running_loop()
             next_look = loop.time() + HEARTBEAT_SECONDS
-            while not watcher.closed:
+            while not watcher.closed and request.transport is not None:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, next_look - loop.time())):
+                    async with asyncio.timeout(GONE_SECONDS):
                         await watcher.wake.wait()
                 if loop.time() >= next_look:
                     if not await self._may_go_on(request, watcher):

@@ -5,7 +5,7 @@ Values only; may import what the parts are. app.py makes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from thingroom_gateway.bot.conversation import Tools
@@ -13,6 +13,7 @@ from thingroom_gateway.commands.queue import CommandQueue
 from thingroom_gateway.config import GatewayConfig
 from thingroom_gateway.counters import Counters
 from thingroom_gateway.plain.devices import PlainDevices
+from thingroom_gateway.profiles import Profile
 from thingroom_gateway.status import Overview
 
 
@@ -26,5 +27,6 @@ class Parts:
     overview: Overview
     queue: CommandQueue
     plain: PlainDevices | None
+    profiles: Mapping[str, Profile]
     retry: Callable[[], None]
     monotonic: Callable[[], float]

@@ -26,6 +26,7 @@ from thingroom_gateway.dashboard import (
     pages_devices,
     pages_live,
     pages_pairing,
+    pages_pictures,
     pages_sign_in,
     pages_status,
 )
@@ -87,6 +88,7 @@ class Dashboard:
             pages_charts,
             pages_actions,
             pages_pairing,
+            pages_pictures,
             pages_status,
             pages_live,
         ):

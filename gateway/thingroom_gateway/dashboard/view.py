@@ -28,7 +28,6 @@ from thingroom_gateway.storage.alerts import RuleRow
 from thingroom_gateway.storage.dashboard import PastCommand
 from thingroom_gateway.values import shown
 
-ON_CARD: Final = 4
 MAX_GAPS: Final = 50
 
 
@@ -64,7 +63,7 @@ class Card(msgspec.Struct, frozen=True):
     name: str
     place: str
     kind: str
-    icon: str
+    profile: str
     attested: bool
     presence: str
     heard: int
@@ -129,7 +128,6 @@ class Detail(msgspec.Struct, frozen=True):
 
     card: Card
     about: str
-    profile: str
     firmware: str
     enrolled: int
     waiting: int | None
@@ -166,6 +164,8 @@ def card_of(
     for name, quantity in profile.quantities.items():
         if name in latest:
             (quiet if quantity.quiet or name == battery_name else aloud).append(value_of(quantity, name, latest[name]))
+    # Who has just spoken for the first time may not be known as heard yet.
+    heard = heard or min(now, max((reading.ts for reading in latest.values()), default=0))
     presence = row.status
     if row.status == ACTIVE:
         presence = presence_of(device, heard, now) if heard else "unheard"
@@ -174,7 +174,7 @@ def card_of(
         name=row.name,
         place=row.place,
         kind=profile.title,
-        icon=profile.icon,
+        profile=profile.name,
         attested=row.attested,
         presence=presence,
         heard=heard,
@@ -259,7 +259,7 @@ def control_of(actuator: Actuator, latest: Mapping[str, Reading]) -> Control:
         actuator.title,
         actuator.icon,
         actuator.kind,
-        actuator.unit or "",
+        actuator.shown_unit,
         text(actuator.minimum),
         text(actuator.maximum),
         text(actuator.step),
@@ -276,7 +276,7 @@ def sent_of(past: PastCommand, profile: Profile) -> Sent:
     if command.actuator == CONFIGURATION:
         what = "New configuration"
     else:
-        unit = f" {known.unit}" if known is not None and known.unit else ""
+        unit = f" {known.shown_unit}".rstrip() if known is not None else ""
         what = f"{known.title if known else command.actuator} {shown_value(command)}{unit}"
     if past.outcome is None:
         return Sent(command.id, what, command.requested_by, command.requested_at, "waiting", "")

@@ -2,7 +2,7 @@
 // as bars. The points come from /api/devices/<id>/series; docs/dashboard.md says what they are.
 
 const NS = "http://www.w3.org/2000/svg";
-const HEIGHT = 190;
+const HEIGHTS = { number: 190, boolean: 96, none: 64 };
 const EDGE = { top: 8, right: 6, bottom: 22, left: 46 };
 const STEPS = [1, 5, 10, 15, 30].map((m) => m * 60_000).concat([1, 2, 3, 6, 12].map((h) => h * 3_600_000));
 const DAY = 86_400_000;
@@ -92,6 +92,7 @@ class Plot {
     this.moment = shown({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
     this.x = (ms) => EDGE.left + ((ms - data.from) / (data.to - data.from)) * (this.width - EDGE.left - EDGE.right);
     this.middle = data.resolution / 2;
+    this.height = HEIGHTS[data.points.length ? data.kind : "none"];
     this.render();
   }
 
@@ -103,16 +104,17 @@ class Plot {
 
   render() {
     const { data } = this;
-    const svg = draw("svg", { viewBox: `0 0 ${this.width} ${HEIGHT}`, role: "img", preserveAspectRatio: "none" });
+    const svg = draw("svg", { viewBox: `0 0 ${this.width} ${this.height}`, height: this.height, role: "img" });
     this.svg = svg;
     const label = this.say();
     svg.setAttribute("aria-label", label);
     if (!data.points.length) {
-      draw("text", { x: this.width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "none" }, svg, "No readings in this time");
+      draw("text", { x: this.width / 2, y: this.height / 2, "text-anchor": "middle", class: "none" }, svg, "No readings in this time");
+      this.holder.style.minHeight = "0";
       this.holder.replaceChildren(svg);
       return;
     }
-    const bottom = HEIGHT - EDGE.bottom;
+    const bottom = this.height - EDGE.bottom;
     for (const [from, to] of data.gaps) {
       const left = Math.max(EDGE.left, this.x(from)), right = Math.min(this.width - EDGE.right, this.x(to));
       if (right > left) {
@@ -128,7 +130,7 @@ class Plot {
       const x = this.x(ms);
       draw("line", { x1: x, x2: x, y1: bottom, y2: bottom + 4, class: "grid" }, svg);
       const anchor = x > this.width - 24 ? "end" : x < EDGE.left + 12 ? "start" : "middle";
-      draw("text", { x, y: HEIGHT - 5, "text-anchor": anchor }, svg, formatter.format(ms));
+      draw("text", { x, y: this.height - 5, "text-anchor": anchor }, svg, formatter.format(ms));
     }
     this.holder.replaceChildren(svg);
     this.follow();
@@ -141,9 +143,9 @@ class Plot {
     const pad = Math.max((high - low) * 0.08, (least - (high - low)) / 2, 1e-9);
     low -= pad; high += pad;
     if (this.data.unit === "%" && low < 0 && Math.min(...points.map((p) => p[1])) >= 0) low = 0;
-    const bottom = HEIGHT - EDGE.bottom;
+    const bottom = this.height - EDGE.bottom;
     const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - EDGE.top);
-    const { ticks, decimals } = valueTicks(low, high, 4);
+    const { ticks, decimals } = valueTicks(low, high, 6);
     for (const value of ticks) {
       draw("line", { x1: EDGE.left, x2: this.width - EDGE.right, y1: y(value), y2: y(value), class: "grid" }, svg);
       draw("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, svg, value.toFixed(decimals));
@@ -166,7 +168,7 @@ class Plot {
 
   lanes(svg) {
     const { points, to, resolution, words } = this.data;
-    const top = EDGE.top + 34, height = HEIGHT - EDGE.bottom - 34 - top;
+    const top = EDGE.top + 18, height = this.height - EDGE.bottom - 8 - top;
     draw("rect", { x: EDGE.left, y: top, width: this.width - EDGE.left - EDGE.right, height, class: "lane" }, svg);
     points.forEach((point, index) => {
       const left = this.x(point[0]);
@@ -174,7 +176,7 @@ class Plot {
       const share = point[2];
       if (share > 0) draw("rect", { x: left, y: top, width: Math.max(1, right - left), height, class: "on", opacity: resolution ? 0.25 + 0.75 * share : 1 }, svg);
     });
-    draw("text", { x: EDGE.left, y: top - 8 }, svg, `filled: ${words.true ?? "on"}, else ${words.false ?? "off"}`);
+    draw("text", { x: EDGE.left, y: top - 6 }, svg, `filled: ${words.true ?? "on"}, else ${words.false ?? "off"}`);
   }
 
   say() {
@@ -193,7 +195,7 @@ class Plot {
   }
 
   follow() {
-    const line = draw("line", { y1: EDGE.top, y2: HEIGHT - EDGE.bottom, class: "cursor", visibility: "hidden" }, this.svg);
+    const line = draw("line", { y1: EDGE.top, y2: this.height - EDGE.bottom, class: "cursor", visibility: "hidden" }, this.svg);
     const dot = draw("circle", { r: 3.5, class: "dot", visibility: "hidden" }, this.svg);
     this.svg.addEventListener("pointermove", (event) => {
       const box = this.svg.getBoundingClientRect();
