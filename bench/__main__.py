@@ -39,6 +39,12 @@ def _gateway() -> object:
     return gateway.main()
 
 
+def _scaling() -> object:
+    from bench import scaling
+
+    return scaling.main()
+
+
 def _homeserver() -> object:
     from bench import homeserver
 
@@ -73,6 +79,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "federation": _federation,
     "history": _history,
     "end_to_end": _end_to_end,
+    "scaling": _scaling,
 }
 
 
