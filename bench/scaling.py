@@ -1,7 +1,7 @@
 """Past one machine: Synapse by itself and with a worker, one gateway and two; what each part takes, and what of disk.
 
-`python -m bench scaling` (or `main()`). Readings come in two ways: as backlogs, which fill their events, and one by one,
-each an event of its own. docs/scaling.md counts on from these figures. The processes are those of tests/scaling.
+`python -m bench scaling` (or `main()`). Readings come in two ways: as backlogs, which fill their events, and one by
+one, each an event of its own. docs/scaling.md counts on from these figures. The processes are those of tests/scaling.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Shape:
 
 
 SHAPES = {
-    "single": Shape("Synapse alone, 1 gateway", {"all": EVERY_SHARD}, ()),
-    "worker": Shape("Synapse and a worker, 1 gateway", {"all": EVERY_SHARD}, (WORKER,)),
-    "two": Shape("Synapse and a worker, 2 gateways", HALVES, (WORKER,)),
+    "single": Shape("1 gateway, Synapse alone", {"all": EVERY_SHARD}, ()),
+    "worker": Shape("1 gateway, and a worker", {"all": EVERY_SHARD}, (WORKER,)),
+    "two": Shape("2 gateways, and a worker", HALVES, (WORKER,)),
 }
 
 
@@ -151,7 +151,7 @@ async def _taken(running: Running, name: str, readings: int, *, at_once: bool) -
         f"{name}.postgres_bytes_an_event": (await _database_bytes(running) - size) / made,
         f"{name}.gateway_bytes_a_reading": (sum(_gateway_bytes(running)) - own) / count,
         **{f"{name}.{part}_an_event": (after[part] - before[part]) / made for part in after},
-        **{f"{name}.{part}_share": (after[part] - before[part]) / seconds for part in after},
+        **{f"{name}.{part}_cores": (after[part] - before[part]) / seconds for part in after},
     }
 
 
@@ -232,13 +232,13 @@ def _seconds(pid: int) -> float:
 
 def _print(facts: dict[str, Any], figures: dict[str, float]) -> None:
     out = console()
-    parts = ("gateways", "synapse", "worker", "postgres", "redis", "mosquitto")
+    parts = ("gateways", "synapse", "worker", "postgres", "mosquitto")
     for way, title in (
         ("backlog", f"Backlogs of {BACKLOG} readings from each of {DEVICES} devices"),
         ("single", "One reading at a time, an event each"),
     ):
-        table = Table(title=f"{title}: processor time an event, and share of a core", title_justify="left")
-        table.add_column("")
+        table = Table(title=f"{title}: milliseconds of processor an event, by part", title_justify="left")
+        table.add_column("", no_wrap=True)
         for heading in ("readings/s", "events/s", *parts):
             table.add_column(heading, justify="right")
         for name, shape in SHAPES.items():
@@ -247,10 +247,7 @@ def _print(facts: dict[str, Any], figures: dict[str, float]) -> None:
                 shape.title,
                 f"{figures[f'{key}.readings_per_second']:,.0f}",
                 f"{figures[f'{key}.events_per_second']:,.0f}",
-                *(
-                    f"{figures[f'{key}.{part}_an_event'] * 1000:,.1f} ms {figures[f'{key}.{part}_share']:.0%}"
-                    for part in parts
-                ),
+                *(f"{figures[f'{key}.{part}_an_event'] * 1000:,.1f}" for part in parts),
             )
         out.print(table)
     for way in ("backlog", "single"):

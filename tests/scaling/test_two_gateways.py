@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.synapse_peer.server import Account, SynapseSettings
 
 from thingroom_gateway.backup import back_up, restore
 from thingroom_gateway.config import load
-from thingroom_gateway.registration import write_registration
+from thingroom_gateway.registration import EVERY_SHARD, make_registration, write_registration
 
 SERVER_NAME = "cluster.test"
 WORKER = "gateways"
@@ -48,7 +49,7 @@ class Installation:
     def registration(self, name: str) -> Path:
         return self.directory / f"{name}.yaml"
 
-    def settings(self, name: str) -> dict[str, Any]:
+    def settings(self, name: str, shards: str) -> dict[str, Any]:
         """The section [gateway] of the gateway called `name`."""
         return {
             "homeserver_url": self.cluster.workers[WORKER].base_url,
@@ -56,14 +57,25 @@ class Installation:
             "registration_file": str(self.registration(name)),
             "owner": self.owner.user_id,
             "home_name": f"The {name}",
-            "mqtt": {**self.broker.settings, "shards": HALVES[name]},
+            "mqtt": {**self.broker.settings, "shards": shards},
             "coap": {"enabled": False},
             "appservice": {"port": self.appservice_ports[name]},
             "batch": {"seconds": 0.5},
         }
 
-    def gateway(self, name: str, data: Path) -> contextlib.AbstractAsyncContextManager[Gateway]:
-        return running_gateway(data, self.settings(name))
+    def gateway(self, name: str, data: Path, shards: str = "") -> contextlib.AbstractAsyncContextManager[Gateway]:
+        return running_gateway(data, self.settings(name, shards or HALVES[name]))
+
+    async def give(self, giver: str, taker: str) -> None:
+        """At the homeserver: the users of `giver` are those of `taker` from now on. Both gateways are stopped."""
+        registration = json.loads(self.registration(taker).read_text())
+        wider = make_registration(SERVER_NAME, registration["url"], registration["as_token"], registration["hs_token"])
+        registration["namespaces"]["users"] = wider["namespaces"]["users"]  # type: ignore[index]
+        self.registration(taker).write_text(json.dumps(registration))
+        await self.cluster.stop()
+        left = tuple(self.registration(name) for name in HALVES if name != giver)
+        self.cluster.settings = replace(self.cluster.settings, appservice_files=left)
+        await self.cluster.start()
 
 
 @contextlib.asynccontextmanager
@@ -176,6 +188,33 @@ async def test_two_gateways_share_a_broker_and_a_synapse_with_a_worker(tmp_path:
                 counted = await counters_of(north)
                 assert counted["mqtt.accepted"] == len(expected(nodes["north"]))
             assert set(await persisted_by(home.cluster)) == {WORKER}
+
+
+async def test_one_gateway_gives_its_shards_to_the_other_for_good(tmp_path: Path) -> None:
+    async with running_installation(tmp_path) as home:
+        nodes = {name: devices_in(shards, EACH_SHARD, name + " {}") for name, shards in HALVES.items()}
+        everybody = [node for some in nodes.values() for node in some]
+        file = tmp_path / "devices of north.json"
+        async with running_fleet(home.broker.settings, everybody) as fleet:
+            for name, some in nodes.items():
+                async with home.gateway(name, home.directory / name) as gateway:
+                    await enrol_all(gateway, name, some)
+                    sample(some, 5)
+                    await fleet.deliver(some)
+                    if name == "north":
+                        given = await gateway.ask("export_devices", shards="0-7", file=str(file))
+                        assert given["ok"] and given["devices"] == len(some), given
+                    # What a gateway has taken it still brings into the rooms.
+                    await check_rooms(home, {name: nodes[name] for name in HALVES if nodes[name][0].made})
+
+            sample(everybody, 5)
+            await fleet.publish(everybody)
+            await home.give("north", "south")
+            async with home.gateway("south", home.directory / "south", EVERY_SHARD) as south:
+                taken = await south.ask("import_devices", file=str(file))
+                assert taken["ok"] and taken["devices"] == len(nodes["north"]), taken
+                await fleet.deliver(everybody)
+                await check_rooms(home, nodes)
 
 
 def move(source: Path, target: Path) -> Path:
