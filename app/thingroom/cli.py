@@ -15,6 +15,7 @@ _GROUPS = {
     "export": ("thingroom_gateway.series.commands", "export", "Readings as CSV, JSON lines or SenML."),
     "chart": ("thingroom_gateway.series.commands", "chart", "What a device measured, as a picture."),
     "profile": ("thingroom_gateway.profile_commands", "profile_commands", "Device profiles: list, read, write, check."),
+    "service": ("thingroom.service_commands", "service_commands", "Let systemd run Thingroom from boot on."),
     "homeserver": ("thingroom_homeserver.cli", "homeserver_commands", "The homeserver alone: run it, make accounts."),
 }
 
@@ -112,7 +113,9 @@ def reload_command(data: Path, config_file: Path | None) -> None:
     " data/run/programs.toml]",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-def status(config_file: Path | None, as_json: bool) -> None:
+@click.option("--programs-only", is_flag=True, help="Leave out devices, cables and disk: for health checks.")
+@click.option("--wait", type=float, default=3.0, show_default=True, help="Seconds that each may take to answer.")
+def status(config_file: Path | None, as_json: bool, programs_only: bool, wait: float) -> None:
     """Tell how everything is: homeserver, gateway, links, devices, what waits, what is wrong.
 
     Ends with 0 when all is well, with 1 when something is wrong, with 2 when there is nothing to ask.
@@ -127,7 +130,7 @@ def status(config_file: Path | None, as_json: bool) -> None:
         click.echo(nothing_here(path), err=True)
         sys.exit(2)
     try:
-        sys.exit(show(path, Console(highlight=False), as_json))
+        sys.exit(show(path, Console(highlight=False), as_json, programs_only, wait))
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)

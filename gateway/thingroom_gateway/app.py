@@ -73,6 +73,7 @@ from thingroom_gateway.storage import received
 from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
 from thingroom_gateway.storage.series import Recorder
+from thingroom_gateway.storage.upgrade import copy_before_upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ async def opened_core(config: GatewayConfig) -> AsyncIterator[Core]:
     keys = load_or_make_keys(directory)
     own_profiles = Path(config.profile_directory) if config.profile_directory else None
     profiles = load_profiles(own=own_profiles, choices=config.units.choices)
+    copy_before_upgrade(directory / "gateway.sqlite", MIGRATIONS)
     database = await Database.open(directory / "gateway.sqlite", MIGRATIONS)
     try:
         registry = Registry(database.read(load_devices), profiles)

@@ -17,7 +17,7 @@ from time import monotonic
 
 from thingroom_common.database import Database, Transaction
 from thingroom_gateway.counters import Counters
-from thingroom_gateway.devices import Device, Registry
+from thingroom_gateway.devices import ACTIVE, Device, Registry
 from thingroom_gateway.examination import CommandDoor, Examined, Examiner, Said, Verified
 from thingroom_gateway.missing import GapTotals
 from thingroom_gateway.observation import Observation
@@ -241,10 +241,16 @@ class Ingest:
         learnt = {(item.device.row.id, item.boot): item.learnt for item in verified if item.learnt is not None}
 
         def write(transaction: Transaction) -> dict[bytes, set[int]]:
-            new = {row.kid: received.store(transaction, row.id, items) for row, items in by_device.items()}
-            self._series.add_many(transaction, _samples(verified, new))
-            stamps.add(transaction, _bounds(verified, new))
-            for item in verified:
+            # A device may have been revoked or handed over since it was examined.
+            new = {
+                row.kid: received.store(transaction, row.id, items)
+                for row, items in by_device.items()
+                if self._registry.by_id(row.id).row.status == ACTIVE
+            }
+            kept = [item for item in verified if item.device.row.kid in new]
+            self._series.add_many(transaction, _samples(kept, new))
+            stamps.add(transaction, _bounds(kept, new))
+            for item in kept:
                 if item.results and self.commands and item.envelope.sequence in new[item.device.row.kid]:
                     self.commands.results(transaction, item.device, item.envelope.sequence, item.results)
             for (device, _), boot in learnt.items():
@@ -330,9 +336,11 @@ def _bounds(verified: Sequence[Verified], new: dict[bytes, set[int]]) -> Iterato
             yield StampRow(row.id, sequence, item.boot, item.uptime, uncounted, when.base, when.earliest, when.latest)
 
 
-def _final(verified: Verified, new: dict[bytes, set[int]]) -> Accepted | Duplicate:
+def _final(verified: Verified, new: dict[bytes, set[int]]) -> Accepted | Duplicate | Rejected:
     """The first copy of a new sequence in a batch is accepted, every further one is a duplicate."""
     kid, sequence = verified.device.row.kid, verified.envelope.sequence
+    if kid not in new:
+        return Rejected("revoked_device")
     if sequence in new[kid]:
         new[kid].discard(sequence)
         return Accepted(kid, sequence)

@@ -132,7 +132,7 @@ async def test_against_a_gateway_that_runs_and_then_does_not(tmp_path, capsys):
 
 async def _shown(file: Path) -> tuple[str, int]:
     console = Console(file=io.StringIO(), width=200, highlight=False)
-    code = await asyncio.to_thread(show, file, console, False)
+    code = await asyncio.to_thread(show, file, console, False, wait=60.0)
     return console.file.getvalue(), code  # type: ignore[attr-defined]
 
 

@@ -43,6 +43,9 @@ const commandsFor = (page) => ({
   async fill({ label, text }) {
     await page.getByLabel(label, { exact: true }).first().fill(text);
   },
+  async fill_in({ within, text }) {
+    await page.locator(within).first().fill(text);
+  },
   async choose({ label, option }) {
     await page.getByLabel(label, { exact: true }).first().selectOption(option);
   },
@@ -66,7 +69,7 @@ const commandsFor = (page) => ({
   async look({ width, height, scheme }) {
     await page.setViewportSize({ width, height });
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
-    await page.waitForTimeout(250);
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   },
   async screenshot({ path, whole }) {
     await page.screenshot({ path, fullPage: whole });

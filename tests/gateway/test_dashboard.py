@@ -7,9 +7,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -17,8 +15,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.gateway.bot_home import BotHome, Person, bot_home, person
-from tests.gateway.dashboard_support import Page, Visitor, visitor
+from tests.gateway.dashboard_support import Page, Scene, Visitor, open_scene
 from tests.gateway.gateway_support import Thing, eventually
 from yarl import URL
 
@@ -32,52 +29,10 @@ NOW = time.time_ns() // 1_000_000
 MINUTE = 60_000
 
 
-@dataclass
-class Scene:
-    """A home with an owner, a member of one room, and the browsers of both."""
-
-    home: BotHome
-    kitchen: Thing
-    cellar: Thing
-    lamp: Thing
-    owner: Visitor
-    member: Visitor
-    people: dict[str, Person]
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     async with open_scene(tmp_path_factory.mktemp("dashboard")) as made:
         yield made
-
-
-@asynccontextmanager
-async def open_scene(directory: Path) -> AsyncIterator[Scene]:
-    kitchen, cellar, lamp = Thing(1, "Kitchen"), Thing(2, "<b>Cellar</b>"), Thing(3, "Lamp", "switch")
-    async with AsyncExitStack() as stack:
-        home = await stack.enter_async_context(bot_home(directory))
-        owner = await stack.enter_async_context(person(home.homeserver, "owner"))
-        member = await stack.enter_async_context(person(home.homeserver, "member"))
-        await home.enrol(kitchen, "Kitchen")
-        await home.enrol(cellar, "Below & beside")
-        await home.enrol(lamp, "Kitchen")
-        await home.reading(kitchen, 214, ago_ms=5 * MINUTE)
-        kitchen.sequence += 2
-        await home.reading(kitchen, 223)
-        await home.reading(cellar, 121)
-        rules = "SELECT COUNT(DISTINCT device) FROM alert_rules"
-        await eventually(lambda: home.gateway.core.database.read(lambda c: c.execute(rules).fetchone()[0]) == 3, 30)
-        room = await owner.room("Kitchen")
-        await owner.client.room_invite(room, member.user_id)
-        assert await member.room("Kitchen") == room
-        browsers = [await stack.enter_async_context(visitor(home.gateway)) for _ in range(2)]
-        deadline = time.monotonic() + 30
-        # The member is in the room once the gateway has heard of it.
-        while (await browsers[1].sign_in("member")).status != 200:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.2)
-        assert (await browsers[0].sign_in("owner")).status == 200
-        yield Scene(home, kitchen, cellar, lamp, *browsers, people={"owner": owner, "member": member})
 
 
 @MODULE

@@ -15,6 +15,7 @@ from typing import Final
 from thingroom_common.database import Database
 from thingroom_gateway.config import HistoryConfig
 from thingroom_gateway.storage import series_upkeep as rows
+from thingroom_gateway.storage import stamps
 from thingroom_gateway.storage.series import DAY, LEVELS, RAW, Level, Recorder
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,22 @@ class Upkeep:
             self._due.extend(await self._database.read_in_thread(self._too_old))
             if not self._due:
                 self._due.extend(await self._database.read_in_thread(self._too_much))
-            return bool(self._due)
+            return bool(self._due) or await self._prune_stamps()
         level, series, before = self._due[0]
         deleted = await self._database.write(lambda t: rows.delete_older(t, level, series, before, STEP_ROWS))
         if deleted < STEP_ROWS:
             self._due.popleft()
+        return True
+
+    async def _prune_stamps(self) -> bool:
+        """What bounds the times of readings goes with them."""
+        days = self.keep.readings_days
+        if not days:
+            return False
+        before = self._now_ms() - days * DAY
+        if not self._database.read(lambda connection: stamps.are_older(connection, before)):
+            return False
+        await self._database.write(lambda t: stamps.prune(t, before, STEP_ROWS))
         return True
 
     def _too_old(self, connection: sqlite3.Connection) -> list[Due]:
