@@ -159,53 +159,34 @@ async def test_two_gateways_share_a_broker_and_a_synapse_with_a_worker(tmp_path:
     async with running_installation(tmp_path) as home:
         nodes = {name: devices_in(shards, EACH_SHARD, name + " {}") for name, shards in HALVES.items()}
         everybody = [node for some in nodes.values() for node in some]
-        async with (
-            running_fleet(home.broker.settings, everybody) as fleet,
-            home.gateway("south", home.directory / "south") as south,
-        ):
-            await enrol_all(south, "south", nodes["south"])
-            async with home.gateway("north", home.directory / "north") as north:
-                await enrol_all(north, "north", nodes["north"])
-                sample(everybody, 10)
-                await fleet.deliver(everybody)
-                await check_rooms(home, nodes)
-                for gateway, some in ((north, nodes["north"]), (south, nodes["south"])):
-                    counted = await counters_of(gateway)
-                    assert counted["mqtt.accepted"] == len(expected(some))
-                    assert not [name for name in counted if name.startswith("mqtt.rejected")], counted
-
-            # North's machine is taken out of service, and the devices know nothing of it.
-            sample(everybody, 5)
-            await fleet.publish(everybody)
-            await fleet.deliver(nodes["south"])
-            assert all(len(node.kept) == 5 for node in nodes["north"])
-            taken_over = move(home.directory / "north", home.directory / "north on the machine of south")
-            async with home.gateway("north", taken_over) as north:
-                await fleet.deliver(nodes["north"])
-                sample(everybody, 5)
-                await fleet.deliver(everybody)
-                await check_rooms(home, nodes)
-                counted = await counters_of(north)
-                assert counted["mqtt.accepted"] == len(expected(nodes["north"]))
-            assert set(await persisted_by(home.cluster)) == {WORKER}
-
-
-async def test_one_gateway_gives_its_shards_to_the_other_for_good(tmp_path: Path) -> None:
-    async with running_installation(tmp_path) as home:
-        nodes = {name: devices_in(shards, EACH_SHARD, name + " {}") for name, shards in HALVES.items()}
-        everybody = [node for some in nodes.values() for node in some]
-        file = tmp_path / "devices of north.json"
         async with running_fleet(home.broker.settings, everybody) as fleet:
-            for name, some in nodes.items():
-                async with home.gateway(name, home.directory / name) as gateway:
-                    await enrol_all(gateway, name, some)
-                    sample(some, 5)
-                    await fleet.deliver(some)
-                    if name == "north":
-                        given = await gateway.ask("export_devices", shards="0-7", file=str(file))
-                        assert given["ok"] and given["devices"] == len(some), given
-                    # What a gateway has taken it still brings into the rooms.
-                    await check_rooms(home, {name: nodes[name] for name in HALVES if nodes[name][0].made})
+            async with home.gateway("south", home.directory / "south") as south:
+                await enrol_all(south, "south", nodes["south"])
+                async with home.gateway("north", home.directory / "north") as north:
+                    await enrol_all(north, "north", nodes["north"])
+                    sample(everybody, 10)
+                    await fleet.deliver(everybody)
+                    await check_rooms(home, nodes)
+                    for gateway, some in ((north, nodes["north"]), (south, nodes["south"])):
+                        counted = await counters_of(gateway)
+                        assert counted["mqtt.accepted"] == len(expected(some))
+                        assert not [name for name in counted if name.startswith("mqtt.rejected")], counted
+
+                # North's machine is taken out of service, and the devices know nothing of it.
+                sample(everybody, 5)
+                await fleet.publish(everybody)
+                await fleet.deliver(nodes["south"])
+                assert all(len(node.kept) == 5 for node in nodes["north"])
+                moved = move(home.directory / "north", home.directory / "north on the machine of south")
+                file = tmp_path / "devices of north.json"
+                async with home.gateway("north", moved) as north:
+                    await fleet.deliver(nodes["north"])
+                    await check_rooms(home, nodes)
+                    # And now south shall have these devices for good.
+                    given = await north.ask("export_devices", shards="0-7", file=str(file))
+                    assert given["ok"] and given["devices"] == len(nodes["north"]), given
+                    assert (await counters_of(north))["mqtt.accepted"] == len(expected(nodes["north"]))
+            assert set(await persisted_by(home.cluster)) == {WORKER}
 
             sample(everybody, 5)
             await fleet.publish(everybody)
