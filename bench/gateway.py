@@ -50,7 +50,9 @@ async def measure(size: Size) -> dict[str, float]:
         progress(f"gateway: memory with {number} devices")
         figures[f"memory.{number}"] = await parts.memory(number)
     least, most = size.memory[0], size.memory[-1]
-    figures["memory.per_thousand"] = (figures[f"memory.{most}"] - figures[f"memory.{least}"]) / (most - least) * 1000
+    if most > least:
+        grown = figures[f"memory.{most}"] - figures[f"memory.{least}"]
+        figures["memory.per_thousand"] = grown / (most - least) * 1000
     progress("")
     return figures
 
@@ -83,7 +85,7 @@ def _print(facts: dict[str, Any], size: Size, figures: dict[str, float]) -> None
         )
     rest = Table(title="The rest of it", title_justify="left", show_header=False)
     for justify in ("left", "right", "left"):
-        rest.add_column(justify=justify)  # type: ignore[arg-type]
+        rest.add_column(justify=justify)
     rows = [
         (f"publish to waiting /sync, p50 (gathering {parts.SHORTEST_GATHERING:g} s)", "latency.p50", 1000, "ms"),
         ("publish to waiting /sync, p99", "latency.p99", 1000, "ms"),

@@ -47,6 +47,7 @@ COSE_SIGN1 = 18
 # The shortest that the gateway allows, and its default.
 SHORTEST_GATHERING = 0.05
 USUAL_GATHERING = 2.0
+MEMORY_GATHERING = 0.5
 # As few readings of each device as make everything that is kept of it be there.
 HEARD = 3
 WARM_CHARTS = 3
@@ -284,7 +285,10 @@ async def _chart(owner: Owner, room: str) -> float:
 
 async def memory(devices: int) -> float:
     """Resident memory of a gateway, 10^6 bytes, once `devices` were heard HEARD times each over MQTT."""
-    async with prepared(devices, 0) as rig, running_gateway(rig.directory / "gateway", rig.settings) as gateway:
+    async with (
+        prepared(devices, 0) as rig,
+        running_gateway(rig.directory / "gateway", {**rig.settings, "batch": {"seconds": MEMORY_GATHERING}}) as gateway,
+    ):
         envelopes = rig.envelopes(HEARD)
         async with Publisher(rig.broker.port) as publisher:
             await publisher.publish(publish_packets((device.topic("up"), data) for device, data in envelopes))
@@ -294,5 +298,5 @@ async def memory(devices: int) -> float:
                 raise NotAllArrived(gateway.log_tail())
             await asyncio.sleep(0.05)
         # A round of gathering, so that events are made of all this.
-        await asyncio.sleep(2 * USUAL_GATHERING)
+        await asyncio.sleep(2 * MEMORY_GATHERING)
         return resident_megabytes(gateway.pid)
