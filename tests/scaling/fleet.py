@@ -17,7 +17,7 @@ from thingroom_wire.errors import WireError
 from thingroom_wire.keys import downlink_key, key_id
 
 AGAIN_SECONDS = 3.0
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 
 
 @dataclass
