@@ -26,6 +26,8 @@ PROGRAMS = {
     "ngircd": "ngircd",
     "cmake": "cmake",
     "g++": "g++",
+    "pg_ctlcluster": "postgresql",
+    "redis-server": "redis-server",
 }
 
 

@@ -227,7 +227,7 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         core = await stack.enter_async_context(opened_core(config))
         database, registry = core.database, core.registry
-        home = Home(config.server_name, config.home_name, config.owner)
+        home = Home(config.server_name, config.home_name, config.owner, registration.sender_localpart)
         client = AppserviceClient(config.homeserver_url, registration.as_token, config.homeserver.timeout_seconds)
         stack.push_async_callback(client.close)
         outbox = Outbox(
@@ -272,7 +272,15 @@ async def running(
         if config.plain:
             listening = [Listening(one.dialect, one.prefix or DEFAULT_PREFIX[one.dialect]) for one in config.plain]
             plain = PlainDevices(
-                database, registry, core.profiles, core.enrolment, core.counters, core.series, listening, now_ms
+                database,
+                registry,
+                core.profiles,
+                core.enrolment,
+                core.counters,
+                core.series,
+                listening,
+                now_ms,
+                config.mqtt.shards,
             )
             plain.observed.append(alerts.seen)
             plain.stored.append(batching.one_stored)
@@ -479,7 +487,7 @@ async def _housekeeping(core: Core, reload: Reload) -> None:
 
 
 async def _prune(database: Database, before: int) -> None:
-    if database.read(lambda connection: received.may_prune(connection, before)):
+    while database.read(lambda connection: received.may_prune(connection, before)):
         await database.write(lambda transaction: received.prune(transaction, before, PRUNE_EVENTS))
 
 

@@ -211,6 +211,10 @@ class Enrolment:
         self._put(transaction, row)
         transaction.after_commit(lambda: self._tell(self._registry.by_id(row.id)))
 
+    def say(self, transaction: Transaction, row: DeviceRow) -> None:
+        """Put into the device's room who it is: its key, by which its readings there are verified."""
+        outbox.add(transaction, self._state(row))
+
     def name_of(self, text: str) -> str | None:
         """A name or place as it is kept, None if it cannot be one."""
         name = " ".join(text.split())

@@ -169,6 +169,8 @@ class HandingOver:
                 set_handed(transaction, row)
                 rows.write(transaction, row.id, one.known)
                 self._enrolment.keep(transaction, row)
+                # The room may be another than the giver's, made by another bot.
+                self._enrolment.say(transaction, row)
             return Handed(len(made.devices), 0)
 
         return await self._database.write(write)

@@ -84,19 +84,21 @@ class _Asker:
         self._registration = registration
         self._file = Path(config.registration_file)
         self._url = config.homeserver_url.rstrip("/")
-        self._bot = f"@{SENDER_LOCALPART}:{config.server_name}"
+        self._bot = f"@{registration.sender_localpart}:{config.server_name}"
 
     async def file(self) -> Finding:
         """The file fits the configuration."""
         registration, listen = self._registration, self._config.appservice
-        ghost = f"@{GHOST_PREFIX}0123456789abcdef:{self._config.server_name}"
+        shards = self._config.mqtt.shards
+        ghosts = [f"@{GHOST_PREFIX}{digit}123456789abcdef:{self._config.server_name}" for digit in shards]
         anew = f"Write it anew: thingroom gateway register --replace; copy it to the homeserver, {RESTART}."
-        if registration.sender_localpart != SENDER_LOCALPART:
+        if registration.sender_localpart.partition("_")[0] != SENDER_LOCALPART:
             text = f"{self._file} is not the gateway's: its sender_localpart is {registration.sender_localpart}"
             return Finding(False, text, "Name the gateway's file as registration_file in [gateway].")
-        if not registration.covers(ghost):
-            text = f"{self._file} does not give users like {ghost} to the gateway"
-            return Finding(False, text, f"It was written for another server_name, or changed. {anew}")
+        for ghost in ghosts:
+            if not registration.covers(ghost):
+                text = f"{self._file} does not give users like {ghost} to the gateway"
+                return Finding(False, text, f"It was written for another server_name or other shards. {anew}")
         if not registration.url:
             return Finding(False, f"{self._file} has no url, so the homeserver tells the gateway nothing", anew)
         port = urlsplit(registration.url).port
@@ -144,7 +146,7 @@ class _Asker:
 
     async def namespace(self) -> Finding:
         """It gives us the users of devices. Asked as one that there is not, so that nobody is made."""
-        ghost = f"@{GHOST_PREFIX}check:{self._config.server_name}"
+        ghost = f"@{GHOST_PREFIX}{self._config.mqtt.shards[0]}check:{self._config.server_name}"
         answer = await self._ask("GET", f"/_matrix/client/v3/account/whoami?user_id={quote(ghost, safe='')}")
         # Synapse's words and ours; who is registered already is just told who they are.
         if answer.status == 200 or (answer.status == 403 and "not registered" in answer.error):

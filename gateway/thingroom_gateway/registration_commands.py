@@ -5,13 +5,14 @@ May import click, config, registration, registration_check. cli.py mounts `regis
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
 import click
 
 from thingroom_common.config_file import ConfigError, default_path
 from thingroom_gateway.config import GatewayConfig, load
-from thingroom_gateway.registration import RegistrationError, load_registration, write_registration
+from thingroom_gateway.registration import SENDER_LOCALPART, RegistrationError, load_registration, write_registration
 from thingroom_gateway.registration_check import check_now
 
 
@@ -26,7 +27,13 @@ from thingroom_gateway.registration_check import check_now
 @click.option("--check", "is_check", is_flag=True, help="Write nothing; ask the homeserver whether all is right.")
 @click.option("--url", default="", help="Where the homeserver reaches the gateway. [default: as it listens]")
 @click.option("--replace", is_flag=True, help="New secrets and a new url, in place of a file that is there.")
-def register(config_path: Path, is_check: bool, url: str, replace: bool) -> None:
+@click.option(
+    "--name",
+    default="",
+    callback=lambda *parameter: _word(*parameter),
+    help="What this gateway is called where it is one of several: small letters and digits.",
+)
+def register(config_path: Path, is_check: bool, url: str, replace: bool, name: str) -> None:
     """Make the gateway known to a homeserver such as Synapse.
 
     Writes the registration file with new secrets, unless it is there, and says what to put where. With --check it goes
@@ -39,12 +46,12 @@ def register(config_path: Path, is_check: bool, url: str, replace: bool) -> None
         if is_check:
             _check(config)
         else:
-            _write(config, config_path, url, replace)
+            _write(config, config_path, url, replace, name)
     except (ConfigError, RegistrationError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _write(config: GatewayConfig, config_path: Path, url: str, replace: bool) -> None:
+def _write(config: GatewayConfig, config_path: Path, url: str, replace: bool, name: str) -> None:
     path = Path(config.registration_file)
     was_there = path.exists() and not replace
     if url and not url.startswith(("http://", "https://")):
@@ -52,10 +59,19 @@ def _write(config: GatewayConfig, config_path: Path, url: str, replace: bool) ->
     if url and was_there:
         raise ConfigError(f"{path} is there already; --replace writes it anew with that url.")
     host = f"[{config.appservice.host}]" if ":" in config.appservice.host else config.appservice.host
-    write_registration(path, config.server_name, url or f"http://{host}:{config.appservice.port}", replace)
+    if replace and path.exists() and not name:
+        name = load_registration(path).sender_localpart.removeprefix(SENDER_LOCALPART).removeprefix("_")
+    url = url or f"http://{host}:{config.appservice.port}"
+    write_registration(path, config.server_name, url, replace, name, config.mqtt.shards)
     written = load_registration(path)
     click.echo(f"{path.absolute()} {'is there already, and stays as it is' if was_there else 'is written'}.")
     click.echo(_instructions(config, config_path, path.absolute(), written.url))
+
+
+def _word(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    if len(value) > 32 or not set(value) <= set(string.ascii_lowercase + string.digits):
+        raise click.BadParameter(f"at most 32 small letters and digits are wanted, this is {value!r}.", param=parameter)
+    return value
 
 
 def _instructions(config: GatewayConfig, config_path: Path, path: Path, url: str) -> str:

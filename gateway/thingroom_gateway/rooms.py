@@ -19,7 +19,7 @@ from thingroom_gateway.appservice import Answer, AppserviceClient, Done, Later, 
 from thingroom_gateway.devices import Device
 from thingroom_gateway.icons import HOME, name_of
 from thingroom_gateway.matrix_event import DEVICE_TYPE, PRESENCE_TYPE
-from thingroom_gateway.registration import ALIAS_PREFIX, GHOST_PREFIX, SENDER_LOCALPART
+from thingroom_gateway.registration import GHOST_PREFIX, SENDER_LOCALPART
 from thingroom_gateway.storage import places
 from thingroom_gateway.storage.places import SPACE, GhostRow, RoomRow
 
@@ -31,15 +31,16 @@ _LISTED_CREATOR = frozenset(str(number) for number in range(1, 12))
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Whose home it is. `owner` may be empty."""
+    """Whose home it is, and who speaks for it. `owner` may be empty."""
 
     server_name: str
     name: str
     owner: str
+    bot_localpart: str = SENDER_LOCALPART
 
     @property
     def bot(self) -> str:
-        return f"@{SENDER_LOCALPART}:{self.server_name}"
+        return f"@{self.bot_localpart}:{self.server_name}"
 
     def ghost(self, device: Device) -> str:
         return f"@{GHOST_PREFIX}{device.kid_hex}:{self.server_name}"
@@ -70,7 +71,7 @@ class Rooms:
             return Ready(known.room_id)
         if not self._bot_ready:
             for answer in (
-                await self._client.register(SENDER_LOCALPART),
+                await self._client.register(self._home.bot_localpart),
                 await self._client.set_display_name(self._home.bot, "Thingroom"),
             ):
                 if not isinstance(answer, Done):
@@ -206,7 +207,8 @@ class Rooms:
             if isinstance(capabilities, Later):
                 return capabilities
             self._listed_creator = _lists_creator(capabilities)
-        alias = alias_localpart(self._home.name if place == SPACE else place, space=place == SPACE)
+        shown = self._home.name if place == SPACE else place
+        alias = alias_localpart(self._home.bot_localpart, shown, space=place == SPACE)
         levels: dict[str, int] = {self._home.owner: 100} if self._home.owner else {}
         if self._listed_creator:
             levels[self._home.bot] = 100
@@ -280,10 +282,10 @@ def room_levels(listed_creator: bool) -> dict[str, int]:
     }
 
 
-def alias_localpart(name: str, space: bool) -> str:
-    """The alias of a room: readable where the name is plain ASCII words, else with a digest that keeps it apart."""
+def alias_localpart(bot: str, name: str, space: bool) -> str:
+    """A room's alias among those of `bot`: readable where the name is plain ASCII words, else with a digest, apart."""
     folded = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "_", folded).strip("_")[:40]
     if slug != name.casefold().replace(" ", "_"):
         slug = f"{slug}_{hashlib.sha256(name.casefold().encode()).hexdigest()[:8]}".lstrip("_")
-    return f"{ALIAS_PREFIX}{'space_' if space else ''}{slug}"
+    return f"{bot}_{'space_' if space else ''}{slug}"

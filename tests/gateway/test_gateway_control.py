@@ -191,6 +191,13 @@ def test_the_registration(tmp_path: Path, config_file: Path, config: GatewayConf
         "aliases": [{"exclusive": True, "regex": "#thingroom_.*:home\\.test"}],
         "rooms": [],
     }
+    one_of_two = make_registration("home.test", "http://127.0.0.1:29333", "a", "h", "north", "10")
+    assert one_of_two["id"] == one_of_two["sender_localpart"] == "thingroom_north"
+    assert one_of_two["namespaces"] == {
+        "users": [{"exclusive": True, "regex": "@thing_[01].*:home\\.test"}],
+        "aliases": [{"exclusive": True, "regex": "#thingroom_north_.*:home\\.test"}],
+        "rooms": [],
+    }
     path = tmp_path / "new" / "registration.yaml"
     first = write_registration(path, "home.test", "http://127.0.0.1:29333")
     assert write_registration(path, "home.test", "http://127.0.0.1:29333") == first
@@ -203,6 +210,11 @@ def test_the_registration(tmp_path: Path, config_file: Path, config: GatewayConf
         with pytest.raises(RegistrationError):
             load_registration(path)
     assert run(config_file, "register").exit_code == 0
+    written = Path(config.registration_file)
+    written.unlink()
+    assert run(config_file, "register", "--name", "Nörth").exit_code == 2
+    assert run(config_file, "register", "--name", "north").exit_code == 0
+    assert load_registration(written).sender_localpart == "thingroom_north"
 
 
 def test_the_configuration_refuses_what_it_does_not_know(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from tests.gateway.gateway_support import Thing, eventually, gateway
 
 from thingroom_gateway.app import Gateway
 from thingroom_gateway.appservice import AppserviceClient, Done, Later, Refused, _end
-from thingroom_gateway.config import GatewayConfig
+from thingroom_gateway.config import BatchConfig, GatewayConfig
 from thingroom_gateway.outcomes import Frame, Outcome
 from thingroom_gateway.storage import outbox as rows
 from thingroom_wire.envelope import parse_envelope
@@ -212,6 +213,25 @@ async def test_a_backlog_does_not_wait_for_the_clock(config: GatewayConfig, home
         await eventually(lambda: len(homeserver.sequences(thing.hex)) == 600)
         await asyncio.sleep(0.2)
         assert len(homeserver.events()) == 30
+
+
+async def test_many_devices_that_speak_all_the_time_do_not_stop_the_clock(
+    config: GatewayConfig, homeserver: FakeHomeserver
+) -> None:
+    """An event's worth from all devices together is no event's worth of any of them."""
+    config = msgspec.structs.replace(config, batch=BatchConfig(seconds=1.0, envelopes=50))
+    things = [Thing(seed) for seed in range(1, 13)]
+    async with gateway(config, *things) as running:
+        door = Door(running)
+        for _ in range(45):
+            await door.send(*[thing.envelope() for thing in things])
+            await asyncio.sleep(0.1)
+            if all(homeserver.sequences(thing.hex) for thing in things):
+                break
+        else:
+            raise AssertionError("nothing was told while something came")
+        sent = things[0].sequence
+        await eventually(lambda: all(len(homeserver.sequences(thing.hex)) == sent for thing in things))
 
 
 async def test_the_order_per_room_is_kept(config: GatewayConfig, homeserver: FakeHomeserver) -> None:

@@ -22,6 +22,7 @@ from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.links.plain_mqtt import CATCH_UP_SECONDS
 from thingroom_gateway.plain.command import Publish
 from thingroom_gateway.plain.devices import Adopted, Message, NotAdopted, kid_of
+from thingroom_gateway.registration import EVERY_SHARD
 from thingroom_gateway.storage import received
 
 Start = Callable[..., Mosquitto]
@@ -74,7 +75,7 @@ async def test_a_device_is_seen_adopted_and_attested(tmp_path: Path, homeserver:
         assert not homeserver.events()
         assert not list(running.core.registry)
         kid = await _adopt(running, "tele/attic", "Attic")
-        assert kid == kid_of("tele/attic").hex()
+        assert kid == kid_of("tele/attic", EVERY_SHARD).hex()
         assert isinstance(await running.plain.adopt("tele/attic", "Again", ""), NotAdopted)  # type: ignore[union-attr]
         await asyncio.sleep(CATCH_UP_SECONDS)
         await device.publish("tele/attic/SENSOR", SENSOR, qos=1)
@@ -312,3 +313,13 @@ async def test_a_gateway_without_plain_devices_says_so(config: GatewayConfig) ->
 
         answer = await asyncio.to_thread(ask_gateway, config.directory, {"command": "seen"})
         assert not answer["ok"] and "[[gateway.plain]]" in answer["error"]
+
+
+def test_the_id_of_a_plain_device_is_in_the_gateways_shards() -> None:
+    bases = [f"tele/plug{number}" for number in range(200)]
+    usual = [kid_of(base, EVERY_SHARD) for base in bases]
+    narrow = [kid_of(base, "5a") for base in bases]
+    assert {kid.hex()[0] for kid in usual} == set(EVERY_SHARD)
+    assert {kid.hex()[0] for kid in narrow} == {"5", "a"}
+    assert [kid.hex()[1:] for kid in narrow] == [kid.hex()[1:] for kid in usual]
+    assert all(kid_of(base, kid.hex()[0]) == kid for base, kid in zip(bases, usual, strict=True))

@@ -144,6 +144,11 @@ def untaken(connection: sqlite3.Connection) -> dict[int, int]:
     return {row[0]: row[1] for row in connection.execute("SELECT device, stored FROM arrivals WHERE stored > taken")}
 
 
+def stored(connection: sqlite3.Connection, device: int) -> int:
+    """The newest arrival of `device`."""
+    return int(connection.execute("SELECT stored FROM arrivals WHERE device = ?", (device,)).fetchone()[0])
+
+
 def may_prune(connection: sqlite3.Connection, before: int) -> bool:
     """Whether there is anything for `prune` to delete."""
     return connection.execute("SELECT 1 FROM in_room WHERE at < ? LIMIT 1", (before,)).fetchone() is not None
