@@ -72,7 +72,8 @@ class Dps310:
         inner = (c20 << _FRACTION) + p * c30
         inner = (c10 << _FRACTION) + (p * inner >> _FRACTION)
         total = (c00 << _FRACTION) + (p * inner >> _FRACTION) + t * c01
-        total += t * ((c11 << _FRACTION) + p * c21 >> _FRACTION) * p >> _FRACTION
+        inner = p * ((c11 << _FRACTION) + p * c21) >> _FRACTION
+        total += t * inner >> _FRACTION
         celsius = (c0 << (_FRACTION - 1)) + c1 * t
         return rounded(total * 10, 1 << _FRACTION), rounded(celsius * 100, 1 << _FRACTION)
 
