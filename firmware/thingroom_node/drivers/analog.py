@@ -1,6 +1,6 @@
 """What analogue pins measure: a voltage, the moisture of soil, a battery. Profiles adc, soil, battery.
 
-`pin` has `millivolts()`; the board knows its converter (see ../board.py). The median of nine is taken.
+`pin` has `millivolts()`; the board knows its converter (see ../hardware.py). The median of nine is taken.
 """
 
 from thingroom_node.drivers.sensor import Instant, measured, rounded
@@ -12,7 +12,7 @@ CURVES = {
         (4200, 100), (4060, 90), (3980, 80), (3920, 70), (3870, 60), (3820, 50),
         (3790, 40), (3770, 30), (3740, 20), (3680, 10), (3450, 5), (3000, 0),
     ),
-    "lifepo4": ((3400, 100), (3330, 90), (3300, 70), (3270, 40), (3250, 30), (3220, 20), (3200, 17), (3000, 9), (2500, 0)),
+    "lifepo4": ((3400, 100), (3330, 90), (3300, 70), (3270, 40), (3250, 30), (3220, 20), (3000, 9), (2500, 0)),
     "alkaline": ((1580, 100), (1400, 80), (1300, 60), (1240, 40), (1160, 20), (1060, 10), (900, 0)),
 }  # fmt: skip
 

@@ -13,7 +13,10 @@ _WAKE_MS = 1000
 
 
 class Pms5003:
-    """`uart` is like machine.UART: any, read, write. `warm_up`: seconds until the air in it is the room's; 0: no sleep."""
+    """`uart` is like machine.UART: any, read, write.
+
+    `warm_up`: seconds until the air in it is the room's; with 0 it never sleeps.
+    """
 
     def __init__(self, uart, warm_up=30):
         self._uart = uart

@@ -1,6 +1,6 @@
 """A pulse counter at a water meter or an electricity meter. Profiles water_meter, energy_meter.
 
-`counter.read()` gives (pulses since the start, uptime of the last in ms); the board counts them (see ../board.py).
+`counter.read()` gives (pulses since the start, uptime of the last in ms); the board counts them (see ../hardware.py).
 `memory` has `load()` and `save(number)`: the count goes on after a reset.
 """
 

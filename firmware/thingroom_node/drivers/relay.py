@@ -2,7 +2,7 @@
 
 
 class Relay:
-    """`pin` is like machine.Pin, off already; whether on is low is the board's business (see ../board.py)."""
+    """`pin` is like machine.Pin, off already; whether on is low is the board's business (see ../hardware.py)."""
 
     def __init__(self, pin):
         self._pin = pin

@@ -10,7 +10,7 @@ from thingroom_wire.senml import Record
 class SensorError(OSError):
     """A part does not do what its data sheet says; the message is a sentence for the person with the wires.
 
-    `reason` is for counters: absent, wrong_part, no_answer, checksum, not_ready, damaged, implausible.
+    `reason` is for counters: absent, wrong_part, no_answer, checksum, not_ready, damaged, implausible, same_name.
     """
 
     def __init__(self, reason, sentence):
@@ -50,7 +50,7 @@ def signed(number, bits):
 
 
 def poll(is_ready, pause_ms, times, name):
-    """Yield `pause_ms` until `is_ready()`, after as many `times` SensorError: the part called `name` does not finish."""
+    """Yield `pause_ms` until `is_ready()`; SensorError after `times` times: the part called `name` does not finish."""
     for _ in range(times):
         if is_ready():
             return

@@ -1,4 +1,4 @@
-"""Sensirion SHT30, SHT31, SHT35: temperature and humidity (data sheet of March 2022). I2C 0x44 or 0x45. Profile sht3x."""
+"""Sensirion SHT30, SHT31, SHT35: temperature and humidity (data sheet of March 2022). I2C 0x44, 0x45. Profile sht3x."""
 
 from thingroom_node.drivers.i2c_part import I2cPart
 from thingroom_node.drivers.sensirion import command, words

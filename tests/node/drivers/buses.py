@@ -37,7 +37,7 @@ def failure(steps, clock, speed=1):
         records = run(steps, clock, speed)
     except SensorError as error:
         return error.reason, str(error)
-    raise AssertionError("it told {}".format(records))
+    raise AssertionError(f"it told {records}")
 
 
 def told(records):

@@ -1,6 +1,7 @@
 """Relay, dimmer and NeoPixels: what pins see when actuators are told."""
 
 from tests.node.drivers.buses import Pin
+
 from thingroom_node.drivers.dimmer import Dimmer, whole
 from thingroom_node.drivers.neopixel_strip import COLOURS, EFFECTS, Strip
 from thingroom_node.drivers.relay import Relay

@@ -1,6 +1,7 @@
 """LM75, TMP105, EMC1413, BH1750, DPS310, INA219, VL53L0X on a bus that behaves like theirs."""
 
 from tests.node.drivers.buses import ENODEV, Clock, I2c, Registers, Words, failure, run, told
+
 from thingroom_node.drivers.bh1750 import Bh1750
 from thingroom_node.drivers.dps310 import Dps310
 from thingroom_node.drivers.emc1413 import Emc1413

@@ -3,6 +3,7 @@
 from binascii import hexlify
 
 from tests.node.drivers.buses import ETIMEDOUT, Clock, Pin, failure, run, told
+
 from thingroom_node.drivers.analog import CURVES, Battery, Soil, Voltage, percent_left
 from thingroom_node.drivers.contact import Contact, Motion
 from thingroom_node.drivers.dht22 import Dht22

@@ -1,6 +1,7 @@
 """SHT3x, SHT4x, SCD4x: commands, words and checksums. The transactions are those of Sensirion's data sheets."""
 
 from tests.node.drivers.buses import ENODEV, Clock, I2c, failure, run, told
+
 from thingroom_node.drivers.scd4x import Scd4x
 from thingroom_node.drivers.sensirion import crc8
 from thingroom_node.drivers.sht3x import Sht3x

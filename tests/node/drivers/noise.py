@@ -4,6 +4,7 @@
 """
 
 from tests.node.drivers.buses import Clock, run
+
 from thingroom_node.drivers.analog import Battery, Soil, Voltage
 from thingroom_node.drivers.bh1750 import Bh1750
 from thingroom_node.drivers.bme280 import Bme280
@@ -108,7 +109,8 @@ def sensors(answer, calm):
     bus, line = NoisyI2c(answer), NoisyLine(calm)
     made = [driver(bus) for driver in ON_I2C]
     made += [Ds18b20(NoisyWire(answer)), Dht22(NoisyLine(answer).readinto), Pms5003(line, warm_up=1), Hx711(line, line)]
-    return made + [Voltage(line), Soil(line), Battery(line)]
+    made += [Voltage(line), Soil(line), Battery(line)]
+    return made
 
 
 def disturb(sensor):

@@ -1,4 +1,4 @@
-"""Runs on MicroPython: every case of the modules that are named, then noise. Prints JSON: {case: "" or what went wrong}.
+"""Runs on MicroPython: every case of the modules that are named, then noise. Prints JSON: {case: "" or its trouble}.
 
 Arguments: how many rounds of noise, then module names.
 """

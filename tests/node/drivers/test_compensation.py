@@ -4,8 +4,8 @@ import math
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
 from tests.node.drivers.cases_i2c import DPS310_COEFFICIENTS
+
 from thingroom_node.drivers.bme280 import Bme280
 from thingroom_node.drivers.bosch import Bosch
 from thingroom_node.drivers.dps310 import _SCALES, Dps310
@@ -98,5 +98,5 @@ def test_vl53l0x_final_timeout_keeps_the_budget() -> None:
     left = budget - (1320 + 960 + 2 * (check + 690) + (pre + 660) + 550)
     periods = (left * 1000 + period_ns(10) // 2) // period_ns(10) + (0x96 + 1) - 1
     shift = max(0, math.ceil(math.log2((periods + 1) / 256)))
-    assert _FINAL_TIMEOUT_MACRO == (shift, periods >> shift)
+    assert (shift, periods >> shift) == _FINAL_TIMEOUT_MACRO
     assert 33_000 <= budget <= 34_500

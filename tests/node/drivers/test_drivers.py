@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.micropython_runner import FIRMWARE, run_file
 from tests.node.drivers import noise
 
