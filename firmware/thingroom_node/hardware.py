@@ -183,7 +183,7 @@ class Input:
         return 1 if self._pin.value() == self._active else 0
 
     def was_active(self):
-        """Whether it was active since the last call."""
+        """Whether it has become active since the last call."""
         was, self._was_active = self._was_active, False
         return was
 

@@ -1,7 +1,7 @@
 """Something that is so or not so: a motion sensor, a door contact, a leak detector. Profiles motion, door, leak.
 
-`pin` has `value()` and `was_active()`, whether it was 1 at any time since that was last asked; a motion between two
-samples is not missed. The board also wakes the node when it changes (see ../hardware.py).
+`pin` has `value()` and `was_active()`, whether it has become 1 since that was last asked; a motion between two samples
+is not missed. The board also wakes the node when it changes (see ../hardware.py).
 """
 
 from thingroom_node.drivers.sensor import Instant

@@ -1,6 +1,6 @@
 """Runs on MicroPython: every case of the modules that are named, then noise. Prints JSON: {case: "" or its trouble}.
 
-Arguments: how many rounds of noise, then module names.
+Arguments: how many rounds of noise, a directory, then module names.
 """
 
 import gc
@@ -9,6 +9,8 @@ import json
 import sys
 
 from tests.node.drivers import noise
+
+NEED_A_DIRECTORY = ("case_pulses_are_counted_and_kept",)
 
 
 class Random:
@@ -51,17 +53,18 @@ def make_noise(number, rounds):
         noise.disturb(noise.sensors(random.answer, random.calm)[number])
 
 
-def main(rounds, names):
+def main(rounds, directory, names):
     results = {}
     for name in names:
         module = __import__("tests.node.drivers." + name, None, None, (name,))
         for case in dir(module):
             if case.startswith("case_"):
-                results[name + "." + case] = outcome(getattr(module, case))
+                needs = (directory,) if case in NEED_A_DIRECTORY else ()
+                results[name + "." + case] = outcome(getattr(module, case), *needs)
                 gc.collect()
     for number, sensor in enumerate(noise.sensors(Random(1).calm, Random(1).calm)):
         results["noise." + type(sensor).__name__] = outcome(make_noise, number, rounds)
     print(json.dumps(results))
 
 
-main(int(sys.argv[1]), sys.argv[2:])
+main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -6,6 +6,7 @@ The cases are in cases_*.py; each is run here, and all of them once more by run_
 import ast
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ ROOT = HERE.parents[2]
 NAMES = sorted(path.stem for path in HERE.glob("cases_*.py"))
 MODULES = {name: importlib.import_module(f"tests.node.drivers.{name}") for name in NAMES}
 CASES = [f"{name}.{case}" for name, module in MODULES.items() for case in dir(module) if case.startswith("case_")]
+# What needs MicroPython's interrupts and ticks.
+ON_BOARD = [
+    f"board_equipment.{case}" for case in re.findall("def (case_[a-z0-9_]+)", (HERE / "board_equipment.py").read_text())
+]
 SENSORS = [type(sensor).__name__ for sensor in noise.sensors(bytes, bytes)]
 ROUNDS = 40
 
@@ -30,13 +35,16 @@ def test_on_cpython(case: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def on_micropython() -> dict[str, str]:
+def on_micropython(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What became of each case there."""
-    result: dict[str, str] = json.loads(run_file(HERE / "run_cases.py", str(ROUNDS), *NAMES, path=[ROOT], timeout=120))
+    folder = str(tmp_path_factory.mktemp("node"))
+    names = [*NAMES, "board_equipment"]
+    told = run_file(HERE / "run_cases.py", str(ROUNDS), folder, *names, path=[ROOT], timeout=150)
+    result: dict[str, str] = json.loads(told)
     return result
 
 
-@pytest.mark.parametrize("case", [*CASES, *(f"noise.{name}" for name in SENSORS)])
+@pytest.mark.parametrize("case", [*CASES, *ON_BOARD, *(f"noise.{name}" for name in SENSORS)])
 def test_on_micropython(on_micropython: dict[str, str], case: str) -> None:
     assert on_micropython[case] == ""
 
