@@ -52,9 +52,11 @@ class Hardware:
         return self._once("wire {}".format(pin), self._make_wire, pin)
 
     def _make_i2c(self, bus):
-        self._claim(bus["scl"], bus["name"])
-        self._claim(bus["sda"], bus["name"])
-        pins = {"scl": self._pin(bus["scl"]), "sda": self._pin(bus["sda"])}
+        pins = {}
+        for use in ("scl", "sda"):
+            if bus.get(use) is not None:
+                self._claim(bus[use], bus["name"])
+                pins[use] = self._pin(bus[use])
         return self._machine.I2C(bus["id"], freq=bus.get("frequency", I2C_HZ), **pins)
 
     def _make_wire(self, pin):
