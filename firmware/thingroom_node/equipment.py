@@ -35,7 +35,7 @@ SENSORS = {
     "motion": ("contact", "Motion", "input", ()),
 }
 # What says where it is attached.
-_PLACES = {
+PLACES = {
     "i2c": ("bus",),
     "uart": ("bus",),
     "wire": ("pin",),
@@ -46,7 +46,7 @@ _PLACES = {
     "counter": ("pin", "pull", "debounce_ms"),
     "input": ("pin", "pull", "inverted"),
 }
-_NEEDED = ("data", "clock", "pin")
+NEEDED = ("data", "clock", "pin")
 # Whole numbers: smallest and greatest; words: those that there are; else a type.
 _OPTIONS = {
     "address": (0x08, 0x77),
@@ -189,7 +189,7 @@ def _attach(entry, label, attached, board, sensors, given):
 
 
 def _check(entry, label, attached, options):
-    known = ("driver", "names") + _PLACES[attached] + options
+    known = ("driver", "names") + PLACES[attached] + options
     for key, value in entry.items():
         if key not in known:
             raise SettingsError("{} has no option {!r}; it has {}.".format(label, key, ", ".join(known[1:])))
@@ -199,12 +199,12 @@ def _check(entry, label, attached, options):
             raise SettingsError("{}: divider is two whole numbers, [above, below].".format(label))
         elif key == "bus" and not isinstance(value, str):
             raise SettingsError("{}: bus is a text.".format(label))
-        elif key in _NEEDED and (isinstance(value, bool) or not isinstance(value, (int, str))):
+        elif key in NEEDED and (isinstance(value, bool) or not isinstance(value, (int, str))):
             raise SettingsError("{}: {} is a pin's number or name.".format(label, key))
         elif key == "names" and not _is_names(value):
             raise SettingsError("{}: names is an object of texts.".format(label))
-    for key in _PLACES[attached]:
-        if key in _NEEDED and key not in entry and attached not in ("wire", "battery"):
+    for key in PLACES[attached]:
+        if key in NEEDED and key not in entry and attached not in ("wire", "battery"):
             raise SettingsError("{} needs {}.".format(label, key))
     if entry.get("per_kg") == 0 or ("dry" in entry and entry["dry"] == entry.get("wet")):
         raise SettingsError("{} is calibrated with the same value twice.".format(label))

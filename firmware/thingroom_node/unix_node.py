@@ -57,8 +57,11 @@ def make_sensors(settings, emit, board, uptime):
     return sensors
 
 
-def make_actuators(settings, board=None, strips=None):
-    """The Actuators that the settings ask for. Raises SettingsError, StorageError."""
+def make_actuators(settings, board, strips):
+    """The Actuators that the settings ask for; NeoPixels are added to the list `strips`, for equipment.animate.
+
+    `board` is None where there are no pins. Raises SettingsError, StorageError.
+    """
     made = []
     shared = {}
     for entry in settings.actuators:
@@ -151,7 +154,7 @@ def make_runner(settings, emit):
     commander = Commander(
         own.key_id,
         open_journal(settings.directory + "/commands", newest),
-        make_actuators(settings),
+        make_actuators(settings, None, []),
         open_configuration(settings.directory + "/configuration"),
     )
     clock = Clock(uptime, _host_time if settings.clock == "host" else None)

@@ -1,4 +1,4 @@
-"""The board files are right, `thingroom board` says what is wrong with others, and board.json is what the board reads."""
+"""The board files are right, `thingroom board` says what is wrong with others, and board.json is what boards read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
+from tests import board_tables
 
 from thingroom.board_file import json_schema
 from thingroom.boards import BoardError, board_directory, board_json, find_board, load_board, load_boards
@@ -64,6 +65,12 @@ def test_what_the_board_reads() -> None:
     assert {bus["kind"] for bus in told["buses"]} == {"i2c", "spi", "uart", "onewire"}
     assert told["buses"][0] == {"kind": "i2c", "name": "i2c0", "id": 0, "scl": 5, "sda": 4, "frequency": 100000}
     assert all(len(board_json(board)) < 1024 for board in load_boards().values())
+
+
+def test_the_tables_of_the_document_are_of_today() -> None:
+    """After a change of a board or a driver: python -m tests.board_tables."""
+    text = board_tables.DOCUMENT.read_text(encoding="utf-8")
+    assert board_tables.filled(text) == text
 
 
 def test_list_and_show() -> None:
