@@ -97,6 +97,9 @@ class Sensors:
 
     def _failed(self, entry, error):
         entry.is_known = False
+        self._tell(entry, error)
+
+    def _tell(self, entry, error):
         count = self.failures.get(entry.label, 0) + 1
         self.failures[entry.label] = count
         kind = error.reason if isinstance(error, SensorError) else "bus"

@@ -8,7 +8,7 @@ from thingroom_node.drivers.sensor import SensorError, measured
 BAUD = 9600
 _PASSIVE, _READ, _SLEEP, _WAKE = (0xE1, 0), (0xE2, 0), (0xE4, 0), (0xE4, 1)
 _FRAME = 32
-_POLL_MS, _POLLS = 50, 40
+_POLL_MS, _POLLS = 50, 80
 _WAKE_MS = 1000
 
 

@@ -5,7 +5,7 @@ It measures by itself every 5 s, with a lamp that needs 205 mA for an instant; e
 
 from thingroom_node.drivers.i2c_part import I2cPart
 from thingroom_node.drivers.sensirion import command, words
-from thingroom_node.drivers.sensor import SensorError, measured, poll, rounded
+from thingroom_node.drivers.sensor import SensorError, measured, rounded
 
 ADDRESSES = (0x62,)
 _START, _START_LOW_POWER, _STOP = 0x21B1, 0x21AC, 0x3F86
@@ -23,7 +23,7 @@ class Scd4x:
         self._altitude = altitude
         self._calibrates_itself = self_calibration
         self._start = _START_LOW_POWER if low_power else _START
-        self._polls = (70 if low_power else 14) * 500 // _POLL_MS
+        self._polls = 70 if low_power else 14
 
     def probe(self):
         """Find it, and let it measure from now on: it has to stop first, or it takes no other command."""
@@ -44,7 +44,7 @@ class Scd4x:
     def measure(self):
         """Carbon dioxide, temperature, humidity: of the measurement that is or becomes ready."""
         part = self._part
-        yield from poll(self._is_ready, _POLL_MS, self._polls, part.name)
+        yield from self._until_ready()
         command(part, _READ)
         yield _EXECUTE_MS
         co2, temperature, humidity = words(part, 3)
@@ -54,7 +54,11 @@ class Scd4x:
             measured("humidity", "%RH", rounded(10000 * humidity, 65535), -2, 0, 10000),
         ]
 
-    def _is_ready(self):
-        # The answer takes 1 ms, less than what it takes to ask for it on a bus of 100 kHz and in Python.
-        command(self._part, _IS_READY)
-        return words(self._part, 1)[0] & 0x07FF != 0
+    def _until_ready(self):
+        for _ in range(self._polls):
+            command(self._part, _IS_READY)
+            yield _EXECUTE_MS
+            if words(self._part, 1)[0] & 0x07FF:
+                return
+            yield _POLL_MS
+        raise SensorError("not_ready", "the SCD4x does not finish measuring: was its power cut?")

@@ -8,6 +8,7 @@ from thingroom_node.drivers.emc1413 import Emc1413
 from thingroom_node.drivers.ina219 import Ina219
 from thingroom_node.drivers.lm75 import Lm75, Tmp105
 from thingroom_node.drivers.vl53l0x import _TUNING, Vl53l0x, reference_diodes
+from thingroom_wire.cbor import Decimal
 
 # TMP105 data sheet, table 5; LM75 data sheet, table 10 (9 bits).
 TMP105_TABLE = (
@@ -159,10 +160,9 @@ def case_dps310_measures_the_same_with_each_oversampling():
         clock = Clock()
         sensor = Dps310(I2c({0x77: Dps310Chip(clock)}), oversampling=oversampling)
         run(sensor.probe(), clock)
-        records = told(run(sensor.measure(), clock))
-        assert records["temperature"] == "24.74 Cel", records
-        pascals = float(records["pressure"].split()[0])
-        assert abs(pascals - 92_946.3) < 0.3, (oversampling, records)
+        pressure, temperature = run(sensor.measure(), clock)
+        assert temperature.value == Decimal(2474, -2)
+        assert pressure.value.exponent == -1 and abs(pressure.value.mantissa - 929_463) <= 3, (oversampling, pressure)
 
 
 def case_dps310_too_early_absent_or_dead():

@@ -139,7 +139,7 @@ class Scd41(Commanded):
             self._started_at = self._read_at = now
             self.heard.append(data)
         elif data == b"\xe4\xb8":
-            self._waiting = (now, words(0x8006 if self._is_ready() else 0x8000))
+            self._waiting = (now + 1, words(0x8006 if self._is_ready() else 0x8000))
         elif data == b"\xec\x05":
             if not self._is_ready():
                 raise OSError(ENODEV)
