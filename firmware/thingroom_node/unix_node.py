@@ -36,8 +36,8 @@ def emit(event):
     print(json.dumps(event))
 
 
-def make_sensors(settings, emit, board, uptime):
-    """The Sensors that the settings ask for. `board` is None where there are no pins. Raises SettingsError."""
+def make_sensors(settings, emit, hardware, uptime):
+    """The Sensors that the settings ask for. `hardware` is None where there are no pins. Raises SettingsError."""
     sensors = Sensors(emit, asyncio.sleep_ms)
     sensor = settings.sensor
     if sensor["kind"] == "simulated" and settings.profile in PROFILES:
@@ -53,14 +53,14 @@ def make_sensors(settings, emit, board, uptime):
     if settings.sensors:
         from thingroom_node.equipment import add_sensors
 
-        add_sensors(settings.sensors, board, sensors, uptime, settings.directory)
+        add_sensors(settings.sensors, hardware, sensors, uptime, settings.directory)
     return sensors
 
 
-def make_actuators(settings, board, strips):
+def make_actuators(settings, hardware, strips):
     """The Actuators that the settings ask for; NeoPixels are added to the list `strips`, for equipment.animate.
 
-    `board` is None where there are no pins. Raises SettingsError, StorageError.
+    `hardware` is None where there are no pins. Raises SettingsError, StorageError.
     """
     made = []
     shared = {}
@@ -74,7 +74,7 @@ def make_actuators(settings, board, strips):
         else:
             from thingroom_node.equipment import make_actuator_driver
 
-            driver = make_actuator_driver(entry, board, strips, shared)
+            driver = make_actuator_driver(entry, hardware, strips, shared)
         quantity = entry["quantity"] or entry["name"]
         limits = entry["minimum"], entry["maximum"], entry["options"]
         made.append(Actuator(entry["name"], entry["kind"], driver, quantity, entry["unit"], *limits))
@@ -129,10 +129,13 @@ def open_directory(directory, is_first_start):
     durable.make_directory(directory + "/outbox")
 
 
-def make_runner(settings, emit):
-    """Open everything and put the node together. Raises StorageError, SettingsError, OSError."""
+def make_runner(settings, emit, hardware=None):
+    """Open everything and put the node together. `hardware`: a Hardware where there are pins, for tests.
+
+    Raises StorageError, SettingsError, OSError.
+    """
     uptime = Uptime(time.ticks_ms, time.ticks_diff)
-    sensors = make_sensors(settings, emit, None, uptime)
+    sensors = make_sensors(settings, emit, hardware, uptime)
     # Compiled before anything else takes and scatters memory.
     link_class = load_link(settings)
     is_new_key = not durable.exists(identity.identity_path(settings.directory))
@@ -154,7 +157,7 @@ def make_runner(settings, emit):
     commander = Commander(
         own.key_id,
         open_journal(settings.directory + "/commands", newest),
-        make_actuators(settings, None, []),
+        make_actuators(settings, hardware, []),
         open_configuration(settings.directory + "/configuration"),
     )
     clock = Clock(uptime, _host_time if settings.clock == "host" else None)

@@ -322,7 +322,7 @@ def case_the_boards_own_light():
     assert PINS[2].level == 1
     light(True)
     assert PINS[2].level == 0
-    bench = Bench(config={"led": {"kind": "neopixel", "pin": 48 - 1}})
+    bench = Bench(config={"led": {"kind": "neopixel", "pin": 48}})
     bench.board.led()(True)
     assert bench.modules.strips[0].pixels == [(12, 12, 12)]
     assert Bench(config={}).board.led() is None

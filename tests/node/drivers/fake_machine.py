@@ -16,7 +16,7 @@ class Pin:
     IRQ_RISING, IRQ_FALLING = 1, 2
 
     def __init__(self, number, mode=None, pull=None, value=None):
-        if isinstance(number, int) and not 0 <= number < 48:
+        if isinstance(number, int) and not 0 <= number <= 48:
             raise ValueError("invalid pin")
         self.number = number
         self.mode = mode
