@@ -87,25 +87,29 @@ class Sensors:
         """Probe if need be, and measure; what fails after it has worked before is tried once more from the start."""
         if entry.is_known:
             try:
-                return (yield from entry.driver.measure())
+                records = yield from entry.driver.measure()
+                entry.in_a_row = 0
+                return records
             except OSError as error:
                 self._failed(entry, error)
         yield from entry.driver.probe()
         records = yield from entry.driver.measure()
         entry.is_known = True
+        entry.in_a_row = 0
         return records
 
     def _failed(self, entry, error):
+        """Count it; say so at the 1st, 2nd, 4th, 8th ... time in a row."""
         entry.is_known = False
-        self._tell(entry, error)
+        entry.in_a_row += 1
+        self.failures[entry.label] = self.failures.get(entry.label, 0) + 1
+        if entry.in_a_row & (entry.in_a_row - 1) == 0:
+            self._say(entry, error.reason if isinstance(error, SensorError) else "bus", str(error))
 
-    def _tell(self, entry, error):
-        count = self.failures.get(entry.label, 0) + 1
-        self.failures[entry.label] = count
-        kind = error.reason if isinstance(error, SensorError) else "bus"
-        self._emit(
-            {"event": "sensor_failed", "sensor": entry.label, "kind": kind, "reason": str(error), "count": count}
-        )
+    def _say(self, entry, kind, reason):
+        count = self.failures.get(entry.label, 0)
+        event = {"event": "sensor_failed", "sensor": entry.label, "kind": kind, "reason": reason, "count": count}
+        self._emit(event)
 
     def _together(self, told):
         records = []
@@ -114,9 +118,9 @@ class Sensors:
             for record in own:
                 name = entry.names.get(record.name, record.name)
                 if name in names:
-                    self._failed(
-                        entry, SensorError("same_name", "another sensor tells {}: give it a name".format(name))
-                    )
+                    if not entry.has_rival:
+                        entry.has_rival = True
+                        self._say(entry, "same_name", "another sensor tells {}: give it a name".format(name))
                     continue
                 names.add(name)
                 records.append(record if name == record.name else Record(name, record.unit, record.value, record.time))
@@ -129,6 +133,8 @@ class _Entry:
         self.driver = driver
         self.names = names
         self.is_known = False
+        self.in_a_row = 0
+        self.has_rival = False
 
 
 def _due(running):

@@ -10,7 +10,7 @@ from thingroom_wire.senml import Record
 class SensorError(OSError):
     """A part does not do what its data sheet says; the message is a sentence for the person with the wires.
 
-    `reason` is for counters: absent, wrong_part, no_answer, checksum, not_ready, damaged, implausible, same_name.
+    `reason` is for counters: absent, wrong_part, no_answer, checksum, not_ready, damaged, implausible.
     """
 
     def __init__(self, reason, sentence):

@@ -88,6 +88,8 @@ def case_one_fails_and_the_others_are_told():
     assert bench.measure() == {"a": "1 Cel", "b": "True"}
     assert bench.sensors.failures["c[2]"] == 4
     assert [event["kind"] for event in bench.events if event["sensor"] == "a[0]"] == ["checksum", "checksum", "absent"]
+    # What goes on failing is not said every time.
+    assert [event["count"] for event in bench.events if event["sensor"] == "c[2]"] == [1, 2, 4]
     assert bench.events[0] == {
         "event": "sensor_failed", "sensor": "c[2]", "kind": "bus", "reason": str(OSError(5)), "count": 1
     }  # fmt: skip
@@ -105,7 +107,8 @@ def case_the_same_quantity_twice_needs_names():
     bench.sensors.add("a", Slow("temperature"))
     bench.sensors.add("b", Slow("temperature"))
     bench.sensors.add("c", Slow("temperature"), {"temperature": "outside"})
-    assert bench.measure() == {"temperature": "1 Cel", "outside": "1 Cel"}
+    for _ in range(3):
+        assert bench.measure() == {"temperature": "1 Cel", "outside": "1 Cel"}
     assert [event["kind"] for event in bench.events] == ["same_name"] and bench.events[0]["sensor"] == "b"
 
 
