@@ -195,7 +195,7 @@ def case_dht22_lost_bits_and_no_answer():
     assert failure(Dht22(absent).probe(), clock)[0] == "absent"
 
 
-# Recorded from a PMS5003: 5, 13 and 22 µg/m³.
+# A frame that users of such a sensor published: 5, 13 and 22 µg/m³.
 PMS5003_FRAME = (
     b"\x42\x4d\x00\x1c\x00\x05\x00\x0d\x00\x16\x00\x05\x00\x0d\x00\x16"
     b"\x02\xfd\x00\xfc\x00\x1d\x00\x0f\x00\x06\x00\x06\x97\x00\x03\xc5"
