@@ -20,6 +20,7 @@ _GROUPS = {
     "history": ("thingroom_gateway.series.commands", "history", "What a device measured, as a table."),
     "export": ("thingroom_gateway.series.commands", "export", "Readings as CSV, JSON lines or SenML."),
     "chart": ("thingroom_gateway.series.commands", "chart", "What a device measured, as a picture."),
+    "board": ("thingroom.board_commands", "board_commands", "Boards: list, read, check."),
     "profile": (
         "thingroom_gateway.profile_commands",
         "profile_commands",

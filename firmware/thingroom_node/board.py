@@ -1,7 +1,7 @@
-"""The one file that imports `network`: what differs from board to board and is no sensor.
+"""The one file that imports `machine` and `network`: what differs from board to board and is no sensor.
 
-On the unix port there is no such module, and the functions answer for a machine without a radio of its own.
-Everything else of the firmware is handed what it needs.
+On the unix port there is no radio and there are no pins. Everything else of the firmware is handed what it needs:
+hardware.py makes buses and pins out of the `machine` that it is given here.
 """
 
 try:
@@ -17,3 +17,12 @@ def eui64(key_id):
     if network is None:
         return keys.eui64_from_key_id(key_id)
     return keys.eui64_from_mac(network.WLAN(network.STA_IF).config("mac"))
+
+
+def open_hardware(config):
+    """The Hardware that this program runs on. `config` is what board.json holds."""
+    import machine
+
+    from thingroom_node.hardware import Hardware
+
+    return Hardware(config, machine, __import__)

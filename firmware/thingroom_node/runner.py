@@ -26,12 +26,12 @@ RECONNECT_MS = (1_000, 60_000)
 class Runner:
     """`run` samples and sends until the process is killed.
 
-    `own` is the Identity; `gateway` the pinned Gateway or None; `driver` has `read()`; `emit` takes event dicts;
+    `own` is the Identity; `gateway` the pinned Gateway or None; `sensors` is a Sensors; `emit` takes event dicts;
     `make_link(username, password, on_answer, pairing)` gives a link (see links/__init__.py); `commander` is a
     Commander.
     """
 
-    def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, driver, make_link, emit, commander):
+    def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, sensors, make_link, emit, commander):
         self._settings = settings
         self._own = own
         self._gateway = gateway
@@ -39,7 +39,7 @@ class Runner:
         self._counters = counters
         self._outbox = outbox
         self._numbering = numbering
-        self._driver = driver
+        self._sensors = sensors
         self._make_link = make_link
         self._emit = emit
         self._commander = commander
@@ -55,12 +55,12 @@ class Runner:
 
     async def run(self):
         """Sample and send. Ends only with an exception that is a bug."""
-        await asyncio.gather(self._sample_forever(), self._link_forever())
+        await asyncio.gather(self._sample_forever(), self._link_forever(), self._sensors.watch(self._reconfigured.set))
 
     async def _sample_forever(self):
         due = self._clock.uptime()
         while True:
-            self._sample()
+            self._sample(await self._sensors.measure())
             interval = self._interval_ms()
             now = self._clock.uptime()
             # What could not be measured in time is not made up: go on with the next due moment that is not past.
@@ -75,12 +75,7 @@ class Runner:
     def _interval_ms(self):
         return self._commander.configuration.interval_ms or self._settings.interval_ms
 
-    def _sample(self):
-        try:
-            measured = self._driver.read()
-        except OSError as error:
-            self._emit({"event": "sensor_failed", "reason": str(error)})
-            measured = []
+    def _sample(self, measured):
         records = self._commander.complete(measured)
         moment = self._clock.now()
         if not records or not self._commander.is_worth(records, self._interval_ms(), moment.uptime):
@@ -288,8 +283,8 @@ class Runner:
         event = self._commander.take(data, self._gateway.public, self._clock.now())
         if "outcome" in event:
             self._emit(event)
-            # The envelope of this sample carries the result.
-            self._sample()
+            # The envelope of this sample carries the result; what takes time to measure is not waited for.
+            self._sample(self._sensors.read_now())
         elif event["reason"] == "clock_unset":
             self._next_hello = self._clock.uptime()
         elif (count := self._commander.dropped.get(event["reason"], 1)) & (count - 1) == 0:

@@ -22,6 +22,7 @@ Settings = namedtuple(
         "gateway_agreement_key",
         "interval_ms",
         "sensor",
+        "sensors",
         "actuators",
         "clock",
         "outbox_bytes",
@@ -38,6 +39,8 @@ DEFAULTS = {
     "pairing_code": "",
     "gateway": None,
     "interval_ms": 10_000,
+    "sensor": {"kind": "none"},
+    "sensors": [],
     "actuators": [],
     "clock": "gateway",
     "outbox_bytes": 4 * 1024 * 1024,
@@ -52,8 +55,13 @@ ACTUATOR_DEFAULTS = {
     "maximum": 100,
     "options": [],
     "delay_ms": 0,
+    "pin": None,
+    "part": "",
+    "inverted": False,
+    "frequency": 1000,
+    "pixels": 1,
 }
-REQUIRED = ("directory", "profile", "host", "sensor")
+REQUIRED = ("directory", "profile", "host")
 MIN_OUTBOX_BYTES = 64 * 1024
 
 
@@ -88,7 +96,15 @@ def parse_settings(text):
     _integer(merged, "interval_ms", 1, 86_400_000)
     _integer(merged, "outbox_bytes", MIN_OUTBOX_BYTES, 1 << 40)
     _require(isinstance(merged["sensor"], dict) and "kind" in merged["sensor"], "sensor", "is an object with a kind")
+    _require(isinstance(merged["sensors"], list), "sensors", "is a list of objects")
+    for entry in merged["sensors"]:
+        _require(
+            isinstance(entry, dict) and isinstance(entry.get("driver"), str), "sensors", "has objects with a driver"
+        )
     _require(isinstance(merged["actuators"], list), "actuators", "is a list of objects")
+    _require(
+        "sensor" in data or merged["sensors"] or merged["actuators"], "sensors", "is missing: nothing would be measured"
+    )
     gateway_key, agreement_key = _gateway_keys(merged["gateway"])
     return Settings(
         merged["directory"].rstrip("/") or "/",
@@ -103,6 +119,7 @@ def parse_settings(text):
         agreement_key,
         merged["interval_ms"],
         merged["sensor"],
+        merged["sensors"],
         [_actuator(entry) for entry in merged["actuators"]],
         merged["clock"],
         merged["outbox_bytes"],
@@ -125,8 +142,13 @@ def _actuator(entry):
     _require(merged["kind"] in ACTUATOR_KINDS, "actuators.kind", "is one of " + ", ".join(ACTUATOR_KINDS))
     _require(isinstance(merged["quantity"], str), "actuators.quantity", "must be a text")
     _require(merged["unit"] is None or isinstance(merged["unit"], str), "actuators.unit", "must be a text")
-    for key in ("minimum", "maximum", "delay_ms"):
+    for key in ("minimum", "maximum", "delay_ms", "frequency", "pixels"):
         _require(isinstance(merged[key], int), "actuators." + key, "is a whole number")
+    _require(10 <= merged["frequency"] <= 40_000, "actuators.frequency", "is 10 to 40000 Hz")
+    _require(1 <= merged["pixels"] <= 1000, "actuators.pixels", "is 1 to 1000")
+    _require(merged["pin"] is None or type(merged["pin"]) in (int, str), "actuators.pin", "is a pin's number or name")
+    _require(isinstance(merged["part"], str), "actuators.part", "must be a text")
+    _require(isinstance(merged["inverted"], bool), "actuators.inverted", "is true or false")
     options = merged["options"]
     _require(
         isinstance(options, list) and bool(options) == (merged["kind"] == "select"),

@@ -23,6 +23,7 @@ from thingroom_node.drivers.simulated import PROFILES, Simulated
 from thingroom_node.node import Numbering
 from thingroom_node.outbox import SEGMENTS, open_outbox
 from thingroom_node.runner import Runner
+from thingroom_node.sensors import Sensors
 from thingroom_node.settings import SettingsError, parse_settings
 from thingroom_wire import keys
 from thingroom_wire.errors import WireError
@@ -35,34 +36,45 @@ def emit(event):
     print(json.dumps(event))
 
 
-def make_driver(settings):
-    """The driver that the settings ask for. Raises SettingsError."""
+def make_sensors(settings, emit, hardware, uptime):
+    """The Sensors that the settings ask for. `hardware` is None where there are no pins. Raises SettingsError."""
+    sensors = Sensors(emit, asyncio.sleep_ms)
     sensor = settings.sensor
-    if sensor["kind"] == "none":
-        from thingroom_node.drivers.nothing import Nothing
-
-        return Nothing()
-    if sensor["kind"] != "simulated" or settings.profile not in PROFILES:
+    if sensor["kind"] == "simulated" and settings.profile in PROFILES:
+        seed = sensor.get("seed", 0)
+        if not isinstance(seed, int):
+            raise SettingsError("The setting 'sensor.seed' is a whole number.")
+        sensors.add("simulated", Simulated(settings.profile, seed))
+    elif sensor["kind"] != "none":
         raise SettingsError(
-            "The unix port has the sensor kinds 'none' and 'simulated', this with the profiles climate and soil."
+            "The setting 'sensor.kind' is 'none' or, with the profiles climate and soil, 'simulated'; real ones are "
+            "listed in 'sensors'."
         )
-    seed = sensor.get("seed", 0)
-    if not isinstance(seed, int):
-        raise SettingsError("The setting 'sensor.seed' is a whole number.")
-    return Simulated(settings.profile, seed)
+    if settings.sensors:
+        from thingroom_node.equipment import add_sensors
+
+        add_sensors(settings.sensors, hardware, sensors, uptime, settings.directory)
+    return sensors
 
 
-def make_actuators(settings):
-    """The Actuators that the settings ask for. Raises SettingsError, StorageError."""
+def make_actuators(settings, hardware, strips):
+    """The Actuators that the settings ask for; NeoPixels are added to the list `strips`, for equipment.animate.
+
+    `hardware` is None where there are no pins. Raises SettingsError, StorageError.
+    """
     made = []
-    if settings.actuators:
-        from thingroom_node.drivers.simulated_actuator import SimulatedActuator
+    shared = {}
     for entry in settings.actuators:
-        if entry["driver"] != "simulated":
-            raise SettingsError("The unix port has the actuator driver 'simulated'.")
-        first = {"switch": False, "select": (entry["options"] or [""])[0]}.get(entry["kind"], entry["minimum"])
-        path = settings.directory + "/actuator_" + entry["name"]
-        driver = SimulatedActuator(path, first, entry["delay_ms"])
+        if entry["driver"] == "simulated":
+            from thingroom_node.drivers.simulated_actuator import SimulatedActuator
+
+            first = {"switch": False, "select": (entry["options"] or [""])[0]}.get(entry["kind"], entry["minimum"])
+            path = settings.directory + "/actuator_" + entry["name"]
+            driver = SimulatedActuator(path, first, entry["delay_ms"])
+        else:
+            from thingroom_node.equipment import make_actuator_driver
+
+            driver = make_actuator_driver(entry, hardware, strips, shared)
         quantity = entry["quantity"] or entry["name"]
         limits = entry["minimum"], entry["maximum"], entry["options"]
         made.append(Actuator(entry["name"], entry["kind"], driver, quantity, entry["unit"], *limits))
@@ -117,9 +129,13 @@ def open_directory(directory, is_first_start):
     durable.make_directory(directory + "/outbox")
 
 
-def make_runner(settings, emit):
-    """Open everything and put the node together. Raises StorageError, SettingsError, OSError."""
-    driver = make_driver(settings)
+def make_runner(settings, emit, hardware=None):
+    """Open everything and put the node together. `hardware`: a Hardware where there are pins, for tests.
+
+    Raises StorageError, SettingsError, OSError.
+    """
+    uptime = Uptime(time.ticks_ms, time.ticks_diff)
+    sensors = make_sensors(settings, emit, hardware, uptime)
     # Compiled before anything else takes and scatters memory.
     link_class = load_link(settings)
     is_new_key = not durable.exists(identity.identity_path(settings.directory))
@@ -141,10 +157,9 @@ def make_runner(settings, emit):
     commander = Commander(
         own.key_id,
         open_journal(settings.directory + "/commands", newest),
-        make_actuators(settings),
+        make_actuators(settings, hardware, []),
         open_configuration(settings.directory + "/configuration"),
     )
-    uptime = Uptime(time.ticks_ms, time.ticks_diff)
     clock = Clock(uptime, _host_time if settings.clock == "host" else None)
     emit(
         {
@@ -159,7 +174,7 @@ def make_runner(settings, emit):
         }
     )
     linker = make_linker(link_class, settings, own.kid, uptime)
-    return Runner(settings, own, gateway, clock, counters, outbox, numbering, driver, linker, emit, commander)
+    return Runner(settings, own, gateway, clock, counters, outbox, numbering, sensors, linker, emit, commander)
 
 
 def main(arguments):

@@ -3,6 +3,7 @@
 The same seed gives the same values. May import thingroom_wire. The curves fit the profiles `climate` and `soil`.
 """
 
+from thingroom_node.drivers.sensor import Instant
 from thingroom_wire.cbor import Decimal
 from thingroom_wire.senml import Record
 
@@ -11,7 +12,7 @@ PERIOD = 720
 PROFILES = ("climate", "soil")
 
 
-class Simulated:
+class Simulated(Instant):
     """`profile` is "climate" or "soil", `seed` any integer."""
 
     def __init__(self, profile, seed):
