@@ -8,6 +8,10 @@ try:
     import network
 except ImportError:
     network = None
+try:
+    import machine
+except ImportError:
+    machine = None
 
 from thingroom_wire import keys
 
@@ -21,8 +25,35 @@ def eui64(key_id):
 
 def open_hardware(config):
     """The Hardware that this program runs on. `config` is what board.json holds."""
-    import machine
-
     from thingroom_node.hardware import Hardware
 
     return Hardware(config, machine, __import__)
+
+
+def watchdog():
+    """A function that feeds the chip's watchdog, which runs from now on; None where there is none."""
+    if not hasattr(machine, "WDT"):
+        return None
+    # RP2040 and RP2350 count no further than 8388 ms.
+    return machine.WDT(timeout=8000).feed
+
+
+def open_wifi(networks):
+    """The Wi-Fi with the `networks` of the settings: an object with `async connect()`. None without a radio."""
+    if network is None:
+        return None
+    from thingroom_node.wifi import Wifi
+
+    return Wifi(network, networks)
+
+
+def pause(milliseconds):
+    """Wait, without asyncio."""
+    import time
+
+    time.sleep_ms(milliseconds)
+
+
+def reset():
+    """Start again, as after a loss of power."""
+    machine.reset()

@@ -43,7 +43,13 @@ class Hardware:
         self._claim(bus["tx"], bus["name"])
         self._claim(bus["rx"], bus["name"])
         pins = {"tx": self._pin(bus["tx"]), "rx": self._pin(bus["rx"])}
-        return self._machine.UART(bus["id"], baudrate=baud, rxbuf=256, **pins)
+        return self._machine.UART(bus["id"], baudrate=baud, rxbuf=1024, **pins)
+
+    def line(self, which, baud):
+        """The machine.UART of a serial link: a number, with the port's own pins, or a bus of board.json by its name."""
+        if isinstance(which, int):
+            return self._machine.UART(which, baudrate=baud)
+        return self.uart(which, baud)
 
     def wire(self, pin):
         """MicroPython's onewire.OneWire on `pin`; the board's usual pin for None."""

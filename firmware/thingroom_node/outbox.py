@@ -20,6 +20,8 @@ Place = namedtuple("Place", ("sequence", "segment", "offset"))
 Loss = namedtuple("Loss", ("first", "last", "count"))
 
 SEGMENTS = 64
+# Less than a block of flash is no segment.
+MIN_SEGMENT_BYTES = 4096
 
 
 class Outbox:
@@ -180,6 +182,12 @@ class Outbox:
             self._reading.close_reader()
         self._reading = segment
         return segment
+
+
+def shape(outbox_bytes):
+    """(bytes in a segment, number of segments) of an outbox that takes that much."""
+    segment_bytes = max(MIN_SEGMENT_BYTES, outbox_bytes // SEGMENTS)
+    return segment_bytes, outbox_bytes // segment_bytes
 
 
 def open_outbox(directory, counters, segment_bytes, max_segments=SEGMENTS):

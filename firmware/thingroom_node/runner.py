@@ -8,10 +8,12 @@ May import the rest of the node; asyncio is MicroPython's. The decisions: window
 import asyncio
 import os
 
-from thingroom_node import VERSION, identity, node
+from thingroom_node import VERSION, identity, node, signs
 from thingroom_node.answers import Judge
+from thingroom_node.linker import random_below
 from thingroom_node.links import LinkError, Refused
 from thingroom_node.links.backoff import Backoff
+from thingroom_node.watchdog import Watchdog
 from thingroom_node.window import Window
 from thingroom_wire import hello, keys
 from thingroom_wire.errors import WireError
@@ -21,6 +23,8 @@ HELLO_EVERY_MS = 3600_000
 HELLO_AGAIN_MS = (30_000, 600_000)
 PAIRING_MS = (3_000, 60_000)
 RECONNECT_MS = (1_000, 60_000)
+# What no attempt to connect, no measurement and no message takes: a loop that is away for longer hangs.
+PATIENCE_MS = 300_000
 
 
 class Runner:
@@ -28,7 +32,7 @@ class Runner:
 
     `own` is the Identity; `gateway` the pinned Gateway or None; `sensors` is a Sensors; `emit` takes event dicts;
     `make_link(username, password, on_answer, pairing)` gives a link (see links/__init__.py); `commander` is a
-    Commander.
+    Commander. `wifi` has `async connect()`, or is None; `tasks` are more coroutines that run as long as the node.
     """
 
     def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, sensors, make_link, emit, commander):
@@ -48,23 +52,30 @@ class Runner:
         self._news = asyncio.Event()
         self._reconfigured = asyncio.Event()
         self._pairing_keys = keys.pairing_keys(settings.pairing_code) if settings.pairing_code else None
-        self._reconnect = Backoff(_random_below, RECONNECT_MS[0], RECONNECT_MS[1])
-        self._ask_again = Backoff(_random_below, HELLO_AGAIN_MS[0], HELLO_AGAIN_MS[1])
+        self._reconnect = Backoff(random_below, RECONNECT_MS[0], RECONNECT_MS[1])
+        self._ask_again = Backoff(random_below, HELLO_AGAIN_MS[0], HELLO_AGAIN_MS[1])
         self._next_hello = 0
         self._quiet_until = 0
+        self.watchdog = Watchdog(clock.uptime)
+        self.signs = signs.Signs()
+        self.wifi = None
+        self.tasks = []
 
     async def run(self):
         """Sample and send. Ends only with an exception that is a bug."""
-        await asyncio.gather(self._sample_forever(), self._link_forever(), self._sensors.watch(self._reconfigured.set))
+        self.tasks += [self._sample_forever(), self._link_forever(), self._sensors.watch(self._reconfigured.set)]
+        await asyncio.gather(*self.tasks)
 
     async def _sample_forever(self):
         due = self._clock.uptime()
         while True:
+            self.watchdog.promise("sampling", PATIENCE_MS)
             self._sample(await self._sensors.measure())
             interval = self._interval_ms()
             now = self._clock.uptime()
             # What could not be measured in time is not made up: go on with the next due moment that is not past.
             due += interval * max(1, (now - due) // interval + 1)
+            self.watchdog.promise("sampling", due - now + PATIENCE_MS)
             try:
                 await asyncio.wait_for_ms(self._reconfigured.wait(), due - now)
             except asyncio.TimeoutError:
@@ -86,6 +97,7 @@ class Runner:
             loss = self._outbox.append(numbered.sequence, numbered.protected, numbered.payload)
         except OSError as error:
             self._emit({"event": "storage_failed", "reason": str(error)})
+            self.signs.show(signs.ERROR)
             return
         self._numbering.chain(numbered)
         try:
@@ -108,6 +120,8 @@ class Runner:
                 await self._keep(link, self._report, self._is_always)
             else:
                 self._emit({"event": "waiting", "for": "a pairing_code or the gateway's keys in node.json"})
+                self.signs.state = signs.PAIRING
+                self.watchdog.forget("link")
                 return
 
     def _is_to_be_paired(self):
@@ -124,9 +138,15 @@ class Runner:
         """Keep `link` connected and `work(link)` going on it for as long as it is wanted."""
         while is_wanted():
             pause_ms = 0
+            self.signs.state = signs.NO_LINK if work == self._report else signs.PAIRING
+            self.watchdog.promise("link", PATIENCE_MS)
             try:
+                if self.wifi is not None:
+                    await self.wifi.connect()
                 await link.connect()
                 self._emit({"event": "link", "state": "up"})
+                if work == self._report:
+                    self.signs.state = signs.WELL
                 self._next_hello = 0
                 self._window.new_link()
                 await _until_lost(link.serve(), work(link))
@@ -135,12 +155,14 @@ class Runner:
                 link.close()
                 pause_ms = max(error.pause_ms, self._reconnect.next_ms())
                 self._emit({"event": "link", "state": "down", "reason": error.reason, "retry_ms": pause_ms})
+            self.watchdog.promise("link", pause_ms + PATIENCE_MS)
             await asyncio.sleep_ms(pause_ms)
 
     async def _report(self, link):
         """Say hello, then send what the window allows, and wait for something to change."""
         while True:
             now = self._clock.uptime()
+            self.watchdog.promise("link", PATIENCE_MS)
             if now >= self._next_hello:
                 await self._say_hello(link, now)
                 continue
@@ -167,6 +189,7 @@ class Runner:
             if self._outbox.settle(place.sequence, place.sequence):
                 self._emit({"event": "damaged", "sequence": place.sequence})
             return
+        self.signs.show(signs.SENDING)
         envelope = node.sign(self._own, stored[0], stored[1])
         # Noted first: a CoAP answer comes while `send_envelope` still waits.
         self._window.sent(place, self._clock.uptime(), place == self._outbox.newest_pending())
@@ -189,6 +212,7 @@ class Runner:
             repeat_ms = self._quiet_until - now
         if repeat_ms is not None:
             wait_ms = min(wait_ms, repeat_ms)
+        self.watchdog.promise("link", wait_ms + PATIENCE_MS)
         try:
             await asyncio.wait_for_ms(self._news.wait(), max(1, wait_ms))
         except asyncio.TimeoutError:
@@ -197,9 +221,10 @@ class Runner:
 
     async def _pair(self, link):
         """Ask again and again, less and less often, until the gateway proves that it knows the code."""
-        again = Backoff(_random_below, PAIRING_MS[0], PAIRING_MS[1])
+        again = Backoff(random_below, PAIRING_MS[0], PAIRING_MS[1])
         while self._is_to_be_paired():
             signed = hello.encode_hello(self._own.seed, self._hello(True))
+            self.watchdog.promise("link", PATIENCE_MS)
             try:
                 await link.send_hello(hello.encode_pairing_hello(self._pairing_keys.device, self._own.key_id, signed))
             except Refused as error:
@@ -342,8 +367,3 @@ async def _until_lost(serving, working):
                 continue
     if failures:
         raise failures[0]
-
-
-def _random_below(limit):
-    """A random integer from 0 to limit-1 out of the system's randomness; good enough for jitter."""
-    return int.from_bytes(os.urandom(4), "big") % limit

@@ -26,12 +26,18 @@ Settings = namedtuple(
         "actuators",
         "clock",
         "outbox_bytes",
+        "uart",
+        "wifi",
     ),
 )
 
 DEFAULT_PORTS = {"mqtt": 1883, "coap": 5683, "serial": 0}
 BAUDS = (9600, 57600, 115200, 230400, 460800, 921600)
 DEFAULTS = {
+    "directory": "/state",
+    "host": "",
+    "uart": None,
+    "wifi": [],
     "name": "",
     "link": "mqtt",
     "port": 0,
@@ -61,8 +67,8 @@ ACTUATOR_DEFAULTS = {
     "frequency": 1000,
     "pixels": 1,
 }
-REQUIRED = ("directory", "profile", "host")
-MIN_OUTBOX_BYTES = 64 * 1024
+REQUIRED = ("profile",)
+MIN_OUTBOX_BYTES = 16 * 1024
 
 
 class SettingsError(Exception):
@@ -87,9 +93,12 @@ def parse_settings(text):
     merged.update(data)
     for key in ("directory", "name", "profile", "link", "host", "pairing_code", "clock"):
         _require(isinstance(merged[key], str), key, "must be a text")
-    for key in ("directory", "profile", "host"):
+    for key in ("directory", "profile"):
         _require(merged[key] != "", key, "must not be empty")
     _require(merged["link"] in DEFAULT_PORTS, "link", "is one of mqtt, coap, serial")
+    _require(merged["host"] != "" or merged["link"] == "serial", "host", "must not be empty")
+    _require(merged["uart"] is None or type(merged["uart"]) in (int, str), "uart", "is a UART's number or name")
+    _require(isinstance(merged["wifi"], list), "wifi", "is a list of objects")
     _require(merged["clock"] in ("gateway", "host"), "clock", "is one of gateway, host")
     _integer(merged, "port", 0, 65535)
     _require(merged["baud"] in BAUDS, "baud", "is one of " + ", ".join(str(baud) for baud in BAUDS))
@@ -123,6 +132,8 @@ def parse_settings(text):
         [_actuator(entry) for entry in merged["actuators"]],
         merged["clock"],
         merged["outbox_bytes"],
+        merged["uart"],
+        merged["wifi"],
     )
 
 
