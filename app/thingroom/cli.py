@@ -34,7 +34,7 @@ _GROUPS = {
 _SECTIONS = (
     ("Begin", ("run", "service", "config")),
     ("See", ("status", "history", "chart", "export")),
-    ("Look after", ("reload", "gateway", "profile", "homeserver")),
+    ("Look after", ("reload", "gateway", "profile", "board", "homeserver")),
 )
 
 
