@@ -58,7 +58,17 @@ const commandsFor = (page) => ({
     await page.locator(within, { hasText: text }).first().waitFor({ state: "attached" });
   },
   async wait_until({ condition }) {
-    await page.waitForFunction(condition);
+    // Not waitForFunction: it evaluates within the page, which the page's own policy forbids.
+    const deadline = Date.now() + WAIT_MS;
+    // A page that is being left for another is not there yet.
+    const holds = () => page.evaluate(condition).catch((error) => {
+      if (!/context was destroyed|navigat/i.test(error.message)) throw error;
+      return false;
+    });
+    while (!(await holds())) {
+      if (Date.now() > deadline) throw new Error(`not so within ${WAIT_MS} ms: ${condition}`);
+      await page.waitForTimeout(50);
+    }
   },
   text: ({ within }) => page.locator(within).first().innerText(),
   evaluate: ({ code }) => page.evaluate(code),
