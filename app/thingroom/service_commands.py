@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from thingroom.service import NAMES, STATE, UNITS, Part, problem, unit
+from thingroom_common.command_group import Group
 
 _PART = click.option(
     "--part",
@@ -32,7 +33,7 @@ _TO = click.option(
 )
 
 
-@click.group("service")
+@click.group("service", cls=Group)
 def service_commands() -> None:
     """Let systemd run Thingroom: from boot on, as a user of its own, shut off from the rest."""
 

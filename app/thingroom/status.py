@@ -246,6 +246,9 @@ def _links(config: GatewayConfig, status: Status) -> list[Line]:
         lines.append(
             Line("Links", "wrong", "none is on", "Turn one on: [gateway.mqtt], [gateway.coap] or [gateway.serial].")
         )
+    if status.running and config.dashboard.enabled:
+        scheme = "https" if config.dashboard.tls_certificate else "http"
+        lines.append(Line("Dashboard", "ok", config.dashboard.public_url or f"{scheme}://{config.dashboard.listen}"))
     return lines
 
 
@@ -299,9 +302,9 @@ def _news(status: Status) -> list[Line]:
     if status.quotas:
         hit = ", ".join(f"{number} {name}" for name, number in _most(status.quotas))
         lines.append(Line("Limits", "note", f"reached: {hit}", "Somebody sends too much; the limits are in [gateway]."))
-    if status.lost:
-        text = f"{_count(status.gaps, 'gap')}, of which {_count(status.lost, 'message')} at least were sent and lost"
-        lines.append(Line("Gaps", "note", text, "See which: thingroom gateway devices"))
+    if lost := status.missing.get("lost"):
+        text = f"{_count(lost, 'message')} of devices {'is' if lost == 1 else 'are'} lost for good"
+        lines.append(Line("Lost", "note", text, "See which: thingroom gateway gaps"))
     return lines
 
 

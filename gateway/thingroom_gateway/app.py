@@ -342,7 +342,7 @@ async def running(
         if plain is not None:
             plain.observed.append(partial(_count_readings, core.counters))
         if config.metrics_listener:
-            metrics = Metrics(database, core.counters, overview.now, now_ms)
+            metrics = Metrics(database, core.counters, ingest.missing.totals, overview.now, now_ms)
             client.watchers.append(metrics.asked)
             ingest.watchers.append(metrics.settled)
             bot.watchers.append(metrics.bot_asked)

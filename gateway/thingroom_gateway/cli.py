@@ -16,6 +16,7 @@ from typing import Any
 import click
 import msgspec
 
+from thingroom_common.command_group import Group
 from thingroom_common.config_file import ConfigError, default_path
 from thingroom_common.database import SchemaTooNew
 from thingroom_gateway.__main__ import main as run_command
@@ -42,7 +43,7 @@ config_option = click.option(
 )
 
 
-@click.group(name="gateway")
+@click.group(name="gateway", cls=Group)
 def gateway_commands() -> None:
     """The gateway: takes signed readings from devices and puts them into Matrix rooms."""
 
@@ -98,7 +99,7 @@ def revoke(config_path: Path, device: str) -> None:
     click.echo(f"{device} is revoked.")
 
 
-@gateway_commands.group(invoke_without_command=True)
+@gateway_commands.group(cls=Group, invoke_without_command=True)
 @config_option
 @click.pass_context
 def devices(context: click.Context, config_path: Path) -> None:

@@ -39,6 +39,7 @@ SLICE_FRAMES = 256
 SWEEP_FRAMES = 64
 # So many examined frames wait for the running commit at most.
 READY_FRAMES = 1024
+SAY_AGAIN_SECONDS = 60.0
 # After a failed commit: how long until the same frames are tried again.
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
@@ -82,7 +83,9 @@ class Ingest:
         self._idle.set()
         self._finishing = False
         self.missing = GapTotals(database)
-        self.stalled = False
+        # Why nothing can be stored, in a sentence; empty while all is well.
+        self.trouble = ""
+        self._say_again_at = 0.0
         self.watchers: list[Callable[[Sequence[Settled]], None]] = []
         self.observed: list[Callable[[Device, Observation], None]] = []
 
@@ -262,18 +265,40 @@ class Ingest:
             try:
                 new = await self._database.write(write)
             except sqlite3.Error as error:
-                self.stalled = True
                 self._counters.add("storage.failed")
-                pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
-                logger.error("%d envelopes cannot be stored (%s); trying again in %s s", len(verified), error, pause)
+                self._stall(error, len(verified))
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
-                await asyncio.sleep(pause)
                 continue
-            self.stalled = False
+            self._unstall()
             for (device, _), boot in learnt.items():
                 self.examiner.keep(device, boot)
             self.missing.changed(row.id for row in by_device)
             return new
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing can be stored at present."""
+        return bool(self.trouble)
+
+    def _stall(self, error: sqlite3.Error, waiting: int) -> None:
+        """Say it in a sentence, and to the log once, and then once a minute."""
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        why = "the disk is full" if is_full else f"the database cannot be written ({error})"
+        self.trouble = (
+            f"Nothing can be stored: {why}. Devices and the broker keep what comes, and it goes on by itself"
+            f" {'when there is room again' if is_full else 'when that is over'}."
+        )
+        now = monotonic()
+        if now >= self._say_again_at:
+            self._say_again_at = now + SAY_AGAIN_SECONDS
+            logger.error("%s Messages that wait here: %d", self.trouble, waiting + len(self._queue))
+
+    def _unstall(self) -> None:
+        if self.trouble:
+            self.trouble = ""
+            self._say_again_at = 0.0
+            logger.warning("readings can be stored again")
 
     async def _note(self, said: Sequence[Said], refused: Sequence[Refused]) -> None:
         """Keep what tells lost from late. It is not worth waiting for a disk: devices say it again."""

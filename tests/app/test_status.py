@@ -84,7 +84,7 @@ def test_what_is_wrong(config, changes, part, text, do):
     [
         ({"rejected": {"mqtt.rejected.bad_signature": 3}}, "Rejected", "3 messages: 3 mqtt.rejected.bad_signature"),
         ({"quotas": {"coap.rejected.too_many": 9}}, "Limits", "reached: 9 coap.rejected.too_many"),
-        ({"gaps": 2, "lost": 1}, "Gaps", "2 gaps, of which 1 message at least were sent and lost"),
+        ({"gaps": 2, "missing": {"lost": 1, "skipped": 9}}, "Lost", "1 message of devices is lost for good"),
         ({"devices": {}}, "Devices", "none yet"),
         ({"needs_restart": ("mqtt.host",)}, "Gateway", "version 0.1.0"),
         ({"outbox_waiting": 1, "outbox_oldest_at": NOW - 60_000, "running": False}, "Outbox", "1 message to be sent"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import msgspec
 import pytest
+import trustme
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +24,12 @@ from tests.gateway.gateway_support import Thing, gateway
 from tests.homeserver.running import PASSWORD
 from yarl import URL
 
+from thingroom_common.config_file import ConfigError
 from thingroom_gateway.config import DashboardConfig, GatewayConfig
 from thingroom_gateway.dashboard.limits import MAX_KEYS, Tries, network_of
+from thingroom_gateway.dashboard.pages_sign_in import PRE
 from thingroom_gateway.dashboard.parameters import own_path
+from thingroom_gateway.dashboard.sessions import form_token
 from thingroom_gateway.dashboard.sign_in import user_id_of
 from thingroom_gateway.dashboard.site import SESSION
 
@@ -230,6 +236,53 @@ async def test_single_sign_on_comes_back_once_and_to_whoever_left(config: Gatewa
             assert (await someone.get(returning)).status == 403
     finally:
         await runner.cleanup()
+
+
+async def test_it_speaks_https_with_a_certificate(config: GatewayConfig, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "own.pem"))
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    own = DashboardConfig(listen="127.0.0.1:0", tls_certificate=str(tmp_path / "own.pem"))
+    async with gateway(msgspec.structs.replace(config, dashboard=own)) as running, visitor(running) as someone:
+        someone.url = someone.url.replace("http:", "https:")
+        page = await someone.get("/sign-in", ssl=trust)
+        assert page.status == 200 and "Secure" in page.headers["Set-Cookie"] and "not encrypted" not in page.words
+
+
+async def test_what_it_cannot_start_with_is_a_sentence(config: GatewayConfig) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for own, words in (
+            (DashboardConfig(listen=f"127.0.0.1:{taken.getsockname()[1]}"), "change listen in [gateway.dashboard]"),
+            (DashboardConfig(listen="127.0.0.1:0", tls_certificate="/nowhere.pem"), "change tls_certificate"),
+            (DashboardConfig(listen="somewhere"), 'is not "host:port"'),
+        ):
+            with pytest.raises(ConfigError, match=re.escape(words)):
+                async with gateway(msgspec.structs.replace(config, dashboard=own)):
+                    pass
+        off = msgspec.structs.replace(config, dashboard=DashboardConfig(enabled=False))
+        async with gateway(off) as running:
+            assert running.dashboard is None
+
+
+async def test_behind_a_proxy_tries_count_by_visitor(config: GatewayConfig) -> None:
+    own = DashboardConfig(listen="127.0.0.1:0", public_url="https://home.test")
+    async with gateway(msgspec.structs.replace(config, dashboard=own)) as running, visitor(running) as someone:
+        for address, expected in (("192.0.2.1", 429), ("192.0.2.2", 403)):
+            someone.session.headers["X-Forwarded-For"] = f"203.0.113.9, {address}"
+            before = (await someone.get("/sign-in")).headers["Set-Cookie"]
+            assert "Secure" in before
+            mark = before.partition("=")[2].partition(";")[0]
+            for _ in range(6 if expected == 429 else 1):
+                async with someone.session.post(
+                    someone.url + "/sign-in",
+                    data={"form": form_token(mark), "user": "owner", "password": "wrong"},
+                    headers={"Cookie": f"{PRE}={mark}"},
+                ) as answer:
+                    last = answer.status
+            assert last == expected, address
 
 
 def test_tries_come_back_with_time_and_are_bounded() -> None:

@@ -90,4 +90,4 @@ def range_of(span: Span, now: int, zone: ZoneInfo) -> tuple[int, int]:
 
 def polite_refusal(needed: str) -> Answer:
     """For somebody who may not."""
-    return Answer(f"Sorry, that is for {needed}.")
+    return Answer(f"Sorry, that is for {needed}.", refused=True)

@@ -130,6 +130,8 @@ class SignInPages:
     async def _form(
         self, request: web.Request, to: str, status: int = 200, sentence: str = "", name: str = ""
     ) -> web.StreamResponse:
+        if status in (400, 403, 429):
+            self._site.count("too_many_tries" if status == 429 else "sign_in")
         before = request.cookies.get(PRE, "")
         mark = before if len(before) == TOKEN_LENGTH else new_token()
         response = self._site.page(

@@ -33,6 +33,16 @@ REFRESH: Final = "Thingroom-Refresh"
 SESSION: Final = "thingroom_session"
 VISITOR: Final = web.RequestKey("visitor", Visitor)
 FORM: Final = web.RequestKey("form", dict[str, str])
+_COUNTED: Final = {
+    400: "bad_request",
+    401: "not_signed_in",
+    403: "not_allowed",
+    404: "no_such_page",
+    405: "wrong_method",
+    413: "too_large",
+    414: "too_large",
+    429: "too_often",
+}
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FOLDER: Final = Path(__file__).parent
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -85,10 +95,16 @@ class Site:
         return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
 
     def problem(self, request: web.Request, status: int, sentence: str) -> web.Response:
-        """Something that did not work, with the reason: a page, or JSON below /api."""
+        """Something that did not work, with the reason: a page, or JSON below /api. It is counted."""
+        if status in _COUNTED:
+            self.count(_COUNTED[status])
         if request.path.startswith(("/api/", "/live")):
             return self.data({"error": sentence}, status)
         return self.page(request, "problem.html", status, sentence=sentence, status_code=status)
+
+    def count(self, word: str) -> None:
+        """Somebody asked for what we do not give; `word` is one of our own."""
+        self.parts.counters.add(f"dashboard.rejected.{word}")
 
     def back(self, visitor: Visitor, to: str, text: str, done: bool = True) -> web.Response:
         """After a form: tell what came of it on the page `to`."""

@@ -74,10 +74,11 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class AlertRule(msgspec.Struct, frozen=True):
-    """A rule as a list shows it; `since` 0 unless raised."""
+    """A rule as a list shows it: `preset` is its name in the profile, or empty; `since` is 0 unless it is raised."""
 
     number: int
     text: str
+    preset: str
     on: bool
     raised: bool
     since: int
@@ -141,8 +142,10 @@ class Detail(msgspec.Struct, frozen=True):
 
 
 def value_of(quantity: Quantity, name: str, reading: Reading) -> Value:
-    """A stored value for people."""
-    text, unit = reading.value, ""
+    """A stored value for people. One from before the profile changed is shown as it is."""
+    text, unit = reading.value, reading.unit
+    if reading.kind != quantity.kind or reading.unit != (quantity.unit or ""):
+        return Value(name, quantity.title, quantity.icon, text, unit, text, unit, reading.kind, reading.ts)
     if quantity.kind == "number":
         text = shown(format(quantity.for_people(Decimal(reading.value)), "f"), quantity.precision)
         unit = quantity.shown_unit
@@ -197,7 +200,7 @@ def _battery(profile: Profile, name: str | None, latest: Mapping[str, Reading]) 
         return None
     quantity = profile.quantities[name]
     value = value_of(quantity, name, latest[name])
-    if quantity.kind != "number":
+    if quantity.kind != "number" or latest[name].kind != "number":
         return Battery(f"{value.text} {value.unit}".strip(), None, False)
     number = Decimal(value.value)
     rule = battery_rule(profile)
@@ -236,6 +239,7 @@ def rules_of(rows: Iterable[RuleRow], profile: Profile, state_of: Callable[[int]
                 AlertRule(
                     row.id,
                     text[:1].upper() + text[1:],
+                    row.preset,
                     row.enabled,
                     state.raised,
                     state.since if state.raised else 0,
