@@ -177,7 +177,7 @@ async def test_two_gateways_share_a_broker_and_a_synapse_with_a_worker(tmp_path:
                 await fleet.publish(everybody)
                 await fleet.deliver(nodes["south"])
                 assert all(len(node.kept) == 5 for node in nodes["north"])
-                moved = move(home.directory / "north", home.directory / "north on the machine of south")
+                moved = move(home.directory / "north", home.directory / "moved")
                 file = tmp_path / "devices of north.json"
                 async with home.gateway("north", moved) as north:
                     await fleet.deliver(nodes["north"])
