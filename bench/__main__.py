@@ -33,6 +33,18 @@ def _series() -> object:
     return series.main()
 
 
+def _gateway() -> object:
+    from bench import gateway
+
+    return gateway.main()
+
+
+def _scaling() -> object:
+    from bench import scaling
+
+    return scaling.main()
+
+
 def _homeserver() -> object:
     from bench import homeserver
 
@@ -62,10 +74,12 @@ PARTS: dict[str, Callable[[], object]] = {
     "signing": _signing,
     "ingest": _ingest,
     "series": _series,
+    "gateway": _gateway,
     "homeserver": _homeserver,
     "federation": _federation,
     "history": _history,
     "end_to_end": _end_to_end,
+    "scaling": _scaling,
 }
 
 

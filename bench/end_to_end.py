@@ -60,11 +60,16 @@ class LostReadings(Exception):
 
 @dataclass
 class Owner:
-    """The owner's client: joins what it is invited to and keeps the time at which each envelope came."""
+    """The owner's client: joins what it is invited to and keeps the time at which each envelope came.
+
+    `rooms` are ids by name, `pictures` the times at which pictures came.
+    """
 
     client: MatrixClient
     arrived: dict[str, float] = field(default_factory=dict)
     joined: int = 0
+    rooms: dict[str, str] = field(default_factory=dict)
+    pictures: list[float] = field(default_factory=list)
     _since: str = ""
 
     async def watch(self) -> None:
@@ -74,15 +79,20 @@ class Owner:
             now = time.perf_counter()
             self._since = answer["next_batch"]
             rooms = answer.get("rooms", {})
-            for room in rooms.get("join", {}).values():
-                self._keep(room.get("timeline", {}).get("events", ()), now)
+            for room_id, room in rooms.get("join", {}).items():
+                for part in ("state", "timeline"):
+                    self._keep(room_id, room.get(part, {}).get("events", ()), now)
             for room_id in rooms.get("invite", {}):
                 await self.client.join(room_id)
                 self.joined += 1
 
-    def _keep(self, events: Iterable[dict[str, Any]], now: float) -> None:
+    def _keep(self, room_id: str, events: Iterable[dict[str, Any]], now: float) -> None:
         for event in events:
-            if event["type"] == READINGS_TYPE:
+            if event["type"] == "m.room.name":
+                self.rooms[event["content"]["name"]] = room_id
+            elif event["content"].get("msgtype") == "m.image":
+                self.pictures.append(now)
+            elif event["type"] == READINGS_TYPE:
                 for envelope in event["content"]["envelopes"]:
                     self.arrived.setdefault(envelope, now)
 

@@ -36,14 +36,14 @@ BATCH = 256
 Item = tuple[int, list[SeriesReading]]
 
 
-def _year(seed: int, end: int) -> list[list[SeriesReading]]:
-    """Batches of a year of one-minute readings of two quantities, as a room has them."""
+def year_of_minutes(seed: int, end: int, minutes: int = YEAR_MINUTES) -> list[list[SeriesReading]]:
+    """Batches of a year (or so many minutes) of one-minute readings of two quantities, as a room has them."""
     noise = random.Random(seed)
     batches: list[list[SeriesReading]] = []
-    for begin in range(0, YEAR_MINUTES, BATCH):
+    for begin in range(0, minutes, BATCH):
         batch: list[SeriesReading] = []
-        for number in range(begin, min(begin + BATCH, YEAR_MINUTES)):
-            ts = end - (YEAR_MINUTES - number) * MINUTE
+        for number in range(begin, min(begin + BATCH, minutes)):
+            ts = end - (minutes - number) * MINUTE
             day = math.sin(number / 1440 * math.tau)
             batch.append(SeriesReading("temperature", ts, f"{20 + 3 * day + noise.gauss(0, 0.2):.1f}", 0, number))
             batch.append(SeriesReading("humidity", ts, f"{50 - 8 * day + noise.gauss(0, 1):.0f}", 0, number))
@@ -103,7 +103,7 @@ async def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         progress("a year of minutes")
-        batches = _year(1, end)
+        batches = year_of_minutes(1, end)
         readings = sum(map(len, batches))
         async with store(directory) as stored:
             found["insert_us"] = (

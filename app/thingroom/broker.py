@@ -16,8 +16,11 @@ from thingroom_gateway.links.plain_mqtt import MAX_PACKET
 from thingroom_gateway.outcomes import MAX_FRAME
 
 
-def broker_program(config: ThingroomConfig, paths: Paths) -> Program | None:
-    """The broker to start, its files written; None for an external one. `config` is settled."""
+def broker_program(config: ThingroomConfig, paths: Paths, service: bool) -> Program | None:
+    """The broker to start, its files written; None for an external one. `config` is settled.
+
+    As a `service` it logs where we do.
+    """
     if config.run.broker == "external":
         return None
     mosquitto = find_mosquitto()
@@ -25,7 +28,7 @@ def broker_program(config: ThingroomConfig, paths: Paths) -> Program | None:
         command = _prepared_mosquitto(mosquitto, config, paths)
     else:
         command = [sys.executable, "-m", "thingroom_gateway.amqtt_broker", "--config", str(paths.programs)]
-    return Program("broker", command, paths.logs / "broker.log")
+    return Program("broker", command, None if service else paths.logs / "broker.log")
 
 
 def _prepared_mosquitto(mosquitto: str, config: ThingroomConfig, paths: Paths) -> list[str]:
@@ -39,10 +42,18 @@ def _prepared_mosquitto(mosquitto: str, config: ThingroomConfig, paths: Paths) -
         files.passwords,
         files.acl,
         files.pid,
-        getpass.getuser(),
+        _user(),
         mqtt.window,
         largest=MAX_PACKET if config.gateway.plain else MAX_FRAME,
     )
     settings_file = paths.broker / "mosquitto.conf"
     write_private(settings_file, settings)
     return [mosquitto, "-c", str(settings_file)]
+
+
+def _user() -> str:
+    """Whom Mosquitto stays when root starts it. A user id without a name, as containers have, is not root's."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "mosquitto"

@@ -17,6 +17,7 @@ import tomli_w
 from msgspec import Meta, structs
 
 from thingroom_common.config_file import ConfigError, example, load
+from thingroom_common.log_lines import LogFormat, LogLevel
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_homeserver.config import HomeserverConfig, check_config, local_url, with_absolute_paths
 
@@ -51,6 +52,15 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         ),
     ] = 1884
 
+    log_format: Annotated[
+        LogFormat,
+        Meta(
+            description='How log lines are written: "text" is keys with values; "json" holds for homeserver and\n'
+            "gateway too."
+        ),
+    ] = "text"
+    log_level: Annotated[LogLevel, Meta(description="From what on: debug, info, warning or error.")] = "info"
+
 
 class ThingroomConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The file as a whole. Any other section is refused."""
@@ -79,6 +89,7 @@ class Paths:
         self.data = data
         self.config = data / "thingroom.toml"
         self.programs = data / "run" / "programs.toml"
+        self.started_with = data / "run" / "started_with.toml"
         self.owner = data / "run" / "owner.json"
         self.shared_secret = data / "run" / "registration_secret"
         self.registration = data / "run" / "gateway_registration.yaml"
@@ -118,6 +129,7 @@ def settle(config: ThingroomConfig, paths: Paths) -> ThingroomConfig:
         appservice_files=(*config.homeserver.appservice_files, str(paths.registration)),
         public_base_url=config.homeserver.public_base_url or base_url(config.homeserver),
         registration=_registration(config.homeserver),
+        log_format="json" if config.run.log_format == "json" else config.homeserver.log_format,
         registration_shared_secret=config.homeserver.registration_shared_secret or _secret(paths.shared_secret),
     )
     check_config(homeserver)
@@ -125,6 +137,7 @@ def settle(config: ThingroomConfig, paths: Paths) -> ThingroomConfig:
         config.gateway,
         data_directory=str(paths.gateway),
         homeserver_url=base_url(homeserver),
+        log_format="json" if config.run.log_format == "json" else config.gateway.log_format,
         server_name=homeserver.server_name,
         registration_file=str(paths.registration),
         owner=f"@{config.run.owner}:{homeserver.server_name}",
@@ -138,10 +151,9 @@ def base_url(homeserver: HomeserverConfig) -> str:
     return local_url(homeserver)
 
 
-def write_programs_file(config: ThingroomConfig, paths: Paths) -> None:
+def write_programs_file(config: ThingroomConfig, path: Path) -> None:
     """The settled configuration, for the programs to read; it holds secrets, so 0600."""
-    text = tomli_w.dumps(msgspec.to_builtins(config))
-    write_private(paths.programs, text)
+    write_private(path, tomli_w.dumps(msgspec.to_builtins(config)))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,14 @@ from rich.console import Console
 from thingroom.broker import broker_program
 from thingroom.config import Paths, ThingroomConfig, base_url, read_or_write, settle, write_programs_file
 from thingroom.demo import NODES, node_program
+from thingroom.log_screen import LogScreen
 from thingroom.owner import Owner, OwnerError, accept_invites, ensure_owner
+from thingroom.reload import reload
 from thingroom.screen import Screen
 from thingroom.supervisor import Program, Supervisor
 from thingroom_common.config_file import ConfigError
+from thingroom_common.log_lines import log_as
+from thingroom_common.service_manager import ServiceManager
 from thingroom_gateway import control
 from thingroom_gateway.registration import SENDER_LOCALPART, write_registration
 from thingroom_homeserver.config import listener_address
@@ -38,30 +44,52 @@ class StartError(Exception):
     """It cannot start; the message is a sentence with the cure."""
 
 
-async def run(data: Path, config_file: Path | None, demo: bool, console: Console) -> int:
-    """Run until SIGINT or SIGTERM. Returns the exit code: 0 after a stop, 2 when it could not start."""
-    screen = Screen(console)
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for on the command line. As a `service` the log takes the place of the screen."""
+
+    data: Path
+    config_file: Path | None
+    demo: bool
+    service: bool
+
+
+async def run(wanted: Wanted, console: Console) -> int:
+    """Run until SIGINT or SIGTERM, a second one of which ends it at once; SIGHUP reads the configuration again.
+
+    Returns the exit code: 0 after a stop, 2 when it could not start.
+    """
+    screen: Screen | LogScreen = LogScreen() if wanted.service else Screen(console)
+    manager = ServiceManager(os.environ)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     supervisor = Supervisor(screen.child_ended)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, lambda: supervisor.hurry() if stop.is_set() else stop.set())
     try:
-        paths = Paths(data.resolve())
+        paths = Paths(wanted.data.resolve())
         paths.make()
-        config = settle(read_or_write(paths, config_file), paths)
-        await _until_stopped(_Run(config, paths, supervisor, screen), demo, stop)
+        config = settle(read_or_write(paths, wanted.config_file), paths)
+        if wanted.service:
+            log_as(config.run.log_format, config.run.log_level)
+        runner = _Run(config, paths, supervisor, screen, manager, wanted)
+        loop.add_signal_handler(signal.SIGHUP, runner.reload)
+        await _until_stopped(runner, stop)
     except (ConfigError, StartError, OwnerError) as error:
-        screen.say(f"thingroom: {error}")
+        if wanted.service:
+            print(error, file=sys.stderr)
+        else:
+            screen.say(f"thingroom: {error}")
         return 2
     finally:
+        manager.stopping()
         await supervisor.stop()
     screen.say("Stopped. The data stays in " + str(paths.data))
     return 0
 
 
-async def _until_stopped(runner: _Run, demo: bool, stop: asyncio.Event) -> None:
+async def _until_stopped(runner: _Run, stop: asyncio.Event) -> None:
     stopped = asyncio.create_task(stop.wait())
-    work = asyncio.create_task(runner.work(demo))
+    work = asyncio.create_task(runner.work())
     hopeless = runner.supervisor.hopeless
     futures: set[asyncio.Future[Any]] = {stopped, work, hopeless}
     done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
@@ -77,23 +105,51 @@ async def _until_stopped(runner: _Run, demo: bool, stop: asyncio.Event) -> None:
 class _Run:
     """One run: what was settled, and who takes part."""
 
-    def __init__(self, config: ThingroomConfig, paths: Paths, supervisor: Supervisor, screen: Screen) -> None:
+    def __init__(
+        self,
+        config: ThingroomConfig,
+        paths: Paths,
+        supervisor: Supervisor,
+        screen: Screen | LogScreen,
+        manager: ServiceManager,
+        wanted: Wanted,
+    ) -> None:
         self._config = config
+        self._manager = manager
+        self._wanted = wanted
+        self._reloading: asyncio.Task[None] | None = None
         self._paths = paths
         self._screen = screen
         self._gateway_ready = asyncio.Event()
         self._broker: Program | None = None
         self.supervisor = supervisor
 
-    async def work(self, demo: bool) -> None:
+    def reload(self) -> None:
+        """Read the configuration again, and have the homeserver read its certificates again; at most once at a time."""
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        self._manager.reloading()
+        try:
+            told = await asyncio.to_thread(reload, self._paths, self._wanted.config_file)
+        except ConfigError as error:
+            told = f"The configuration was not changed: {error}"
+        self.supervisor.send("homeserver", signal.SIGHUP)
+        for line in told.splitlines():
+            self._screen.say(line)
+        self._manager.ready("running")
+
+    async def work(self) -> None:
         """Start everything in order, show the screen, then accept invites for ever."""
         began = time.monotonic()
         self._refuse_taken_ports()
         gateway = self._config.gateway
         appservice_url = f"http://{gateway.appservice.host}:{gateway.appservice.port}"
         write_registration(self._paths.registration, gateway.server_name, appservice_url)
-        write_programs_file(self._config, self._paths)
-        self._broker = broker_program(self._config, self._paths)
+        write_programs_file(self._config, self._paths.programs)
+        write_programs_file(self._config, self._paths.started_with)
+        self._broker = broker_program(self._config, self._paths, self._wanted.service)
         url = base_url(self._config.homeserver)
         async with aiohttp.ClientSession() as session:
             await self._start_programs(session, url)
@@ -103,10 +159,12 @@ class _Run:
             accepting = asyncio.create_task(accept_invites(session, url, owner, bot))
             try:
                 await self._wait_for_gateway()
-                if demo:
+                if self._wanted.demo:
                     await self._start_demo()
                 self._show(url, owner, time.monotonic() - began)
-                await accepting
+                self._manager.ready("running")
+                alive = asyncio.create_task(self._manager.keep_alive())
+                await asyncio.gather(accepting, alive)
             finally:
                 accepting.cancel()
 
@@ -121,7 +179,7 @@ class _Run:
         return Program(
             name=name,
             command=[sys.executable, "-m", module, "--config", str(self._paths.programs)],
-            log_file=self._paths.logs / f"{name}.log",
+            log_file=None if self._wanted.service else self._paths.logs / f"{name}.log",
             on_line=self._gateway_line if name == "gateway" else None,
         )
 
@@ -159,19 +217,27 @@ class _Run:
 
     def _show(self, url: str, owner: Owner, seconds: float) -> None:
         mqtt, coap = self._config.gateway.mqtt, self._config.gateway.coap
+        dashboard = self._config.gateway.dashboard
         rows = [
             ("Homeserver", f"{url}   (sign in with any Matrix client)"),
             ("User", owner.user_id),
             ("Password", owner.password),
+            *([("Dashboard", f"{dashboard.url}   (sign in with the same)")] if dashboard.enabled else []),
             (
                 "Boards reach us at",
                 f"MQTT {mqtt.host}:{mqtt.port} ({self._config.run.broker})"
                 + (f", CoAP {coap.host}:{coap.port}" if coap.enabled else ""),
             ),
             ("Data", str(self._paths.data)),
+            ("In another terminal", "thingroom status, thingroom gateway pair" + self._where()),
             ("Started in", f"{seconds:.1f} s; Ctrl-C stops everything"),
         ]
         self._screen.started(rows)
+
+    def _where(self) -> str:
+        """What other commands have to be told so that they find us."""
+        found = Path("data").resolve() == self._paths.data and not Path("thingroom.toml").exists()
+        return "" if found else f"   (with --config {self._paths.programs})"
 
     def _refuse_taken_ports(self) -> None:
         """One clear sentence now instead of a crash later. Raises StartError."""
@@ -186,6 +252,8 @@ class _Run:
                 gateway.coap.host, gateway.coap.port, "CoAP server", "port in [gateway.coap]", socket.SOCK_DGRAM
             )
         _refuse_taken(gateway.appservice.host, gateway.appservice.port, "gateway", "port in [gateway.appservice]")
+        if gateway.dashboard.enabled:
+            _refuse_taken(*gateway.dashboard.address, "dashboard", "listen in [gateway.dashboard]")
 
 
 def _refuse_taken(host: str, port: int, who: str, key: str, kind: int = socket.SOCK_STREAM) -> None:

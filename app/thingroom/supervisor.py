@@ -7,7 +7,9 @@ it was given (standard output, line by line) and to its log file (standard error
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
+import os
 import signal
 import sys
 import time
@@ -31,11 +33,11 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What to run and where its words go."""
+    """What to run and where its words go. Without a `log_file` its standard error is ours."""
 
     name: str
     command: Sequence[str]
-    log_file: Path
+    log_file: Path | None
     on_line: Callable[[str], None] | None = None
     environment: Mapping[str, str] | None = None
 
@@ -69,7 +71,8 @@ class Supervisor:
 
     async def start(self, program: Program) -> None:
         """Start `program` once now (raises OSError where there is no such command) and keep it running."""
-        _shorten(program.log_file)
+        if program.log_file is not None:
+            _shorten(program.log_file)
         child = _Child(program)
         child.process = await _spawn(program)
         child.task = asyncio.create_task(self._keep_running(child), name=f"keep {program.name} running")
@@ -78,6 +81,19 @@ class Supervisor:
     def process_ids(self) -> dict[str, int]:
         """Name to process id of what runs now."""
         return {c.program.name: c.process.pid for c in self._children if c.process and c.process.returncode is None}
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to the program of that name, if it runs."""
+        process_id = self.process_ids().get(name)
+        if process_id is not None:
+            os.kill(process_id, number)
+
+    def hurry(self) -> None:
+        """Whoever is still stopping is killed."""
+        for child in self._children:
+            if child.process is not None and child.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    child.process.kill()
 
     async def stop(self) -> None:
         """Stop all, the last started first; SIGKILL for one that takes longer than STOP_SECONDS."""
@@ -116,11 +132,12 @@ class Supervisor:
 
 
 async def _spawn(program: Program) -> asyncio.subprocess.Process:
-    with program.log_file.open("ab") as log:
+    with contextlib.ExitStack() as stack:
+        log = None if program.log_file is None else stack.enter_context(program.log_file.open("ab"))
         return await asyncio.create_subprocess_exec(
             *program.command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE if program.on_line else log,
+            stdout=asyncio.subprocess.PIPE if program.on_line else log or sys.stderr,
             stderr=log,
             env=program.environment,
             limit=MAX_LINE_BYTES,
@@ -166,7 +183,9 @@ def _shorten(log_file: Path) -> None:
         log_file.replace(log_file.with_suffix(log_file.suffix + ".1"))
 
 
-def _last_words(log_file: Path, lines: int = 5) -> str:
+def _last_words(log_file: Path | None, lines: int = 5) -> str:
+    if log_file is None:
+        return "its lines in the log say why"
     try:
         with log_file.open("rb") as log:
             log.seek(max(0, log_file.stat().st_size - 4096))

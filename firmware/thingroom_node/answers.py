@@ -12,11 +12,13 @@ from thingroom_wire.errors import WireError
 MAX_ANSWER = 4096
 NONCES = 4
 NONCE_LIFE_MS = 120_000
+MAX_PAUSE_MS = 600_000
 
 # An answer that is ours: settled ranges, refused ranges with their reason, the time and the uptime at which it was
-# asked for (both None without a nonce), the gateway's keys (both None outside pairing), commands as bytes.
+# asked for (both None without a nonce), the gateway's keys (both None outside pairing), commands as bytes, and for how
+# long to be quiet (ms, 0 for not at all).
 Believed = namedtuple(
-    "Believed", ("acknowledged", "refused", "time", "asked_at", "gateway_key", "agreement_key", "commands")
+    "Believed", ("acknowledged", "refused", "time", "asked_at", "gateway_key", "agreement_key", "commands", "pause")
 )
 
 
@@ -59,7 +61,9 @@ class Judge:
             return self.drop("no_nonce")
         time = answer.time if asked_at is not None else None
         gateway_keys = answer.gateway_key, answer.agreement_key
-        return Believed(answer.acknowledged, answer.refused, time, asked_at, *gateway_keys, answer.commands)
+        # It carries no nonce and may be an old one: believed, but not for long.
+        pause = min(answer.pause or 0, MAX_PAUSE_MS)
+        return Believed(answer.acknowledged, answer.refused, time, asked_at, *gateway_keys, answer.commands, pause)
 
     def drop(self, reason):
         """Count a message that is not believed. Returns None."""

@@ -88,6 +88,16 @@ class Outbox:
             return None
         return self._newest
 
+    def held(self, most):
+        """The newest number on disk, and the oldest ranges of unsettled numbers, at most so many: for the hello."""
+        ranges = []
+        for segment in self._segments:
+            for first, last in segment.pending:
+                if len(ranges) == most:
+                    return self.last, ranges
+                ranges.append((first, last))
+        return self.last, ranges
+
     def load(self, place):
         """`(protected, payload)` of a record, or None when it is gone (settled, dropped) or damaged."""
         for segment in self._segments:

@@ -17,6 +17,7 @@ from thingroom_node.watchdog import Watchdog
 from thingroom_node.window import Window
 from thingroom_wire import hello, keys
 from thingroom_wire.errors import WireError
+from thingroom_wire.limits import MAX_HELD
 
 HELLO_EVERY_MS = 3600_000
 HELLO_AGAIN_MS = (30_000, 600_000)
@@ -54,6 +55,7 @@ class Runner:
         self._reconnect = Backoff(random_below, RECONNECT_MS[0], RECONNECT_MS[1])
         self._ask_again = Backoff(random_below, HELLO_AGAIN_MS[0], HELLO_AGAIN_MS[1])
         self._next_hello = 0
+        self._quiet_until = 0
         self.watchdog = Watchdog(clock.uptime)
         self.signs = signs.Signs()
         self.wifi = None
@@ -164,7 +166,7 @@ class Runner:
             if now >= self._next_hello:
                 await self._say_hello(link, now)
                 continue
-            place = self._window.choose(self._outbox, now)
+            place = self._window.choose(self._outbox, now) if now >= self._quiet_until else None
             if place is None:
                 await self._wait_for_news(now)
             else:
@@ -206,6 +208,8 @@ class Runner:
     async def _wait_for_news(self, now):
         wait_ms = self._next_hello - now
         repeat_ms = self._window.wait_ms(now)
+        if now < self._quiet_until:
+            repeat_ms = self._quiet_until - now
         if repeat_ms is not None:
             wait_ms = min(wait_ms, repeat_ms)
         self.watchdog.promise("link", wait_ms + PATIENCE_MS)
@@ -254,6 +258,7 @@ class Runner:
             self._own.agreement_public if pairing else None,
             self._settings.name or None if pairing else None,
             self._commander.highest,
+            self._outbox.held(MAX_HELD),
         )
 
     def _on_answer(self, data):
@@ -314,6 +319,9 @@ class Runner:
 
     def _settle(self, believed, now):
         settled = 0
+        if believed.pause:
+            self._quiet_until = now + believed.pause
+            self._emit({"event": "paused", "reason": "over_quota", "milliseconds": believed.pause})
         for first, last in believed.acknowledged:
             settled += self._outbox.settle(first, last)
             self._window.heard(first, last, now)
@@ -325,7 +333,7 @@ class Runner:
             if count:
                 self._emit({"event": "refused", "range": [first, last], "count": count, "reason": reason})
             settled += count
-        if not settled and believed.time is None and not believed.commands:
+        if not settled and believed.time is None and not believed.commands and not believed.pause:
             self._judge.drop("nothing_new")
 
     def _tell_dropped(self):

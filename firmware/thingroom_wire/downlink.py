@@ -16,14 +16,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-Answer = namedtuple("Answer", ("acknowledged", "time", "nonce", "refused", "gateway_key", "agreement_key", "commands"))
+Answer = namedtuple(
+    "Answer", ("acknowledged", "time", "nonce", "refused", "gateway_key", "agreement_key", "commands", "pause")
+)
 """acknowledged: list of (first, last); time: Unix time in milliseconds or None; nonce: 8 bytes or None; refused: list
 of (first, last, reason), the reason a snake_case str; gateway_key, agreement_key: 32-byte public keys or None;
-commands: list of bytes, each a command (command.py), oldest first."""
+commands: list of bytes, each a command (command.py), oldest first; pause: milliseconds to send no readings, or None."""
 
 NONCE_LENGTH = 8
 
-_ACKNOWLEDGED, _TIME, _NONCE, _REFUSED, _COMMANDS, _GATEWAY_KEY, _AGREEMENT_KEY = 1, 2, 3, 4, 5, 7, 8
+_ACKNOWLEDGED, _TIME, _NONCE, _REFUSED, _COMMANDS, _PAUSE, _GATEWAY_KEY, _AGREEMENT_KEY = range(1, 9)
 _UNDERSTOOD = (cose.ALGORITHM, cose.CRITICAL, cose.CONTENT_TYPE, cose.KEY_ID)
 
 
@@ -41,6 +43,8 @@ def encode_answer(key: bytes, device_kid: bytes, answer: "Any") -> bytes:
         fields[_REFUSED] = [list(span) for span in answer.refused]
     if answer.commands:
         fields[_COMMANDS] = answer.commands
+    if answer.pause is not None:
+        fields[_PAUSE] = answer.pause
     if answer.gateway_key is not None:
         fields[_GATEWAY_KEY] = cose_key_map(ED25519, answer.gateway_key)
     if answer.agreement_key is not None:
@@ -70,13 +74,14 @@ def parse_answer(data: bytes, key: bytes) -> "Any":
     if type(fields) is not dict:
         raise WireError("bad_answer", "The payload is not a map.")
     return Answer(
-        _spans(fields.get(_ACKNOWLEDGED, []), 2),
+        require_spans(fields.get(_ACKNOWLEDGED, []), 2),
         require_unsigned(fields[_TIME], "time") if _TIME in fields else None,
         require_nonce(fields[_NONCE]) if _NONCE in fields else None,
-        _spans(fields.get(_REFUSED, []), 3),
+        require_spans(fields.get(_REFUSED, []), 3),
         parse_key_on(ED25519, fields[_GATEWAY_KEY]) if _GATEWAY_KEY in fields else None,
         parse_key_on(X25519, fields[_AGREEMENT_KEY]) if _AGREEMENT_KEY in fields else None,
         _commands(fields.get(_COMMANDS, [])),
+        require_unsigned(fields[_PAUSE], "pause") if _PAUSE in fields else None,
     )
 
 
@@ -87,8 +92,9 @@ def require_nonce(value: "Any") -> bytes:
     return value
 
 
-def _spans(value: "Any", width: int) -> "list[tuple[Any, ...]]":
-    """The ranges of sequences in an array, each [first, last] or, `width` being 3, [first, last, reason]."""
+def require_spans(value: "Any", width: int) -> "list[tuple[Any, ...]]":
+    """The ranges of sequences in an array, each [first, last] or, `width` being 3, [first, last, reason]; else
+    WireError "bad_ranges"."""
     if type(value) is not list:
         raise WireError("bad_ranges", "The ranges are not an array.")
     spans = []

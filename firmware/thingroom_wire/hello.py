@@ -8,12 +8,12 @@ from collections import namedtuple
 
 from thingroom_wire import cose, ed25519
 from thingroom_wire.cbor import decode, encode
-from thingroom_wire.downlink import require_nonce
+from thingroom_wire.downlink import require_nonce, require_spans
 from thingroom_wire.envelope import check_signature_header, require_key_id, require_unsigned
 from thingroom_wire.errors import WireError
 from thingroom_wire.keys import ED25519, X25519, cose_key_map, parse_key_on
 from thingroom_wire.keys import key_id as key_id_of
-from thingroom_wire.limits import MAX_TEXT
+from thingroom_wire.limits import MAX_HELD, MAX_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,18 +33,22 @@ Hello = namedtuple(
         "agreement_key",
         "name",
         "commanded",
+        "held",
     ),
 )
 """key_id, nonce: 8 bytes each; boot, uptime (ms), waiting (envelopes in the outbox): int; firmware, profile: str;
 device_key, agreement_key: 32-byte public keys, in pairing only, else None; name: str or None; commanded: the counter of
-the last command that was taken, or None for none."""
+the last command that was taken, or None for none; held: (newest number in the outbox, list of the (first, last) that
+wait there, oldest first, at most MAX_HELD), or None where the device does not say."""
 
 SignedHello = namedtuple("SignedHello", ("hello", "signed_bytes", "signature"))
 """A parsed hello whose signature nobody has checked yet; signed_bytes is what the signature covers."""
 
 CONTENT_HELLO = "application/vnd.thingroom.hello+cbor"
 
-_NONCE, _BOOT, _UPTIME, _WAITING, _FIRMWARE, _PROFILE, _DEVICE_KEY, _AGREEMENT_KEY, _NAME, _COMMANDED = range(1, 11)
+_NONCE, _BOOT, _UPTIME, _WAITING, _FIRMWARE, _PROFILE, _DEVICE_KEY, _AGREEMENT_KEY, _NAME, _COMMANDED, _HELD = range(
+    1, 12
+)
 _UNDERSTOOD = (cose.ALGORITHM, cose.CRITICAL, cose.CONTENT_TYPE, cose.KEY_ID)
 _TAG_17_HEADS = (b"\xd1", b"\xd8\x11", b"\xd9\0\x11", b"\xda\0\0\0\x11", b"\xdb\0\0\0\0\0\0\0\x11")
 
@@ -72,6 +76,9 @@ def hello_parts(hello: "Any") -> "tuple[bytes, bytes]":
         fields[_NAME] = hello.name
     if hello.commanded is not None:
         fields[_COMMANDED] = hello.commanded
+    if hello.held is not None:
+        newest, waiting = hello.held
+        fields[_HELD] = [newest, [list(span) for span in waiting]]
     return encode(protected), encode(fields)
 
 
@@ -105,6 +112,7 @@ def parse_hello(data: bytes) -> "Any":
         parse_key_on(X25519, fields[_AGREEMENT_KEY]) if _AGREEMENT_KEY in fields else None,
         _short_text(fields[_NAME], "name") if _NAME in fields else None,
         require_unsigned(fields[_COMMANDED], "commanded") if _COMMANDED in fields else None,
+        _held(fields[_HELD]) if _HELD in fields else None,
     )
     if hello.device_key is not None and key_id_of(hello.device_key) != hello.key_id:
         raise WireError("key_id_mismatch", "The key id is not that of the device key.")
@@ -159,3 +167,16 @@ def _short_text(value: "Any", what: str) -> str:
     if type(value) is not str or len(value) > MAX_TEXT:
         raise WireError("bad_" + what, "The " + what + " is not a short text.")
     return value
+
+
+def _held(value: "Any") -> "tuple[int, list[tuple[int, int]]]":
+    if type(value) is not list or len(value) != 2 or type(value[1]) is not list or len(value[1]) > MAX_HELD:
+        raise WireError("bad_held", "What the outbox holds is not an array of a number and a few ranges.")
+    newest = require_unsigned(value[0], "held")
+    waiting = require_spans(value[1], 2)
+    before = 0
+    for first, last in waiting:
+        if first <= before or last > newest:
+            raise WireError("bad_held", "The ranges do not ascend to the newest number.")
+        before = last
+    return newest, waiting

@@ -32,3 +32,6 @@ MAX_NAME = 32
 
 MAX_QUANTITIES = 16
 """Quantities with a threshold, or with a calibration, in one configuration."""
+
+MAX_HELD = 16
+"""Ranges of waiting numbers that one hello names."""

@@ -7,9 +7,9 @@ again. Next: app.py.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,27 +18,29 @@ from thingroom_common.config_file import default_path
 from thingroom_gateway.app import CANNOT_START, serve
 from thingroom_gateway.config import load
 from thingroom_gateway.events_out import EventsOut
+from thingroom_gateway.reload_parts import start_log
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default=default_path)
-@click.option("--verbose", is_flag=True, help="Log more.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=default_path,
+    help="The configuration file; its section [gateway] counts. [default: thingroom.toml]",
+)
+@click.option("--verbose", is_flag=True, help="Log everything, whatever log_level says.")
 def main(config_path: Path, verbose: bool) -> None:
-    """Run the gateway.
+    """Run the gateway until it is stopped.
 
     Ends with 0 after a stop, with 2 when it cannot start and trying again is of no use (one sentence on stderr says
     why), with 1 when something failed that may be better next time.
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for noisy in ("coap", "coap-server", "asyncio", "amqtt"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     events = EventsOut(sys.stdout)
     try:
-        asyncio.run(serve(load(config_path), events))
+        config = load(config_path)
+        start_log(config, verbose)
+        asyncio.run(serve(config, events, partial(load, config_path)))
     except CANNOT_START as error:
         code = 2
         print(error, file=sys.stderr)

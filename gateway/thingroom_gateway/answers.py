@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from thingroom_gateway.ledger import runs
-from thingroom_gateway.outcomes import Accepted, Duplicate, Outcome, Refused
+from thingroom_gateway.outcomes import Accepted, Deferred, Duplicate, Outcome, Refused
 from thingroom_wire.downlink import Answer, encode_answer
 
 # What waits for one device at most; what is left out the device asks for again.
@@ -26,12 +26,16 @@ class Pending:
 
     acknowledged: set[int] = field(default_factory=set)
     refused: dict[int, str] = field(default_factory=dict)
+    pause: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.acknowledged or self.refused)
+        return bool(self.acknowledged or self.refused or self.pause)
 
     def add(self, outcome: Outcome) -> None:
-        """Note an Accepted, Duplicate or Refused; other outcomes say nothing to a device here."""
+        """Note an Accepted, Duplicate, Refused or Deferred; other outcomes say nothing to a device here."""
+        if type(outcome) is Deferred:
+            self.pause = max(self.pause, outcome.pause)
+            return
         if len(self.acknowledged) + len(self.refused) >= MAX_SEQUENCES:
             return
         if type(outcome) is Accepted or type(outcome) is Duplicate:
@@ -51,6 +55,7 @@ class Pending:
         for first, last, _ in refused:
             for sequence in range(first, last + 1):
                 del self.refused[sequence]
-        answer = Answer(acknowledged, None, None, refused, None, None, list(commands))
+        pause, self.pause = self.pause or None, 0
+        answer = Answer(acknowledged, None, None, refused, None, None, list(commands), pause)
         encoded: bytes = encode_answer(downlink_key, kid, answer)
         return encoded

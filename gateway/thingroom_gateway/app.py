@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sqlite3
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew, Transaction
+from thingroom_common.service_manager import ServiceManager
 from thingroom_gateway.alerts.engine import Alerts
+from thingroom_gateway.announce import Announcer
 from thingroom_gateway.appservice import AppserviceClient
 from thingroom_gateway.appservice_http import AppserviceHttp
 from thingroom_gateway.batching import Batching, Limits
@@ -36,7 +39,9 @@ from thingroom_gateway.commands.texts import spoken
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 from thingroom_gateway.control import Commands, ControlServer
 from thingroom_gateway.counters import Counters
-from thingroom_gateway.devices import Registry
+from thingroom_gateway.dashboard.parts import Parts as DashboardParts
+from thingroom_gateway.dashboard.server import Dashboard
+from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import Enrolment
 from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.gateway_keys import GatewayKeys, load_or_make_keys, load_or_make_password
@@ -49,24 +54,35 @@ from thingroom_gateway.links.serial import SerialLink
 from thingroom_gateway.links.serial_console import Consoles
 from thingroom_gateway.listening import check_listening
 from thingroom_gateway.local_time import local_zone
+from thingroom_gateway.metrics import READINGS, Metrics, open_metrics
+from thingroom_gateway.observation import Observation
 from thingroom_gateway.outbox import Outbox
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import PlainDevices
 from thingroom_gateway.plain.dialects import DEFAULT_PREFIX, Listening
 from thingroom_gateway.profiles import Profile, ProfileError, load_profiles
+from thingroom_gateway.quotas import Quotas
 from thingroom_gateway.registration import RegistrationError, load_registration
+from thingroom_gateway.reload import Reload
+from thingroom_gateway.reload_parts import Parts, connect
 from thingroom_gateway.rooms import Home, Rooms
 from thingroom_gateway.screen_events import ScreenEvents
 from thingroom_gateway.series.upkeep import Upkeep
+from thingroom_gateway.status import Overview
 from thingroom_gateway.storage import received
 from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
 from thingroom_gateway.storage.series import Recorder
+from thingroom_gateway.storage.upgrade import copy_before_upgrade
 
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 5.0
 PRUNE_EVENTS = 50
+# How long a stop waits for what is under way; the supervisor and systemd wait longer.
+FINISH_SECONDS = 4.0
+# What was just settled is on its way out to the devices.
+LINGER_SECONDS = 0.1
 DAY_MS = 86_400_000
 # Why a gateway does not start, and will not before somebody changes something; each message is one sentence.
 CANNOT_START = (ConfigError, RegistrationError, ProfileError, SchemaTooNew, BlockingIOError)
@@ -100,6 +116,7 @@ async def opened_core(config: GatewayConfig) -> AsyncIterator[Core]:
     keys = load_or_make_keys(directory)
     own_profiles = Path(config.profile_directory) if config.profile_directory else None
     profiles = load_profiles(own=own_profiles, choices=config.units.choices)
+    copy_before_upgrade(directory / "gateway.sqlite", MIGRATIONS)
     database = await Database.open(directory / "gateway.sqlite", MIGRATIONS)
     try:
         registry = Registry(database.read(load_devices), profiles)
@@ -157,47 +174,73 @@ class Gateway:
     outbox: Outbox
     alerts: Alerts
     charts: ChartProcess
+    reload: Reload
+    serial: SerialLink
     mqtt: MqttLink | None
     coap: CoapLink | None
     plain: PlainDevices | None = None
     plain_link: PlainLink | None = None
-    serial: SerialLink | None = None
     commands: CommandQueue | None = None
+    dashboard: Dashboard | None = None
 
 
-async def serve(config: GatewayConfig, events: EventsOut) -> None:
-    """Run until SIGTERM, SIGINT or the control command "stop"."""
+async def serve(config: GatewayConfig, events: EventsOut, read: Callable[[], GatewayConfig]) -> None:
+    """Run until SIGTERM, SIGINT or the control command "stop"; a second signal ends it at once.
+
+    SIGHUP has `read` read the configuration again.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running(config, events, stop):
+        loop.add_signal_handler(number, _stop_or_end, stop)
+    manager = ServiceManager(os.environ)
+    async with running(config, events, stop, read) as gateway:
+
+        def read_again() -> None:
+            manager.reloading()
+            gateway.reload.read_again()
+            manager.ready("running")
+
+        loop.add_signal_handler(signal.SIGHUP, read_again)
+        manager.ready("running")
+        alive = asyncio.create_task(manager.keep_alive())
         await stop.wait()
+        alive.cancel()
+        manager.stopping()
         logger.info("stopping")
 
 
 @contextlib.asynccontextmanager
-async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event) -> AsyncIterator[Gateway]:
+async def running(
+    config: GatewayConfig,
+    events: EventsOut,
+    stop: asyncio.Event,
+    read: Callable[[], GatewayConfig] | None = None,
+) -> AsyncIterator[Gateway]:
     """Start everything, and stop it at the end. A part that dies of a bug ends the gateway with its exception.
 
-    `stop` is set by the control command "stop"; whoever holds the gateway waits for it. What restarting cannot cure is
-    raised as one of CANNOT_START.
+    `stop` is set by the control command "stop"; whoever holds the gateway waits for it. `read` reads the configuration
+    again; None: it is as it was. What restarting cannot cure is raised as one of CANNOT_START.
     """
+    reload = Reload(config, read or (lambda: config))
     registration = load_registration(Path(config.registration_file))
     async with contextlib.AsyncExitStack() as stack:
         core = await stack.enter_async_context(opened_core(config))
         database, registry = core.database, core.registry
-        home = Home(config.server_name, config.home_name, config.owner)
+        home = Home(config.server_name, config.home_name, config.owner, registration.sender_localpart)
         client = AppserviceClient(config.homeserver_url, registration.as_token, config.homeserver.timeout_seconds)
         stack.push_async_callback(client.close)
         outbox = Outbox(
             database, client, Rooms(database, client, home), registry, home, now_ms, config.homeserver.retry_seconds
         )
         batch = config.batch
+        zone = local_zone(config.timezone)
+        announcer = Announcer(zone, frozenset(config.notices.live), round(config.notices.live_seconds * 1000), now_ms)
         batching = Batching(
-            database, registry, Limits(batch.seconds, batch.envelopes, batch.bytes), now_ms, outbox.kick
+            database, registry, Limits(batch.seconds, batch.envelopes, batch.bytes), announcer, now_ms, outbox.kick
         )
         limits = config.limits
+        quotas = Quotas(limits.device_readings_per_second, limits.device_bytes_per_day, time.monotonic)
         ingest = Ingest(
             database,
             registry,
@@ -208,10 +251,10 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             config.mqtt.shards,
             limits.queue_frames,
             limits.queue_bytes,
+            quotas,
         )
         screen = ScreenEvents(events, registry, database)
-        zone = local_zone(config.timezone)
-        alerts = Alerts(database, registry, home, zone, now_ms, outbox.kick)
+        alerts = Alerts(database, registry, home.owner, zone, now_ms, outbox.kick)
         await alerts.open()
         ingest.observed.append(alerts.seen)
         core.enrolment.changed.append(alerts.enrolled)
@@ -229,7 +272,15 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         if config.plain:
             listening = [Listening(one.dialect, one.prefix or DEFAULT_PREFIX[one.dialect]) for one in config.plain]
             plain = PlainDevices(
-                database, registry, core.profiles, core.enrolment, core.counters, core.series, listening, now_ms
+                database,
+                registry,
+                core.profiles,
+                core.enrolment,
+                core.counters,
+                core.series,
+                listening,
+                now_ms,
+                config.mqtt.shards,
             )
             plain.observed.append(alerts.seen)
             plain.stored.append(batching.one_stored)
@@ -260,6 +311,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             charts,
             client,
             queue,
+            announcer,
             zone,
             now_ms,
         )
@@ -273,6 +325,7 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
             registration.hs_token,
             database,
             registry,
+            core.counters,
             home,
             now_ms,
             people.changed,
@@ -282,27 +335,76 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
         check_listening("the gateway", "gateway.appservice", listen.host, listen.port, socket.SOCK_STREAM)
         await http.open()
         stack.push_async_callback(http.close)
+        overview = Overview(reload, registry, core.counters, core.pairing, ingest, alerts, http, now_ms)
+        commands.overview, commands.reload = overview, reload
+        client.watchers.append(overview.asked)
+        ingest.observed.append(partial(_count_readings, core.counters))
+        if plain is not None:
+            plain.observed.append(partial(_count_readings, core.counters))
+        if config.metrics_listener:
+            metrics = Metrics(database, core.counters, ingest.missing.totals, overview.now, now_ms)
+            client.watchers.append(metrics.asked)
+            ingest.watchers.append(metrics.settled)
+            bot.watchers.append(metrics.bot_asked)
+            alerts.watchers.append(metrics.alert)
+            stack.push_async_callback(await open_metrics(metrics, config.metrics_listener))
         core.access.refresh()
         coap = None
         if config.coap.enabled:
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
             coap = CoapLink(config.coap, ingest, registry, core.counters, database)
             coap.commands = queue.attach
+            queue.pushers["coap"] = coap.down.send
+            core.enrolment.changed.append(coap.enrolled)
             await coap.open()
             ingest.observed.append(coap.latest.seen)
             if plain is not None:
                 plain.observed.append(coap.latest.seen)
             stack.push_async_callback(coap.close)
-        serial = None
-        if config.serial.ports:
-            consoles = Consoles(config.directory / "serial", config.serial.console_bytes)
-            stack.callback(consoles.close)
-            serial = SerialLink(config.serial.ports, config.serial.baud, ingest, registry, core.counters, consoles)
-            queue.pushers["serial"] = serial.send
+        consoles = Consoles(config.directory / "serial", config.serial.console_bytes)
+        stack.callback(consoles.close)
+        serial = SerialLink(config.serial.ports, config.serial.baud, ingest, registry, core.counters, consoles)
+        queue.pushers["serial"] = serial.send
         mqtt = None
         if config.mqtt.enabled:
             mqtt = MqttLink(_broker(config), ingest, registry, core.counters)
             queue.pushers["mqtt"] = mqtt.send
+        upkeep = Upkeep(database, core.series, config.history, now_ms)
+        connect(
+            reload,
+            Parts(
+                core.profiles,
+                registry,
+                alerts,
+                core.enrolment,
+                ingest,
+                quotas,
+                batching,
+                outbox,
+                announcer,
+                people,
+                queue,
+                upkeep,
+                serial,
+                coap,
+            ),
+        )
+        overview.mqtt, overview.plain, overview.serial, overview.coap = mqtt, plain_link, serial, coap
+        dashboard = None
+        if config.dashboard.enabled:
+            looked_at = DashboardParts(
+                config, tools, core.counters, overview, queue, plain, core.profiles, outbox.kick, time.monotonic
+            )
+            dashboard = Dashboard(looked_at)
+            stack.push_async_callback(dashboard.close)
+            await dashboard.open()
+            ingest.watchers.append(dashboard.rejections.settled)
+            ingest.observed.append(dashboard.live.seen)
+            if plain is not None:
+                plain.observed.append(dashboard.live.seen)
+            queue.watchers.append(dashboard.live.commanded)
+            core.enrolment.changed.append(dashboard.live.enrolled)
+            core.pairing.changed.append(dashboard.live.pairing_changed)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(ingest.run(), name="ingest"),
@@ -311,14 +413,15 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
                 group.create_task(alerts.run(), name="alerts"),
                 group.create_task(bot.run(), name="bot"),
                 group.create_task(outbox.run(), name="outbox"),
-                group.create_task(_housekeeping(core, config), name="housekeeping"),
-                group.create_task(Upkeep(database, core.series, config.history, now_ms).run(), name="history"),
+                group.create_task(serial.run(), name="serial"),
+                group.create_task(_housekeeping(core, reload), name="housekeeping"),
+                group.create_task(upkeep.run(), name="history"),
             ]
+            if dashboard is not None:
+                tasks.append(group.create_task(dashboard.run(), name="dashboard"))
             if mqtt is not None:
                 mqtt.connected_watchers.append(screen.ready)
                 tasks.append(group.create_task(mqtt.run(), name="mqtt"))
-            if serial is not None:
-                tasks.append(group.create_task(serial.run(), name="serial"))
             if plain is not None and plain_link is not None:
                 tasks.append(group.create_task(plain.run(), name="plain devices"))
                 tasks.append(group.create_task(plain_link.run(), name="plain MQTT"))
@@ -327,27 +430,64 @@ async def running(config: GatewayConfig, events: EventsOut, stop: asyncio.Event)
                 screen.ready()
             try:
                 yield Gateway(
-                    core, ingest, batching, outbox, alerts, charts, mqtt, coap, plain, plain_link, serial, queue
+                    core,
+                    ingest,
+                    batching,
+                    outbox,
+                    alerts,
+                    charts,
+                    reload,
+                    serial,
+                    mqtt,
+                    coap,
+                    plain,
+                    plain_link,
+                    queue,
+                    dashboard,
                 )
+                await _finish(ingest, outbox)
             finally:
                 for task in tasks:
                     task.cancel()
 
 
-async def _housekeeping(core: Core, config: GatewayConfig) -> None:
+def _stop_or_end(stop: asyncio.Event) -> None:
+    """What was told to devices and people is on disk, so that an end is as good as a stop, but for those who wait."""
+    if stop.is_set():
+        logger.warning("told twice to stop, and stopping at once")
+        os._exit(1)
+    stop.set()
+
+
+async def _finish(ingest: Ingest, outbox: Outbox) -> None:
+    """What is under way comes to its end, within FINISH_SECONDS: messages that were taken, requests that were made."""
+    try:
+        async with asyncio.timeout(FINISH_SECONDS):
+            if await ingest.finish():
+                await asyncio.sleep(LINGER_SECONDS)
+            await outbox.finish()
+    except TimeoutError:
+        logger.warning("what was under way is not done in %g s; devices and the outbox keep it", FINISH_SECONDS)
+
+
+def _count_readings(counters: Counters, _device: Device, observation: Observation) -> None:
+    counters.add(READINGS, len(observation.samples))
+
+
+async def _housekeeping(core: Core, reload: Reload) -> None:
     """Save counters, close pairing in time, delete envelopes that are long in the room."""
     while True:
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
         core.pairing.current()
         try:
             await core.counters.save(core.database)
-            await _prune(core.database, now_ms() - config.limits.keep_days * DAY_MS)
+            await _prune(core.database, now_ms() - reload.config.limits.keep_days * DAY_MS)
         except sqlite3.Error as error:
             logger.error("housekeeping: %s", error)
 
 
 async def _prune(database: Database, before: int) -> None:
-    if database.read(lambda connection: received.may_prune(connection, before)):
+    while database.read(lambda connection: received.may_prune(connection, before)):
         await database.write(lambda transaction: received.prune(transaction, before, PRUNE_EVENTS))
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from time import monotonic
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -51,11 +52,22 @@ Answer = Done | Later | Refused
 E = TypeVar("E")
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request is over. `kind` is a word of its endpoint ("send"), never a name; `why` is empty when it is ok."""
+
+    kind: str
+    outcome: Literal["ok", "refused", "limited", "failed"]
+    seconds: float
+    why: str
+
+
 class AppserviceClient:
-    """One HTTP session with the homeserver."""
+    """One HTTP session with the homeserver. `watchers` see how each request ended."""
 
     def __init__(self, url: str, as_token: str, timeout: float) -> None:
         self._url = url.rstrip("/")
+        self.watchers: list[Callable[[Asked], None]] = []
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {as_token}"}, timeout=aiohttp.ClientTimeout(total=timeout)
         )
@@ -73,6 +85,13 @@ class AppserviceClient:
 
     async def set_display_name(self, user: str, name: str) -> Answer:
         return await self.request("PUT", f"/profile/{quote(user, safe='')}/displayname", {"displayname": name}, user)
+
+    async def avatar_url(self, user: str) -> Answer:
+        """`avatar_url`: the user's picture; refused or empty where there is none."""
+        return await self.request("GET", f"/profile/{quote(user, safe='')}/avatar_url")
+
+    async def set_avatar_url(self, user: str, uri: str) -> Answer:
+        return await self.request("PUT", f"/profile/{quote(user, safe='')}/avatar_url", {"avatar_url": uri}, user)
 
     async def create_room(self, body: dict[str, Any]) -> Answer:
         return await self.request("POST", "/createRoom", body)
@@ -159,16 +178,33 @@ class AppserviceClient:
         headers: dict[str, str],
         end: Callable[[int, bytes, str | None], E],
     ) -> E | Later:
+        began, status = monotonic(), 0
+        ended: E | Later
         try:
             async with self._session.request(
                 method, URL(self._url + path, encoded=True), data=data, headers=headers, allow_redirects=False
             ) as response:
                 text = await _bounded(response)
-                return end(response.status, text, response.headers.get("Retry-After"))
+                status = response.status
+                ended = end(status, text, response.headers.get("Retry-After"))
         except TimeoutError:
-            return Later("the homeserver did not answer in time")
+            ended = Later("the homeserver did not answer in time")
         except (aiohttp.ClientError, OSError) as error:
-            return Later(f"the homeserver cannot be reached ({error or type(error).__name__})")
+            ended = Later(f"the homeserver cannot be reached ({error or type(error).__name__})")
+        asked = _asked(path, status, ended, monotonic() - began)
+        for watcher in self.watchers:
+            watcher(asked)
+        return ended
+
+
+def _asked(path: str, status: int, ended: object, seconds: float) -> Asked:
+    parts = path.partition("?")[0].removeprefix(_CLIENT).split("/")
+    kind = parts[3] if parts[1] == "rooms" else parts[-1] if parts[1] == "_matrix" else parts[1]
+    if isinstance(ended, Refused):
+        return Asked(kind, "refused", seconds, str(ended))
+    if isinstance(ended, Later):
+        return Asked(kind, "limited" if status == 429 else "failed", seconds, ended.why)
+    return Asked(kind, "ok", seconds, "")
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

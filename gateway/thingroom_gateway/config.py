@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from thingroom_common import config_file
+from thingroom_common.addresses import check_metrics_listener, host_and_port
+from thingroom_common.log_lines import LogFormat, LogLevel
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -75,6 +77,10 @@ class CoapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     observers: Annotated[
         int, Meta(ge=0, description="Observations of latest values at most; one address may have a quarter of them.")
     ] = 256
+    down: Annotated[
+        int,
+        Meta(ge=0, description="Devices at most that hold their way down open, so that commands reach them at once."),
+    ] = 4096
 
 
 class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -101,6 +107,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     queue_frames: Annotated[Positive, Meta(description="Messages that wait for ingest at most.")] = 2048
     queue_bytes: Annotated[Positive, Meta(description="Their size at most, in bytes.")] = 4_000_000
     devices: Annotated[Positive, Meta(description="Devices that may be enrolled.")] = 100_000
+    device_readings_per_second: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Readings that one device may send per second in the long run, ten minutes' worth at once; 0:\n"
+            "as many as it likes. A device above its quota is told to wait and keeps its readings.",
+        ),
+    ] = 0.0
+    device_bytes_per_day: Annotated[
+        int, Meta(ge=0, description="The same in bytes of messages a day; 0: as many as it likes.")
+    ] = 1_000_000_000
     keep_days: Annotated[
         Positive, Meta(description="How long an envelope is kept after it is in the room, in days.")
     ] = 30
@@ -199,6 +216,17 @@ class UnitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return {what: unit for what, unit in chosen.items() if unit}
 
 
+class NoticesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    live: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Places, and names of devices, where a device has one message that is edited instead of new "
+            'ones; "*": everywhere. What people say in the room ("live on") goes before.'
+        ),
+    ] = ()
+    live_seconds: Annotated[Seconds, Meta(description="How far apart the edits of such a message are.")] = 30.0
+
+
 class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     change_level: Annotated[
         int,
@@ -209,6 +237,47 @@ class BotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             "what the room asks for changes of its settings, usually 50.",
         ),
     ] = 0
+
+
+class DashboardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="Serve the web page of devices, charts and status.")] = True
+    listen: Annotated[
+        str,
+        Meta(
+            description="The address of the page. Beyond this machine passwords are only safe with a certificate\n"
+            "(below) or behind a proxy that has one (public_url)."
+        ),
+    ] = "127.0.0.1:8010"
+    tls_certificate: Annotated[str, Meta(description="Certificate (PEM) to speak HTTPS with; empty: HTTP.")] = ""
+    tls_key: Annotated[str, Meta(description="Its private key; empty: it is in the same file.")] = ""
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^/\s?#]+)?$",
+            description="How browsers reach the page through a proxy, as https://home.example.org; empty: directly.",
+        ),
+    ] = ""
+    homeserver_public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s?#]+)?$",
+            description="Where browsers reach the homeserver, for single sign-on. Empty: at homeserver_url.",
+        ),
+    ] = ""
+    session_days: Annotated[Positive, Meta(le=3650, description="How long one stays signed in, in days.")] = 30
+    streams: Annotated[
+        int, Meta(ge=0, description="Pages that may be open with live values at once; one person may have a quarter.")
+    ] = 64
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`. Raises ConfigError."""
+        return host_and_port(self.listen, "listen in [gateway.dashboard]")
+
+    @property
+    def url(self) -> str:
+        """How people reach the page, without a slash at the end."""
+        return self.public_url or f"{'https' if self.tls_certificate else 'http'}://{self.listen}"
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -229,6 +298,17 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     profile_directory: Annotated[
         str, Meta(description="A folder of device profiles of your own, beside ours; empty: none.")
     ] = ""
+    metrics_listener: Annotated[
+        str,
+        Meta(description='Where Prometheus finds /metrics, as "host:port"; it asks for no password. Empty: nowhere.'),
+    ] = ""
+    metrics_beyond_loopback: Annotated[
+        bool, Meta(description="Let metrics_listener be an address that others can reach.")
+    ] = False
+    log_format: Annotated[
+        LogFormat, Meta(description='How log lines are written: "text" for people, keys with values, or "json".')
+    ] = "text"
+    log_level: Annotated[LogLevel, Meta(description="From what on is logged: debug, info, warning or error.")] = "info"
     plain: Annotated[
         tuple[PlainConfig, ...],
         Meta(
@@ -244,6 +324,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     serial: SerialConfig = SerialConfig()
     appservice: AppserviceConfig = AppserviceConfig()
     bot: BotConfig = BotConfig()
+    notices: NoticesConfig = NoticesConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     homeserver: HomeserverConfig = HomeserverConfig()
     batch: BatchConfig = BatchConfig()
     history: HistoryConfig = HistoryConfig()
@@ -263,4 +345,6 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(path: Path) -> GatewayConfig:
     """The [gateway] section of `path`. Raises thingroom_common.config_file.ConfigError."""
-    return config_file.load(path, _File).gateway
+    config = config_file.load(path, _File).gateway
+    check_metrics_listener(config.metrics_listener, config.metrics_beyond_loopback)
+    return config

@@ -7,6 +7,7 @@ A Unix socket in the data directory, for the owner of the files only. One JSON o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -26,10 +27,14 @@ from thingroom_gateway.counters import Counters
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrolled
 from thingroom_gateway.gateway_keys import GatewayKeys
-from thingroom_gateway.ledger import gaps
+from thingroom_gateway.handover import HandingOver, NotHanded, parse_shards, sentence_of_error
+from thingroom_gateway.ledger import summary
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import NotAdopted, PlainDevices
-from thingroom_gateway.storage import outbox, received
+from thingroom_gateway.reload import Reload
+from thingroom_gateway.status import Overview
+from thingroom_gateway.storage import figures, outbox, received
+from thingroom_gateway.storage.missing import gaps_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +75,18 @@ class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     device: Kid
 
 
+class ExportDevices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="export_devices"):
+    """`file` is an absolute path."""
+
+    shards: str
+    file: str
+    again: bool = False
+
+
+class ImportDevices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="import_devices"):
+    file: str
+
+
 class ShowCounters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="counters"):
     pass
 
@@ -89,6 +106,14 @@ class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     profile: str = ""
 
 
+class ShowStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="status"):
+    pass
+
+
+class ReadAgain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="reload"):
+    pass
+
+
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="stop"):
     pass
 
@@ -99,12 +124,16 @@ Command = (
     | ListDevices
     | Enrol
     | Revoke
+    | ExportDevices
+    | ImportDevices
     | ShowCounters
     | RetryParked
     | ListSeen
     | Adopt
     | SendCommand
     | Configure
+    | ShowStatus
+    | ReadAgain
     | Stop
 )
 _decoder = msgspec.json.Decoder(Command)
@@ -134,6 +163,8 @@ class Commands:
         self._kick = kick
         # Set by the composition root where plain MQTT devices are listened for.
         self.plain: PlainDevices | None = None
+        self.overview: Overview | None = None
+        self.reload: Reload | None = None
         # Set where links run: without them nothing can be sent.
         self.queue: CommandQueue | None = None
 
@@ -153,9 +184,22 @@ class Commands:
             case Revoke(device=kid):
                 revoked = await self._enrolment.revoke(bytes.fromhex(kid))
                 return {"ok": True} if revoked else {"ok": False, "error": f"there is no device {kid}"}
+            case ExportDevices() | ImportDevices():
+                return await self._hand(command)
             case ShowCounters():
                 waiting, parked = self._database.read(outbox.sizes)
-                return {"ok": True, "counters": self._counters.all(), "outbox": {"waiting": waiting, "parked": parked}}
+                counts = self._counters.all()
+                # Shown also while the disk is full; they then count as not looked at.
+                with contextlib.suppress(sqlite3.Error):
+                    await self._database.write(lambda transaction: figures.read_counters(transaction, counts))
+                return {"ok": True, "counters": counts, "outbox": {"waiting": waiting, "parked": parked}}
+            case ShowStatus():
+                if self.overview is None:
+                    return {"ok": False, "error": "no gateway runs"}
+                status = await self.overview.status(self._database)
+                return {"ok": True, "status": msgspec.to_builtins(status)}
+            case ReadAgain():
+                return self._read_again()
             case RetryParked():
                 number = await self._database.write(outbox.unpark)
                 self._kick()
@@ -171,6 +215,14 @@ class Commands:
             case Stop():
                 self._stop()
                 return {"ok": True}
+
+    def _read_again(self) -> Answer:
+        if self.reload is None:
+            return {"ok": False, "error": "no gateway runs"}
+        done = self.reload.read_again()
+        if done.error:
+            return {"ok": False, "error": f"nothing was changed: {done.error}"}
+        return {"ok": True, "changed": done.changed, "needs_restart": done.needs_restart}
 
     async def _enrol(self, command: Enrol) -> Answer:
         result = await self._enrolment.enrol(
@@ -192,6 +244,22 @@ class Commands:
             "gateway_key": self._keys.signing_public.hex(),
             "gateway_agreement_key": self._keys.agreement_public.hex(),
         }
+
+    async def _hand(self, command: ExportDevices | ImportDevices) -> Answer:
+        handing = HandingOver(self._database, self._registry, self._enrolment, self._keys)
+        try:
+            if isinstance(command, ImportDevices):
+                handed = await handing.take(Path(command.file), self._enrolment.profile_names)
+            else:
+                shards = parse_shards(command.shards)
+                if shards is None:
+                    return {"ok": False, "error": f"{command.shards} names no shards; say for instance 0-7 or 0,3,a-f"}
+                handed = await handing.export(shards, Path(command.file), command.again)
+        except (OSError, sqlite3.Error) as error:
+            return {"ok": False, "error": sentence_of_error(error)}
+        if isinstance(handed, NotHanded):
+            return {"ok": False, "error": handed.sentence}
+        return {"ok": True, "devices": handed.devices, "waiting": handed.envelopes_waiting}
 
     async def _adopt(self, command: Adopt) -> Answer:
         assert self.plain is not None
@@ -216,6 +284,7 @@ class Commands:
             "bad_device_key": "the device key is not an Ed25519 public key",
             "bad_agreement_key": "the agreement key is not an X25519 public key",
             "revoked": "this device was revoked; give it a new key",
+            "handed_over": "another gateway has this device; take it back with: thingroom gateway devices import",
             "not_seen": "no device was heard there yet; see: thingroom gateway seen",
             "adopted": "this device is adopted already",
             "no_profile": "no profile understands what it tells; write one: thingroom profile new NAME --from OTHER",
@@ -225,7 +294,7 @@ class Commands:
 
     def _describe(self, device: Device) -> Answer:
         intervals = self._database.read(lambda connection: received.intervals(connection, device.row.id, 1000))
-        holes = gaps(intervals)
+        holes = self._database.read(lambda connection: gaps_of(connection, device.row.id))
         presence = device.presence
         return {
             "device": device.kid_hex,
@@ -235,10 +304,12 @@ class Commands:
             "status": device.row.status,
             "received": sum(interval.last - interval.first + 1 for interval in intervals),
             "last_sequence": intervals[-1].last if intervals else None,
-            "missing": [{"first": g.first, "last": g.last, "lost": g.lost} for g in holes[-MAX_GAPS:]],
+            "missing": [msgspec.to_builtins(gap) for gap in holes[-MAX_GAPS:]],
             "online": presence.status,
             "firmware": presence.firmware,
             "waiting": presence.waiting,
+            "deferred": presence.deferred,
+            "gaps": summary(holes),
         }
 
 

@@ -17,6 +17,8 @@ from thingroom_wire.keys import broker_password
 
 ACTIVE = "active"
 REVOKED = "revoked"
+# Another gateway has it now.
+HANDED_OVER = "handed_over"
 
 
 @dataclass(slots=True)
@@ -28,6 +30,9 @@ class Presence:
     waiting: int | None = None
     boot: int | None = None
     heard_at: int = 0
+    # How many envelopes were put off because it was above its quota, and when the last one (Unix ms).
+    deferred: int = 0
+    deferred_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,9 @@ class Registry:
 
     def get(self, kid: bytes) -> Device | None:
         return self._by_kid.get(kid)
+
+    def by_kid(self, kid: bytes) -> Device:
+        return self._by_kid[kid]
 
     def by_id(self, device: int) -> Device:
         return self._by_id[device]

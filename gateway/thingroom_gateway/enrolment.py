@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from thingroom_common.database import Database, Transaction
-from thingroom_gateway.devices import ACTIVE, REVOKED, Device, Registry
+from thingroom_gateway.devices import ACTIVE, HANDED_OVER, REVOKED, Device, Registry
 from thingroom_gateway.gateway_keys import GatewayKeys
 from thingroom_gateway.matrix_event import DEVICE_TYPE, LEAVE_TYPE, device_content
 from thingroom_gateway.profiles import Profile
@@ -66,7 +66,7 @@ class Enrolment:
         self._registry = registry
         self._profiles = profiles
         self._keys = keys
-        self._max_devices = max_devices
+        self.max_devices = max_devices
         self._now_ms = now_ms
         self.changed: list[Callable[[Device], None]] = []
 
@@ -89,15 +89,15 @@ class Enrolment:
             return NotEnrolled("bad_name")
         kid: bytes = key_id(candidate.device_key)
         before = self._registry.get(kid)
-        if before is not None and before.row.status == REVOKED:
-            return NotEnrolled("revoked")
-        if before is None and len(self._registry) >= self._max_devices:
+        if before is not None and before.row.status in (REVOKED, HANDED_OVER):
+            return NotEnrolled(before.row.status)
+        if before is None and len(self._registry) >= self.max_devices:
             return NotEnrolled("too_many_devices")
         downlink = self._keys.downlink_key(kid, candidate.agreement_key)
         if downlink is None:
             return NotEnrolled("bad_agreement_key")
         if before is not None:
-            return replace(before.row, agreement_key=candidate.agreement_key, downlink_key=downlink)
+            return replace(before.row, agreement_key=candidate.agreement_key, downlink_key=downlink, signer=b"")
         return DeviceRow(
             id=0,
             kid=kid,
@@ -153,7 +153,7 @@ class Enrolment:
         if not _good_name(name) or not _good_name(place):
             return NotEnrolled("bad_name")
         before = self._registry.get(kid)
-        if before is None and len(self._registry) >= self._max_devices:
+        if before is None and len(self._registry) >= self.max_devices:
             return NotEnrolled("too_many_devices")
         new = DeviceRow(0, kid, b"", b"", b"", name, place, profile, ACTIVE, self._now_ms(), attested=True)
         row = new if before is None else replace(before.row, status=ACTIVE)
@@ -205,6 +205,15 @@ class Enrolment:
         outbox.add(transaction, self._state(row, extra))
         self._put(transaction, row)
         transaction.after_commit(lambda: self._tell(self._registry.by_id(row.id)))
+
+    def keep(self, transaction: Transaction, row: DeviceRow) -> None:
+        """A write changes or adds the device: so does the registry, and who keeps a copy is told after the commit."""
+        self._put(transaction, row)
+        transaction.after_commit(lambda: self._tell(self._registry.by_id(row.id)))
+
+    def say(self, transaction: Transaction, row: DeviceRow) -> None:
+        """Put into the device's room who it is: its key, by which its readings there are verified."""
+        outbox.add(transaction, self._state(row))
 
     def name_of(self, text: str) -> str | None:
         """A name or place as it is kept, None if it cannot be one."""

@@ -13,8 +13,11 @@ import socket
 from thingroom_common.config_file import ConfigError
 
 
-def check_listening(what: str, section: str, host: str, port: int, kind: socket.SocketKind) -> None:
-    """Raises ConfigError, one sentence with `section`'s key, if `what` cannot listen at that address. Port 0: any."""
+def check_listening(what: str, section: str, host: str, port: int, kind: socket.SocketKind, both: str = "") -> None:
+    """Raises ConfigError, one sentence with `section`'s key, if `what` cannot listen at that address. Port 0: any.
+
+    `both` is the key where host and port are one key.
+    """
     try:
         addresses = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
         for family, _, protocol, _, address in addresses:
@@ -30,7 +33,7 @@ def check_listening(what: str, section: str, host: str, port: int, kind: socket.
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
-        key = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
+        key = both or ("port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host")
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise ConfigError(
             f"{what} cannot listen on {host}:{port} ({reason}): change {key} in [{section}], or end what is there."

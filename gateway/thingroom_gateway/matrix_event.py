@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 READINGS_TYPE = "org.thingroom.readings"
 DEVICE_TYPE = "org.thingroom.device"
@@ -18,8 +19,12 @@ REACTION_TYPE = "m.reaction"
 REDACTION_TYPE = "m.room.redaction"
 # No event: a row of the outbox that takes a device's ghost out of its old room, after all that it had to say there.
 LEAVE_TYPE = "org.thingroom.leave"
+# No event either: the text that a device's live message shall have. It is sent as an edit of that message.
+EDIT_TYPE = "org.thingroom.edit"
 # A content of one envelope beyond this is refused at the door; 65,536 bytes is the limit of a whole event.
 MAX_CONTENT = 56_000
+# Nobody reads more in one message; an edit holds its text twice.
+MAX_NOTICE = 4000
 
 
 def unpadded(data: bytes) -> str:
@@ -52,7 +57,28 @@ def content_size(envelope_bytes: int, readings_bytes: int) -> int:
 
 def notice_content(name: str, text: str) -> str:
     """The content of an `m.notice`: "Kitchen 21.4 °C, 45 %"."""
-    return json.dumps({"msgtype": "m.notice", "body": f"{name} {text}"}, ensure_ascii=False)
+    return json.dumps(_notice(f"{name} {text}"), ensure_ascii=False)
+
+
+def edit_request(opening: str, name: str, text: str) -> str:
+    """What a row of EDIT_TYPE holds: the transaction of the message that it is an edit of, and the new text."""
+    return json.dumps({"opening": opening, "body": f"{name} {text}"[:MAX_NOTICE]}, ensure_ascii=False)
+
+
+def edit_content(event_id: str, body: str) -> str:
+    """The content of an edit of the notice `event_id` (Client-Server API, Event replacements)."""
+    edit = _notice(body)
+    content = {
+        **edit,
+        "body": f"* {edit['body']}",
+        "m.new_content": edit,
+        "m.relates_to": {"rel_type": "m.replace", "event_id": event_id},
+    }
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _notice(body: str) -> dict[str, Any]:
+    return {"msgtype": "m.notice", "body": body[:MAX_NOTICE], "m.mentions": {}}
 
 
 def device_content(

@@ -1,6 +1,6 @@
 """A SenML pack and a profile give an observation: readings as exact text, ready for event content.
 
-Pure; may import thingroom_wire, profiles, values, series.reading. ingest.py calls `observe` for each verified envelope.
+Pure; may import thingroom_wire, profiles, stamps, values, series.reading. examination.py calls `observe` for envelopes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from thingroom_gateway.profiles import Profile, Quantity
 from thingroom_gateway.series.reading import SeriesReading
+from thingroom_gateway.stamps import AHEAD
 from thingroom_gateway.values import decimal_text, shown
 from thingroom_wire.envelope import DRIFTING, SYNCHRONISED
 
 MAX_TIME_MS: Final = 253_402_300_800_000  # the year 10000
 MAX_TEXT: Final = 256
 MAX_RECORDS: Final = 256
-_CLOCK_JSON: Final = {SYNCHRONISED: "", DRIFTING: '"clock":"drifting",'}
+_CLOCK_JSON: Final = {SYNCHRONISED: "", DRIFTING: '"clock":"drifting",', AHEAD: '"clock":"ahead",'}
 _UNSET_JSON: Final = '"clock":"unset",'
 
 

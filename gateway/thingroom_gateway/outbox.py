@@ -19,9 +19,9 @@ from time import monotonic
 from thingroom_common.database import Database, Transaction
 from thingroom_gateway.appservice import Answer, AppserviceClient, Done, Later, Refused
 from thingroom_gateway.devices import Registry
-from thingroom_gateway.matrix_event import LEAVE_TYPE, REDACTION_TYPE
+from thingroom_gateway.matrix_event import EDIT_TYPE, LEAVE_TYPE, MESSAGE_TYPE, REDACTION_TYPE, edit_content
 from thingroom_gateway.rooms import Home, Ready, Rooms
-from thingroom_gateway.storage import outbox
+from thingroom_gateway.storage import live, outbox
 from thingroom_gateway.storage.outbox import OutboxRow
 
 logger = logging.getLogger(__name__)
@@ -68,20 +68,28 @@ class Outbox:
         self._registry = registry
         self._home = home
         self._now_ms = now_ms
-        self._back_off = back_off
+        self.back_off = back_off
         self._kicked = asyncio.Event()
         self._kicked.set()
         self._patience: dict[str, _Patience] = {}
         self._space = asyncio.Lock()
+        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._finishing = False
         self.watchers: list[Callable[[Sent], None]] = []
         self.marking: list[Callable[[Transaction, Sent], None]] = []
 
     def kick(self) -> None:
         self._kicked.set()
 
+    async def finish(self) -> None:
+        """Begin nothing more; returns once what is on its way has arrived and is marked, or has failed."""
+        self._finishing = True
+        if self._serving:
+            await asyncio.wait(self._serving.values())
+
     async def run(self) -> None:
         """Serve places until cancelled."""
-        serving: dict[str, asyncio.Task[None]] = {}
+        serving = self._serving
         try:
             while True:
                 self._kicked.clear()
@@ -105,7 +113,7 @@ class Outbox:
             until = self._patience.get(place, _Patience()).until
             if until > now:
                 pauses.append(until - now)
-            elif len(serving) < PLACES_AT_ONCE:
+            elif len(serving) < PLACES_AT_ONCE and not self._finishing:
                 serving[place] = asyncio.create_task(self._serve(place), name=f"outbox of {place}")
         return min(pauses, default=None)
 
@@ -132,10 +140,14 @@ class Outbox:
 
     async def _send_in_order(self, place: str, marks: list[asyncio.Task[None]]) -> None:
         last = 0
-        while True:
+        while not self._finishing:
             row = self._database.read(partial(outbox.head, place=place, after=last))
             if row is None:
                 return
+            if row.type == EDIT_TYPE:
+                # What it is an edit of may have arrived a moment ago.
+                while marks:
+                    await marks.pop(0)
             end = await self._send(row)
             if isinstance(end, Later):
                 self._wait(place, end)
@@ -151,6 +163,11 @@ class Outbox:
 
     async def _give_up(self, row: OutboxRow, refused: Refused) -> None:
         why = str(refused)
+        if row.type == EDIT_TYPE and row.device is not None:
+            # The message is gone, or never was: the next one is a new one.
+            logger.info("a live message of %s is not edited any more: %s", row.place, why)
+            await self._database.write(partial(live.over, device=row.device))
+            return
         if row.room_id is not None:
             # A room that the bot was put out of, a message that is gone: nobody will ask for this again.
             logger.warning("not said in %s: the homeserver says %s", row.room_id, why)
@@ -164,6 +181,8 @@ class Outbox:
 
         def write(transaction: Transaction) -> None:
             outbox.sent(transaction, sent.row, sent.event_id, at)
+            if sent.row.type == MESSAGE_TYPE and sent.row.device is not None:
+                live.arrived(transaction, sent.row.txn_id, sent.event_id)
             for mark in self.marking:
                 mark(transaction, sent)
 
@@ -173,7 +192,7 @@ class Outbox:
 
     def _wait(self, place: str, later: Later) -> None:
         patience = self._patience.setdefault(place, _Patience())
-        pause = self._back_off[min(patience.failures, len(self._back_off) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+        pause = self.back_off[min(patience.failures, len(self.back_off) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
         pause = max(pause, later.seconds) if later.seconds is not None else pause
         if patience.failures == 0:
             logger.warning("%s waits: %s", place, later.why)
@@ -211,6 +230,13 @@ class Outbox:
         if row.type == REDACTION_TYPE:
             content = json.loads(row.content)
             return await self._client.redact(room_id, content["event_id"], row.txn_id, content["reason"])
+        if row.type == EDIT_TYPE:
+            request = json.loads(row.content)
+            event_id = self._database.read(partial(live.event_of, opening=request["opening"]))
+            if event_id is None:
+                return Refused(404, "M_NOT_FOUND", "there is no such message of ours")
+            edit = edit_content(event_id, request["body"])
+            return await self._client.send(room_id, MESSAGE_TYPE, row.txn_id, edit, user, row.ts)
         return await self._client.send(room_id, row.type, row.txn_id, row.content, user, row.ts)
 
     @staticmethod

@@ -5,7 +5,8 @@ Pure values; imports the standard library only. links/ make frames, ingest.py tu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final, Literal, Protocol
 
 Transport = Literal["mqtt", "coap", "serial", "plain"]
@@ -15,12 +16,16 @@ MAX_FRAME: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Bytes that a link received, nothing parsed. `ticket` is the link's own mark and comes back with the outcome."""
+    """Bytes that a link received, nothing parsed. `ticket` is the link's own mark and comes back with the outcome.
+
+    `arrived_at` is on the monotonic clock, in seconds.
+    """
 
     kind: FrameKind
     payload: bytes
     transport: Transport
     ticket: object = None
+    arrived_at: float = field(default_factory=monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,18 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """The device is above its quota: nothing is stored or acknowledged, it keeps the envelope and is quiet for a while.
+
+    `pause` is how long, in ms.
+    """
+
+    kid: bytes
+    sequence: int
+    pause: int
+
+
+@dataclass(frozen=True, slots=True)
 class Greeted:
     """A hello was understood; `reply` is the COSE_Mac0 for the device. `paired` if it enrolled the device just now."""
 
@@ -64,7 +81,7 @@ class Greeted:
     paired: bool = False
 
 
-Outcome = Accepted | Duplicate | Rejected | Refused | Greeted
+Outcome = Accepted | Duplicate | Rejected | Refused | Deferred | Greeted
 
 
 class Link(Protocol):

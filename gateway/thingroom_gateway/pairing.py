@@ -99,6 +99,7 @@ class Pairing:
             gateway_key=self._keys.signing_public,
             agreement_key=self._keys.agreement_public,
             commands=[],
+            pause=None,
         )
         return Greeted(hello.key_id, encode_answer(window.keys.gateway, hello.key_id, answer), paired=result.fresh)
 

@@ -122,6 +122,12 @@ class Actuator:
     payload_on: str
     payload_off: str
 
+    @property
+    def shown_unit(self) -> str:
+        """The unit as people read it, empty if there is none; values stay as they are."""
+        known = units.UNITS.get(self.unit or "")
+        return known.shown if known is not None else self.unit or ""
+
     def accept(self, text: str) -> str | None:
         """The value as a command carries it, or None if the actuator has no such value. `text` may be a person's."""
         word = text.strip()

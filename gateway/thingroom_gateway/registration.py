@@ -19,11 +19,19 @@ from thingroom_gateway.gateway_keys import write_private
 
 SENDER_LOCALPART: Final = "thingroom"
 GHOST_PREFIX: Final = "thing_"
-ALIAS_PREFIX: Final = "thingroom_"
+EVERY_SHARD: Final = "0123456789abcdef"
 
 
 class RegistrationError(Exception):
     """The registration cannot be used; the message says which file and why."""
+
+
+class _Namespace(msgspec.Struct, frozen=True, kw_only=True):
+    regex: str = ""
+
+
+class _Namespaces(msgspec.Struct, frozen=True, kw_only=True):
+    users: tuple[_Namespace, ...] = ()
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,41 +39,65 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     as_token: str
     hs_token: str
     sender_localpart: str
+    url: str | None = None
+    namespaces: _Namespaces = _Namespaces()
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What the gateway needs of its registration."""
+    """What the gateway needs of its registration. `users` are the regular expressions of its users' ids."""
 
     id: str
     as_token: str
     hs_token: str
     sender_localpart: str
+    url: str
+    users: tuple[str, ...]
+
+    def covers(self, user: str) -> bool:
+        """Whether the file gives that user to the gateway."""
+        return any(re.match(pattern, user) for pattern in self.users)
 
 
-def make_registration(server_name: str, url: str, as_token: str, hs_token: str) -> dict[str, object]:
-    """The registration as an object: bot `thingroom`, exclusive users `@thing_*` and aliases `#thingroom_*`."""
-    server = re.escape(server_name)
+def bot_name(name: str) -> str:
+    """The bot of the gateway that is called `name`; empty for the only one there is."""
+    return f"{SENDER_LOCALPART}_{name}" if name else SENDER_LOCALPART
+
+
+def make_registration(
+    server_name: str, url: str, as_token: str, hs_token: str, name: str = "", shards: str = EVERY_SHARD
+) -> dict[str, object]:
+    """The registration as an object: bot `thingroom`, exclusive users `@thing_*` and aliases `#thingroom_*`.
+
+    One of several gateways has a `name`, which its bot and aliases bear too, and users of its `shards` only.
+    """
+    server, bot = re.escape(server_name), bot_name(name)
+    own = "" if set(shards) == set(EVERY_SHARD) else f"[{''.join(sorted(set(shards)))}]"
     return {
-        "id": "thingroom",
+        "id": bot,
         "url": url,
         "as_token": as_token,
         "hs_token": hs_token,
-        "sender_localpart": SENDER_LOCALPART,
+        "sender_localpart": bot,
         "rate_limited": False,
         "namespaces": {
-            "users": [{"exclusive": True, "regex": f"@{GHOST_PREFIX}.*:{server}"}],
-            "aliases": [{"exclusive": True, "regex": f"#{ALIAS_PREFIX}.*:{server}"}],
+            "users": [{"exclusive": True, "regex": f"@{GHOST_PREFIX}{own}.*:{server}"}],
+            "aliases": [{"exclusive": True, "regex": f"#{bot}_.*:{server}"}],
             "rooms": [],
         },
     }
 
 
-def write_registration(path: Path, server_name: str, url: str) -> Registration:
-    """Make a registration with new tokens, or leave the one that is there. Raises RegistrationError, OSError."""
-    if not path.exists():
+def write_registration(
+    path: Path, server_name: str, url: str, replace: bool = False, name: str = "", shards: str = EVERY_SHARD
+) -> Registration:
+    """Make a registration with new tokens; leave the one that is there, unless it is to be replaced.
+
+    Raises RegistrationError, OSError.
+    """
+    if replace or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = make_registration(server_name, url, secrets.token_hex(32), secrets.token_hex(32))
+        made = make_registration(server_name, url, secrets.token_hex(32), secrets.token_hex(32), name, shards)
         write_private(path, (json.dumps(made, indent=2) + "\n").encode())
     return load_registration(path)
 
@@ -78,4 +110,8 @@ def load_registration(path: Path) -> Registration:
         raise RegistrationError(f"{path} does not exist. Write one with: thingroom gateway register") from None
     except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RegistrationError(f"{path} is no registration: {error}") from None
-    return Registration(file.id, file.as_token, file.hs_token, file.sender_localpart)
+    try:
+        users = tuple(re.compile(one.regex).pattern for one in file.namespaces.users)
+    except re.error as error:
+        raise RegistrationError(f"{path} has a namespace that is no regular expression: {error}") from None
+    return Registration(file.id, file.as_token, file.hs_token, file.sender_localpart, file.url or "", users)

@@ -6,6 +6,7 @@ finds the same room by its alias. May import appservice, registration, storage. 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -16,8 +17,9 @@ from typing import Any
 from thingroom_common.database import Database
 from thingroom_gateway.appservice import Answer, AppserviceClient, Done, Later, Refused
 from thingroom_gateway.devices import Device
+from thingroom_gateway.icons import HOME, name_of
 from thingroom_gateway.matrix_event import DEVICE_TYPE, PRESENCE_TYPE
-from thingroom_gateway.registration import ALIAS_PREFIX, GHOST_PREFIX, SENDER_LOCALPART
+from thingroom_gateway.registration import GHOST_PREFIX, SENDER_LOCALPART
 from thingroom_gateway.storage import places
 from thingroom_gateway.storage.places import SPACE, GhostRow, RoomRow
 
@@ -29,15 +31,16 @@ _LISTED_CREATOR = frozenset(str(number) for number in range(1, 12))
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Whose home it is. `owner` may be empty."""
+    """Whose home it is, and who speaks for it. `owner` may be empty."""
 
     server_name: str
     name: str
     owner: str
+    bot_localpart: str = SENDER_LOCALPART
 
     @property
     def bot(self) -> str:
-        return f"@{SENDER_LOCALPART}:{self.server_name}"
+        return f"@{self.bot_localpart}:{self.server_name}"
 
     def ghost(self, device: Device) -> str:
         return f"@{GHOST_PREFIX}{device.kid_hex}:{self.server_name}"
@@ -58,6 +61,7 @@ class Rooms:
         self._client = client
         self._home = home
         self._bot_ready = False
+        self._without_picture: set[int] = set()
         self._listed_creator: bool | None = None
 
     async def ready_space(self) -> Ready | Later | Refused:
@@ -67,13 +71,17 @@ class Rooms:
             return Ready(known.room_id)
         if not self._bot_ready:
             for answer in (
-                await self._client.register(SENDER_LOCALPART),
+                await self._client.register(self._home.bot_localpart),
                 await self._client.set_display_name(self._home.bot, "Thingroom"),
             ):
                 if not isinstance(answer, Done):
                     return answer
             self._bot_ready = True
-        return await self._make_room(SPACE, self._home.name, {"creation_content": {"type": "m.space"}})
+        await self._give_picture(self._home.bot, HOME)
+        extra: dict[str, Any] = {"creation_content": {"type": "m.space"}}
+        if uri := await self._picture(HOME):
+            extra["initial_state"] = [{"type": "m.room.avatar", "state_key": "", "content": {"url": uri}}]
+        return await self._make_room(SPACE, self._home.name, extra)
 
     async def ready_room(self, place: str) -> Ready | Later | Refused:
         """The room of `place`, a child of the Space."""
@@ -119,26 +127,66 @@ class Rooms:
         return await self._client.set_state(room_id, "m.room.power_levels", "", {**answer.body, "events": levels})
 
     async def ready_ghost(self, device: Device, room_id: str) -> Ready | Later | Refused:
-        """The device's ghost, registered, named and joined to `room_id`."""
+        """The device's ghost, registered, named, with a picture, and joined to `room_id`."""
         name = shown_name(device)
         known = self._database.read(lambda connection: places.load_ghost(connection, device.row.id))
-        if known is not None and known.room_id == room_id and known.display_name == name:
+        pictured = known is not None and (known.picture is not None or device.row.id in self._without_picture)
+        if known is not None and known.room_id == room_id and known.display_name == name and pictured:
             return Ready(room_id)
         ghost = self._home.ghost(device)
         answer = await self._client.register(ghost[1:].partition(":")[0])
         if isinstance(answer, Done):
             answer = await self._client.set_display_name(ghost, name)
-        if isinstance(answer, Done):
-            answer = await self._client.join(room_id, ghost)
-            if isinstance(answer, Refused) and answer.errcode == "M_FORBIDDEN":
-                answer = await self._client.invite(room_id, ghost)
-                if isinstance(answer, Done):
-                    answer = await self._client.join(room_id, ghost)
         if not isinstance(answer, Done):
             return answer
-        row = GhostRow(device.row.id, name, room_id)
+        picture = known.picture if known is not None and pictured else None
+        if not pictured:
+            picture = await self._give_picture(ghost, name_of(device.profile.icon, device.row.attested))
+            if picture is None:
+                # It is no reason to keep readings waiting: it is tried again when the gateway starts anew.
+                self._without_picture.add(device.row.id)
+        answer = await self._client.join(room_id, ghost)
+        if isinstance(answer, Refused) and answer.errcode == "M_FORBIDDEN":
+            answer = await self._client.invite(room_id, ghost)
+            if isinstance(answer, Done):
+                answer = await self._client.join(room_id, ghost)
+        if not isinstance(answer, Done):
+            return answer
+        row = GhostRow(device.row.id, name, room_id, picture)
         await self._database.write(lambda transaction: places.save_ghost(transaction, row))
         return Ready(room_id)
+
+    async def _give_picture(self, user: str, name: str) -> str | None:
+        """Give `user` the picture `name`, unless there is one already: somebody chose that.
+
+        Returns what was given, empty if nothing ever will be, None if it could not be done now.
+        """
+        has = await self._client.avatar_url(user)
+        if isinstance(has, Later):
+            return None
+        if isinstance(has, Done) and has.body.get("avatar_url"):
+            return ""
+        uri = await self._picture(name)
+        if not uri:
+            return uri
+        answer = await self._client.set_avatar_url(user, uri)
+        if isinstance(answer, Later):
+            return None
+        return name if isinstance(answer, Done) else ""
+
+    async def _picture(self, name: str) -> str | None:
+        """Where the homeserver keeps the picture; empty if it would not have it, None if it could not be asked."""
+        known = self._database.read(lambda connection: places.load_picture(connection, name))
+        if known is not None:
+            return known
+        uri = await self._client.upload(await asyncio.to_thread(drawn, name), "image/png", "device.png")
+        if isinstance(uri, Later):
+            return None
+        if isinstance(uri, Refused):
+            logger.warning("the homeserver refuses the picture %s: %s", name, uri)
+            uri = ""
+        await self._database.write(lambda transaction: places.save_picture(transaction, name, uri))
+        return uri
 
     async def leave(self, device: Device, place: str) -> Answer:
         """Take the device's ghost out of the room of `place`, unless the device is there again."""
@@ -159,7 +207,8 @@ class Rooms:
             if isinstance(capabilities, Later):
                 return capabilities
             self._listed_creator = _lists_creator(capabilities)
-        alias = alias_localpart(self._home.name if place == SPACE else place, space=place == SPACE)
+        shown = self._home.name if place == SPACE else place
+        alias = alias_localpart(self._home.bot_localpart, shown, space=place == SPACE)
         levels: dict[str, int] = {self._home.owner: 100} if self._home.owner else {}
         if self._listed_creator:
             levels[self._home.bot] = 100
@@ -199,6 +248,13 @@ def _lists_creator(capabilities: Answer) -> bool:
     return default in _LISTED_CREATOR
 
 
+def drawn(name: str) -> bytes:
+    """The picture as PNG. Pillow is needed when a device is new, and is not there all the time."""
+    from thingroom_gateway.pictures import draw
+
+    return draw(name)
+
+
 def shown_name(device: Device) -> str:
     """A ghost's display name; one whose words the gateway only attests says so, wherever the name is seen."""
     return f"{device.row.name} (not signed)" if device.row.attested else device.row.name
@@ -226,10 +282,10 @@ def room_levels(listed_creator: bool) -> dict[str, int]:
     }
 
 
-def alias_localpart(name: str, space: bool) -> str:
-    """The alias of a room: readable where the name is plain ASCII words, else with a digest that keeps it apart."""
+def alias_localpart(bot: str, name: str, space: bool) -> str:
+    """A room's alias among those of `bot`: readable where the name is plain ASCII words, else with a digest, apart."""
     folded = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "_", folded).strip("_")[:40]
     if slug != name.casefold().replace(" ", "_"):
         slug = f"{slug}_{hashlib.sha256(name.casefold().encode()).hexdigest()[:8]}".lstrip("_")
-    return f"{ALIAS_PREFIX}{'space_' if space else ''}{slug}"
+    return f"{bot}_{'space_' if space else ''}{slug}"

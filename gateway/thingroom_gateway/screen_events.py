@@ -40,6 +40,8 @@ class ScreenEvents:
             where["coap"] = f"{config.coap.host}:{config.coap.port}"
         if config.serial.ports:
             where["serial"] = ", ".join(config.serial.ports)
+        if config.dashboard.enabled:
+            where["dashboard"] = config.dashboard.url
         self._events.emit("listening", **where)
 
     def ready(self) -> None:

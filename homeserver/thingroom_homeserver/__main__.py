@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from thingroom_common.config_file import ConfigError
+from thingroom_common.log_lines import log_as
 from thingroom_homeserver.config import load_config
-from thingroom_homeserver.log_lines import log_as
 
 
 def main(arguments: list[str] | None = None) -> int:

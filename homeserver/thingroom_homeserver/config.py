@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from thingroom_common.addresses import check_metrics_listener, host_and_port
 from thingroom_common.config_file import ConfigError, load
 from thingroom_homeserver.config_accounts import (
     Cas,
@@ -26,7 +27,6 @@ from thingroom_homeserver.config_federation import FederationConfig, check_feder
 from thingroom_homeserver.config_media import MediaConfig
 from thingroom_homeserver.core.signing import decode_base64
 
-_LISTENER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
 _SERVER_NAME = re.compile(r"([0-9A-Za-z.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
@@ -225,13 +225,7 @@ def check_config(config: HomeserverConfig) -> None:
         listener_address(listener)
         if bool(listener.tls_certificate) != bool(listener.tls_key):
             raise ConfigError(f"listeners: {listener.address} needs both tls_certificate and tls_key, or neither.")
-    if config.metrics_listener:
-        host, _ = listener_address(config.metrics_listener, "metrics_listener")
-        if not (config.metrics_beyond_loopback or is_loopback(host)):
-            raise ConfigError(
-                f'metrics_listener: "{config.metrics_listener}" is not on loopback, and /metrics asks for no password;'
-                " set metrics_beyond_loopback = true if only those who may read it can reach it."
-            )
+    check_metrics_listener(config.metrics_listener, config.metrics_beyond_loopback)
     if config.registration == "shared_secret" and not config.registration_shared_secret:
         raise ConfigError('registration is "shared_secret", but registration_shared_secret is empty.')
     if config.policy_server_key and len(decode_base64(config.policy_server_key) or b"") != 32:
@@ -261,21 +255,7 @@ def _check_ranges(key: str, ranges: tuple[str, ...]) -> None:
 
 def listener_address(listener: Listener | str, key: str = "listeners") -> tuple[str, int]:
     """("127.0.0.1", 8008) from "127.0.0.1:8008", or from a listener there. Raises ConfigError."""
-    address = listener if isinstance(listener, str) else listener.address
-    match = _LISTENER.fullmatch(address)
-    if match is None or int(match[2]) > 65_535:
-        raise ConfigError(f'{key}: "{address}" is not "host:port".')
-    return match[1].strip("[]"), int(match[2])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches what listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host_and_port(listener if isinstance(listener, str) else listener.address, key)
 
 
 def listeners_of(config: HomeserverConfig) -> tuple[Listener, ...]:

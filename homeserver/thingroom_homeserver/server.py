@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import resource
 import signal
 import sqlite3
@@ -24,6 +25,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database, SchemaTooNew
+from thingroom_common.service_manager import ServiceManager
 from thingroom_homeserver.accounts.account_data import AccountData
 from thingroom_homeserver.accounts.accounts import Accounts
 from thingroom_homeserver.accounts.addresses import Addresses
@@ -409,6 +411,7 @@ async def serve(config: HomeserverConfig) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    manager = ServiceManager(os.environ)
     async with running_services(config, SystemClock()) as services, contextlib.AsyncExitStack() as stack:
         certificates = []
         for listener in listeners_of(config):
@@ -419,10 +422,13 @@ async def serve(config: HomeserverConfig) -> None:
             await _listen(stack, app, listener.address, "listeners", tls)
         if config.metrics_listener:
             await _listen(stack, metrics_app(services.metrics), config.metrics_listener, "metrics_listener", None)
-        if certificates:
-            loop.add_signal_handler(signal.SIGHUP, _read_again, certificates)
+        loop.add_signal_handler(signal.SIGHUP, _read_again, certificates)
         stack.callback(services.notifier.close)
+        manager.ready(f"serves {config.server_name}")
+        alive = asyncio.create_task(manager.keep_alive())
+        stack.callback(alive.cancel)
         await stop.wait()
+        manager.stopping()
         logger.info("stopping")
 
 

@@ -48,7 +48,7 @@ def test_the_first_start_writes_the_file_and_an_unknown_section_is_refused(paths
 def test_a_settled_file_is_what_both_programs_read(paths):
     paths.config.write_text('[homeserver]\nserver_name = "home.example"\nlisteners = ["127.0.0.1:18008"]\n')
     config = settle(read_or_write(paths, None), paths)
-    write_programs_file(config, paths)
+    write_programs_file(config, paths.programs)
     assert paths.programs.stat().st_mode & 0o777 == 0o600
     homeserver = homeserver_config.load_config(paths.programs)
     gateway = gateway_config.load(paths.programs)

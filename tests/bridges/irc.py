@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bridges.processes import running, until_it_listens
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 
 CONFIGURATION = """
 [Global]
@@ -55,7 +56,7 @@ class IrcClient:
     def send(self, line: str) -> None:
         self.writer.write(f"{line}\r\n".encode())
 
-    async def until(self, seen: Callable[[str], bool], seconds: float = 20.0) -> str:
+    async def until(self, seen: Callable[[str], bool], seconds: float = PATIENCE_SECONDS) -> str:
         """The first line that is what is looked for."""
         try:
             async with asyncio.timeout(seconds):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape
+from tests.patience import PATIENCE_SECONDS
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Person:
     async def join(self, room_id: str) -> None:
         (await self.client.post(f"v3/join/{escape(room_id)}")).ok()
 
-    async def until(self, done: Callable[[], Any], what: str = "", seconds: float = 20.0) -> Any:
+    async def until(self, done: Callable[[], Any], what: str = "", seconds: float = PATIENCE_SECONDS) -> Any:
         """Wait until `done()` is something; what it is then."""
         try:
             async with asyncio.timeout(seconds):

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
+
 STOP_SECONDS = 5.0
-START_SECONDS = 20.0
 TAIL_BYTES = 4000
 
 
@@ -42,7 +43,7 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 async def until_it_listens(process: asyncio.subprocess.Process, port: int) -> None:
     """Wait until 127.0.0.1:port takes connections; fails when the process ends before."""
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             assert process.returncode is None, f"it ended with {process.returncode}"
             try:
@@ -56,7 +57,7 @@ async def until_it_listens(process: asyncio.subprocess.Process, port: int) -> No
 
 async def until_it_says(process: asyncio.subprocess.Process, log: Path, text: str) -> None:
     """Wait until `text` is in the log; fails when the process ends before."""
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while text not in log.read_text(errors="replace"):
             assert process.returncode is None, f"it ended with {process.returncode}"
             await asyncio.sleep(0.05)
@@ -67,6 +68,6 @@ async def output_of(folder: Path, *command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await asyncio.wait_for(process.communicate(), START_SECONDS)
+    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert process.returncode == 0, output.decode(errors="replace")
     return output.decode()

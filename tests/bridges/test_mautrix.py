@@ -18,6 +18,7 @@ from tests.flows.test_matrix_nio_encryption import ENCRYPTION, Device, device, g
 from tests.free_port import free_port
 from tests.homeserver.app_service import AS_TOKEN, HS_TOKEN
 from tests.homeserver.running import RunningHomeserver, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 BOT = "@echobot:localhost"
 GHOST = "@echo_alice:localhost"
@@ -138,7 +139,7 @@ async def test_an_encrypted_room_with_a_bridge_that_never_logs_in(tmp_path: Path
 
 
 async def eventually(device: Device, done: Callable[[], Any], *others: Device) -> None:
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not done():
             for each in (device, *others):
                 await each.step()

@@ -22,7 +22,7 @@ const CHROMIUM_FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const WAIT_MS = 15_000;
+const WAIT_MS = 60_000; // as tests/patience.py
 const VIEWPORT = { width: 1200, height: 750 };
 
 const [folder, homeserver] = process.argv.slice(2);

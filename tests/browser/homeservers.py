@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 from tests.free_port import free_port
-from tests.synapse_peer.server import running_synapse, wait_until_answers
+from tests.patience import PATIENCE_SECONDS
+from tests.synapse_peer.server import SynapseSettings, running_synapse, wait_until_answers
 
-START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 
 
@@ -46,9 +47,14 @@ class Homeserver:
 
 
 @asynccontextmanager
-async def running_thingroom(directory: Path) -> AsyncIterator[Homeserver]:
-    """Our homeserver with its data in `directory`. Raises TimeoutError with the end of its log."""
-    port = free_port()
+async def running_thingroom(
+    directory: Path, appservice_files: Sequence[Path] = (), port: int = 0
+) -> AsyncIterator[Homeserver]:
+    """Our homeserver with its data in `directory`, on a free port if `port` is 0.
+
+    Raises TimeoutError with the end of its log.
+    """
+    port = port or free_port()
     base_url = f"http://127.0.0.1:{port}"
     secret = "not a secret in tests"
     (directory / "data").mkdir(parents=True, exist_ok=True)
@@ -62,6 +68,7 @@ data_directory = "data"
 registration = "shared_secret"
 registration_shared_secret = "{secret}"
 rate_limits = false
+appservice_files = {json.dumps([str(path) for path in appservice_files])}
 """,
         encoding="utf-8",
     )
@@ -75,7 +82,7 @@ rate_limits = false
         )
     try:
         try:
-            await wait_until_answers(base_url, process, START_SECONDS)
+            await wait_until_answers(base_url, process, PATIENCE_SECONDS)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{log.read_text(errors='replace')[-4000:]}") from None
         yield Homeserver("thingroom", base_url, "thingroom.test", secret)
@@ -90,8 +97,8 @@ rate_limits = false
 
 
 @asynccontextmanager
-async def running_reference(directory: Path) -> AsyncIterator[Homeserver]:
+async def running_reference(directory: Path, appservice_files: Sequence[Path] = ()) -> AsyncIterator[Homeserver]:
     """Synapse with its data in `directory`."""
-    async with running_synapse(directory) as synapse:
-        settings = synapse.settings
+    settings = SynapseSettings(appservice_files=tuple(appservice_files))
+    async with running_synapse(directory, settings) as synapse:
         yield Homeserver("synapse", synapse.base_url, settings.server_name, synapse.registration_shared_secret)

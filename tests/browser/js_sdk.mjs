@@ -9,7 +9,7 @@ import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 import { SlidingSync } from "matrix-js-sdk/lib/sliding-sync.js";
 
-const WAIT_MS = 15_000;
+const WAIT_MS = 60_000; // as tests/patience.py
 // What Element asks of a sliding sync: little of each room in the list, everything of the one that is open.
 const ALL_ROOMS = {
   ranges: [[0, 99]],

@@ -10,7 +10,7 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
-const WAIT_MS = 15_000;
+const WAIT_MS = 60_000; // as tests/patience.py
 
 async function fillIn(page, fields) {
   for (const [name, value] of Object.entries(fields)) {

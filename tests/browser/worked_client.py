@@ -14,9 +14,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_SECONDS
+
 FOLDER = Path(__file__).resolve().parent
-# Longer than the client's own 15 s for each wait, of which one command may need two.
-ANSWER_SECONDS = 40.0
+# The client waits PATIENCE_SECONDS for each thing, and one command may need two.
+ANSWER_SECONDS = 2 * PATIENCE_SECONDS + 10
 END_SECONDS = 10.0
 LINE_BYTES = 16 * 1024 * 1024
 

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -172,10 +171,9 @@ def test_what_was_answered_survives_sigkill(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, env=environment
     ) as process:
-        first = process.stdout.readline()
-        time.sleep(0.5)
+        first = [process.stdout.readline() for _ in range(50)]
         process.send_signal(signal.SIGKILL)
-        lines = [first, *process.stdout.read().splitlines(keepends=True)]
+        lines = [*first, *process.stdout.read().splitlines(keepends=True)]
     answered = {line.decode().strip() for line in lines if line.endswith(b"\n")}
     stored = {row[0] for row in sqlite3.connect(path).execute("SELECT name FROM items")}
     assert len(answered) > 20

@@ -12,8 +12,7 @@ from typing import Any
 from tests.federation.lying_peer import LyingPeer, lying_peer
 from tests.federation.peers import Authority, Peer, running_peer
 from tests.homeserver.running import MatrixClient, escape
-
-PATIENCE_SECONDS = 15.0
+from tests.patience import PATIENCE_SECONDS
 
 
 @dataclass

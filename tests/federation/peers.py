@@ -27,6 +27,7 @@ import trustme
 from aiohttp import web
 from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, make_config
+from tests.patience import PATIENCE_SECONDS
 from tests.specification import Violation, specification
 from tests.synapse_peer.server import Synapse, SynapseSettings, running_synapse, start_synapse
 
@@ -40,7 +41,8 @@ from thingroom_homeserver.http.protocol import MatrixRunner
 from thingroom_homeserver.server import ENDPOINTS, FEDERATION_ENDPOINTS, SERVICES, build_app
 from thingroom_homeserver.services import Services
 
-START_SECONDS = 30.0
+REQUEST_SECONDS = 15.0
+"""After so long our servers give up a request to another: who waited for one took longer."""
 OUR_NAMES: set[str] = set()
 """Of the servers in this process: what they ask for is held against the specification."""
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -103,7 +105,7 @@ def peer_config(
 ) -> HomeserverConfig:
     """The configuration of one of our servers: loopback permitted, short back-off, the authority trusted."""
     federation = FederationConfig(
-        request_timeout_seconds=15.0,
+        request_timeout_seconds=REQUEST_SECONDS,
         backoff_initial_seconds=0.2,
         backoff_max_seconds=2.0,
     )
@@ -281,7 +283,7 @@ class ProcessPeer:
                 start_new_session=True,
             )
         try:
-            async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
+            async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession() as session:
                 while True:
                     if self.process.returncode is not None:
                         raise TimeoutError
@@ -298,7 +300,7 @@ class ProcessPeer:
         """SIGTERM, and wait for the end."""
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
-            await asyncio.wait_for(self.process.wait(), START_SECONDS)
+            await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
 
     async def kill(self) -> None:
         """SIGKILL to the whole group."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import aiohttp
 from tests.homeserver.running import PASSWORD, MatrixClient, escape
-
-PATIENCE_SECONDS = 15.0
+from tests.patience import PATIENCE_SECONDS
 
 
 async def until(check: Callable[[], Awaitable[Any]], seconds: float = PATIENCE_SECONDS) -> Any:

@@ -16,10 +16,10 @@ from typing import Any
 from tests.federation.network import Link
 from tests.federation.sides import Side, Sides, differences
 from tests.homeserver.running import Answer, MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 
 JOIN_RULES = ("public", "invite", "public", "knock")
 NO_KNOCKING = ("1", "2", "3", "4", "5", "6")
-PATIENCE_SECONDS = 60.0
 SECONDS_OF_ROUND = 8.0
 MAX_ROUNDS = 6
 PATIENT_TRIES = 10

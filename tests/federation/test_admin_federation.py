@@ -10,6 +10,7 @@ import tomli_w
 from click.testing import CliRunner, Result
 from tests.federation.peers import Peer, running_peers
 from tests.homeserver.running import MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.cli import homeserver_commands
 
@@ -25,7 +26,7 @@ async def run(peer: Peer, *arguments: str) -> Result:
 
 
 async def heard(client: MatrixClient, room_id: str, event_id: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await client.get(f"v3/rooms/{escape(room_id)}/event/{escape(event_id)}")).status != 200:
             await asyncio.sleep(0.05)
 
@@ -44,7 +45,7 @@ async def test_destinations_and_trying_one_again(tmp_path: Path):
         await heard(bob, room_id, sent)
         assert (await run(one, "rooms", two.server_name)).output == f"{room_id}\n"
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "delivered 20" not in (await run(one, "destinations")).output:
                 await asyncio.sleep(0.1)
         [line] = (await run(one, "destinations")).output.splitlines()
@@ -55,7 +56,7 @@ async def test_destinations_and_trying_one_again(tmp_path: Path):
         late = (
             await alice.put(f"v3/rooms/{escape(room_id)}/send/m.room.message/2", {"msgtype": "m.text", "body": "b"})
         ).ok()["event_id"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "failing since" not in (await run(one, "destinations", "--failing")).output:
                 await asyncio.sleep(0.1)
         assert ", 1 waiting, " in (await run(one, "destinations")).output
@@ -65,7 +66,7 @@ async def test_destinations_and_trying_one_again(tmp_path: Path):
 
         await two.start()
         two.again(bob)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             result = await run(one, "retry", two.server_name)
         assert result.output == f"{two.server_name} is tried again.\n"
         await heard(bob, room_id, late)
@@ -83,7 +84,7 @@ async def test_what_came_and_went_is_counted(tmp_path: Path):
             await alice.put(f"v3/rooms/{escape(room_id)}/send/m.room.message/1", {"msgtype": "m.text", "body": "a"})
         ).ok()["event_id"]
         await heard(bob, room_id, sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while one.services.federation.traffic.sent["pdus"] != before + 1:
                 await asyncio.sleep(0.02)
         assert two.services.federation.traffic.received["pdus"] == before + 1

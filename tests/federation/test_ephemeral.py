@@ -12,6 +12,7 @@ from tests.federation.peers import Peer, running_peers
 from tests.federation.shared_room import Syncing, say, shared_room
 from tests.homeserver.encryption.key_support import Identity, Key, publish_device, query
 from tests.homeserver.running import PASSWORD, MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ async def test_cross_signing_keys_cross_and_own_signatures_on_them_stay(peers: l
     async def found() -> Any:
         return (await query(bob, alice.user_id))["master_keys"].get(alice.user_id)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (master := await found()) is None:
             await asyncio.sleep(0.02)
     answer = await query(bob, alice.user_id)
@@ -210,7 +211,7 @@ async def test_cross_signing_keys_cross_and_own_signatures_on_them_stay(peers: l
     def key_ids(keys: Any) -> set[str]:
         return set(keys["signatures"][alice.user_id])
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while f"ed25519:{theirs.self_signing.public}" not in key_ids(
             (await query(bob, alice.user_id))["device_keys"][alice.user_id][alice.device_id]
         ):

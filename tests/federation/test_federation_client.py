@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import os
 import socket
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.federation.peers import Authority
 from tests.federation.scripted import ScriptedServer, scripted_server
 from tests.federation.table_names import TableNames
 from tests.homeserver.running import ManualClock
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.clock import Clock, SystemClock
 from thingroom_homeserver.core.signing import SigningKey, verify_json
@@ -62,7 +62,7 @@ async def outside(
     names: Names,
     *,
     permitted: tuple[str, ...] = ("127.0.0.1",),
-    seconds: float = 5.0,
+    seconds: float = PATIENCE_SECONDS,
     clock: Clock | None = None,
     reachability: Reachability | None = None,
     enabled: bool = True,
@@ -289,19 +289,16 @@ async def test_slow_peers_are_given_up_and_delay_nobody(authority: Authority) ->
     async with (
         scripted_server(authority) as slow,
         scripted_server(authority) as quick,
-        outside(authority, TableNames(), seconds=1.0) as us,
+        outside(authority, TableNames(), seconds=3.0) as us,
     ):
         slow.on("GET", PLACE, drip)
         quick.on("GET", PLACE, ANSWER)
-        started = time.perf_counter()
         waiting = [asyncio.create_task(us.ask(slow.server_name)) for _ in range(100)]
         await asyncio.sleep(0.1)
-        asked = time.perf_counter()
         assert await us.ask(quick.server_name) == ANSWER
-        assert time.perf_counter() - asked < 0.5
+        assert not any(task.done() for task in waiting)
         answers = await asyncio.gather(*waiting)
         assert {answer.why for answer in answers} == {"timeout"}
-        assert time.perf_counter() - started < 2.5
         release.set()
 
 
@@ -347,7 +344,7 @@ async def test_who_is_down_is_left_alone_and_the_book_is_kept(authority: Authori
 
         # Our own impatience is not their failure.
         book.told.clear()
-        server.on("GET", PLACE, lambda request, body: asyncio.sleep(5))
+        server.on("GET", PLACE, lambda request, body: asyncio.sleep(PATIENCE_SECONDS))
         assert (await us.ask(name, timeout_seconds=0.1)).why == "timeout"
         assert not book.told
 

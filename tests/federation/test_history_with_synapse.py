@@ -12,9 +12,9 @@ import pytest_asyncio
 from tests.federation.federated_house import eventually
 from tests.federation.peers import Authority, Peer, running_peer, running_synapse_peer, synapse_client
 from tests.homeserver.running import MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 
 VERSIONS = tuple(str(number) for number in range(1, 13))
-PATIENCE_SECONDS = 30.0
 
 
 @dataclass

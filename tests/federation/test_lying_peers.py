@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from tests.federation.federated_house import FederatedHouse, eventually, federated_house
 from tests.federation.lying_peer import V1, lying_peer
-from tests.federation.peers import Authority
+from tests.federation.peers import REQUEST_SECONDS, Authority
 from tests.homeserver.running import escape
 
 from thingroom_homeserver.core.event import Event
@@ -272,7 +272,7 @@ async def test_a_slow_room_delays_no_other(house: FederatedHouse, authority: Aut
                 await same_room.sent(event)
                 await eventually(lambda event=event: is_part_of_room(house, event))
                 assert is_part_of_room(house, missed)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < REQUEST_SECONDS
     finally:
         stop.set()
 
@@ -306,7 +306,7 @@ async def test_a_server_that_is_slow_to_tell_its_key(house: FederatedHouse, auth
         slow, quick = house.other.message("slow"), relay.message("quick")
         started = time.monotonic()
         assert (await relay.send(slow, quick)).ok() == {"pdus": {quick.event_id: {}}}
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < REQUEST_SECONDS
         assert await house.bodies() == ["quick"]
         told.set()
         await eventually(lambda: is_part_of_room(house, slow))

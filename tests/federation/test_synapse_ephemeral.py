@@ -25,6 +25,7 @@ from tests.flows.test_matrix_nio_encryption import ENCRYPTION, Device, good, ver
 from tests.flows.test_matrix_nio_encryption import say as say_in_secret
 from tests.homeserver.encryption.key_support import Identity, Key, publish_device, query
 from tests.homeserver.running import PASSWORD, MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 from tests.synapse_peer.server import Synapse
 
 
@@ -95,7 +96,7 @@ async def test_synapse_has_everything_after_it_was_away(tmp_path: Path, authorit
                     await say(alice, room_id, said[-1])
                 synapse = await place.start()
                 sam.base_url = synapse.base_url
-                await until(partial(_reads, sam, room_id, said), seconds=30)
+                await until(partial(_reads, sam, room_id, said))
         finally:
             await synapse.stop()
 
@@ -241,7 +242,7 @@ async def _secret_room(maker: Device, guest: Device) -> str:
     """An encrypted room that the guest has come into."""
     created = await maker.client.room_create(initial_state=[ENCRYPTION], invite=[guest.client.user_id])
     room_id = good(created, nio.RoomCreateResponse).room_id
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not isinstance(await guest.client.join(room_id), nio.JoinResponse):
             await asyncio.sleep(0.2)
     return str(room_id)
@@ -249,7 +250,7 @@ async def _secret_room(maker: Device, guest: Device) -> str:
 
 async def patiently(devices: tuple[Device, ...], done: Any) -> None:
     """Like `until` of the tests with one server, but news takes its time between two."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not done():
             for each in devices:
                 await each.step()

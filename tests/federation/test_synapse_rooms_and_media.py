@@ -14,6 +14,7 @@ import yarl
 from tests.federation.peers import Authority, Peer, running_peer, running_synapse_peer, synapse_client
 from tests.homeserver.media.media_support import fetch, opened, picture, uploaded
 from tests.homeserver.running import MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -163,7 +164,7 @@ async def test_openid(sides: Sides):
 async def test_people_are_found_on_both_sides(sides: Sides):
     room_id = await create(sides.alice, name="Kitchen", preset="public_chat")
     (await sides.bob.post(f"v3/join/{escape(room_id)}?server_name={sides.ours}&via={sides.ours}")).ok()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             found = (await sides.alice.post("v3/user_directory/search", {"search_term": "bob"})).ok()["results"]
             if [person["user_id"] for person in found] == [sides.bob.user_id]:

@@ -13,13 +13,13 @@ from aiohttp import web
 from tests.federation.peers import Authority, Peer, running_peers
 from tests.federation.scripted import ScriptedServer, scripted_server
 from tests.homeserver.running import MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.core.signing import SigningKey, encode_base64, sign_json
 
 VERSIONS = ("1", "6", "10", "11", "12")
 IDENTITY = "identity.test"
 TOKEN = "secret token"
-PATIENCE = 10.0
 
 
 class House:
@@ -135,7 +135,7 @@ async def test_the_invited_server_is_in_the_room_already(house: House):
     (await carol.post(f"v3/rooms/{escape(house.room_id)}/join")).ok()
     (await house.onbind()).ok()
     assert (await house.membership())["membership"] == "invite"
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await house.invited():
             await asyncio.sleep(0.02)
     (await house.bob.post(f"v3/rooms/{escape(house.room_id)}/join")).ok()
@@ -152,7 +152,7 @@ async def test_a_server_in_the_room_stands_in_for_one_that_is_down(house: House)
     (await house.bob.post(f"v3/rooms/{escape(house.room_id)}/join")).ok()
     await house.one.start()
     house.one.again(house.alice)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await house.membership()).get("membership") != "join":
             await asyncio.sleep(0.05)
 

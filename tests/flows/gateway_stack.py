@@ -25,6 +25,7 @@ import nacl.bindings
 import tomli_w
 from nacl.signing import SigningKey
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import control
 from thingroom_gateway.broker_access import AccessFiles, mosquitto_configuration, prepare_access_files
@@ -34,7 +35,6 @@ from thingroom_wire.envelope import SYNCHRONISED, Clock, Header, digest, protect
 from thingroom_wire.keys import base_name, eui64_from_key_id, key_id
 from thingroom_wire.senml import Record, encode_pack
 
-START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 KEPT_EVENTS = 10_000
 GATEWAY_USER = "gateway"
@@ -71,6 +71,10 @@ class Device:
             Record("temperature", "Cel", Decimal(tenths_celsius, -1), 0),
             Record("humidity", "%RH", percent, 0),
         ]
+        return self.envelope(records, time_ms)
+
+    def envelope(self, records: list[Record], time_ms: int) -> bytes:
+        """The next envelope, of any records; their times are relative to `time_ms` (Unix)."""
         self.sequence += 1
         header = Header(self.kid, self.sequence, self._before, Clock(SYNCHRONISED, 1, self.sequence * 1000))
         protected = protected_header(header)
@@ -183,7 +187,8 @@ async def running_gateway(directory: Path, settings: dict[str, Any]) -> AsyncIte
     """A gateway with the section [gateway] that `settings` is; its data is in `directory`. Raises StackFailed."""
     directory.mkdir(parents=True, exist_ok=True)
     configuration = directory / "thingroom.toml"
-    configuration.write_text(tomli_w.dumps({"gateway": {"data_directory": str(directory), **settings}}))
+    own = {"data_directory": str(directory), "dashboard": {"listen": "127.0.0.1:0"}}
+    configuration.write_text(tomli_w.dumps({"gateway": {**own, **settings}}))
     configuration.chmod(0o600)
     began = time.perf_counter()
     with (directory / "gateway.log").open("ab") as log:
@@ -198,7 +203,7 @@ async def running_gateway(directory: Path, settings: dict[str, Any]) -> AsyncIte
     try:
         ready = asyncio.create_task(gateway.ready.wait())
         ended = asyncio.create_task(process.wait())
-        await asyncio.wait({ready, ended}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ready, ended}, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for task in (ready, ended):
             task.cancel()
         if not gateway.ready.is_set():
@@ -211,7 +216,7 @@ async def running_gateway(directory: Path, settings: dict[str, Any]) -> AsyncIte
 
 
 async def _until_accepts(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.returncode is None:
         with suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)

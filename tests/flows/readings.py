@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -67,8 +68,12 @@ async def device_keys(client: AsyncClient, room_id: str) -> dict[str, bytes]:
 
 
 async def timeline(client: AsyncClient, room_id: str) -> list[dict[str, Any]]:
-    """Every event of a room, oldest first, by paginating back from the end."""
-    events: list[dict[str, Any]] = []
+    """Every event of a room, oldest first."""
+    return [event async for event in newest_first(client, room_id)][::-1]
+
+
+async def newest_first(client: AsyncClient, room_id: str) -> AsyncIterator[dict[str, Any]]:
+    """Every event of a room by paginating back from the end."""
     path = f"/_matrix/client/v3/rooms/{quote(room_id)}/messages?dir=b&limit=100"
     headers = {"Authorization": f"Bearer {client.access_token}"}
     start = ""
@@ -76,9 +81,10 @@ async def timeline(client: AsyncClient, room_id: str) -> list[dict[str, Any]]:
         response = await client.send("GET", path + start, headers=headers)
         answer = await response.json()
         assert response.status == 200, answer
-        events.extend(answer["chunk"])
+        for event in answer["chunk"]:
+            yield event
         if not answer.get("end") or not answer["chunk"]:
-            return events[::-1]
+            return
         start = f"&from={quote(answer['end'])}"
 
 

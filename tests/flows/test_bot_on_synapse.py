@@ -21,9 +21,9 @@ from tests.flows.test_gateway_on_synapse import (
     running_home,
     signed_in,
 )
+from tests.patience import PATIENCE_SECONDS
 
 BOT = "@thingroom:synapse.test"
-SECONDS = 30.0
 
 
 def messages(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ async def test_living_with_it_on_synapse(tmp_path: Path, room_version: str) -> N
 
 
 async def named(client: nio.AsyncClient, room_id: str, user: str, name: str) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         members = await client.joined_members(room_id)
         assert isinstance(members, nio.JoinedMembersResponse)

@@ -10,8 +10,9 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from nacl.signing import VerifyKey
 from nio import AsyncClient, JoinedMembersResponse, RoomGetStateResponse, RoomMessagesResponse, SyncResponse
 from tests.flows.gateway_stack import Device, Gateway, Mosquitto, running_gateway, running_mosquitto
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 from tests.synapse_peer.server import Account, Synapse, SynapseSettings, running_synapse
 
 from thingroom_gateway.registration import write_registration
@@ -34,7 +36,6 @@ from thingroom_wire.keys import broker_password, downlink_key, key_id
 SERVER_NAME = "synapse.test"
 READINGS = "org.thingroom.readings"
 DEVICE = "org.thingroom.device"
-SECONDS = 30.0
 
 
 @dataclass
@@ -48,14 +49,25 @@ class Home:
 
 
 @contextlib.asynccontextmanager
-async def running_home(directory: Path, room_version: str) -> AsyncIterator[Home]:
+async def running_home(
+    directory: Path,
+    room_version: str,
+    *,
+    rate_limited: bool = False,
+    synapse_extra: Mapping[str, Any] | None = None,
+    **gateway_sections: Any,
+) -> AsyncIterator[Home]:
+    """`rate_limited`: Synapse limits the gateway's users like people. `synapse_extra` goes over its configuration."""
     registration, appservice_port = directory / "registration.yaml", free_port()
     write_registration(registration, SERVER_NAME, f"http://127.0.0.1:{appservice_port}")
+    if rate_limited:
+        registration.write_text(json.dumps({**json.loads(registration.read_text()), "rate_limited": True}))
     settings = SynapseSettings(
         server_name=SERVER_NAME,
         appservice_files=(registration,),
         default_rate_limits=True,
         default_room_version=room_version,
+        extra=synapse_extra or {},
     )
     async with (
         running_synapse(directory / "synapse", settings) as synapse,
@@ -71,6 +83,7 @@ async def running_home(directory: Path, room_version: str) -> AsyncIterator[Home
             "coap": {"enabled": False},
             "appservice": {"port": appservice_port},
             "batch": {"seconds": 0.5},
+            **gateway_sections,
         }
         async with running_gateway(directory / "gateway", gateway_settings) as gateway:
             yield Home(synapse, broker, gateway, owner)
@@ -87,7 +100,7 @@ async def enrol(gateway: Gateway, device: Device) -> bytes:
 @contextlib.asynccontextmanager
 async def broker_client(broker: Mosquitto, device: Device, downlink: bytes) -> AsyncIterator[aiomqtt.Client]:
     """The device's own connection. The broker knows a new device a moment after it is enrolled."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         client = aiomqtt.Client("127.0.0.1", broker.port, username=device.kid.hex(), password=broker_password(downlink))
         try:
@@ -106,7 +119,7 @@ async def broker_client(broker: Mosquitto, device: Device, downlink: bytes) -> A
 async def publish_until_acknowledged(
     broker: Mosquitto, device: Device, downlink: bytes, envelopes: list[bytes], expected: set[int]
 ) -> None:
-    async with broker_client(broker, device, downlink) as client, asyncio.timeout(SECONDS):
+    async with broker_client(broker, device, downlink) as client, asyncio.timeout(PATIENCE_SECONDS):
         await client.subscribe(device.topic("down"), qos=1)
         for envelope in envelopes:
             await client.publish(device.topic("up"), envelope, qos=1)
@@ -131,7 +144,7 @@ async def signed_in(home: Home) -> AsyncIterator[AsyncClient]:
 
 async def room_called(client: AsyncClient, name: str) -> str:
     """Accept every invitation until the owner is in a room of that name."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         answer = await client.sync(timeout=500)
         assert isinstance(answer, SyncResponse), answer
@@ -159,7 +172,7 @@ async def events_of(
     client: AsyncClient, room_id: str, kind: str, enough: Callable[[list[dict[str, Any]]], bool]
 ) -> list[dict[str, Any]]:
     """The room's events of one type, oldest first, once there are `enough` of them."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         await client.sync(timeout=500)
         events = [event for event in reversed(await history(client, room_id)) if event["type"] == kind]

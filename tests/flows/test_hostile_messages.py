@@ -9,6 +9,7 @@ import aiomqtt
 from tests.flows.readings import device_keys, room_named, timeline, unpadded
 from tests.flows.test_run_demo import rooms_of, signed_in
 from tests.flows.thingroom_run import Running
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway import control
 
@@ -22,7 +23,7 @@ async def counters(running: Running) -> dict[str, int]:
 
 async def grown_to(running: Running, before: dict[str, int], prefix: str, number: int) -> dict[str, int]:
     """What was counted since `before`, once `number` of it is under `prefix`."""
-    for _ in range(100):
+    for _ in tries():
         after = await counters(running)
         grown = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
         if sum(count for name, count in grown.items() if name.startswith(prefix)) >= number:
@@ -48,7 +49,7 @@ def hostile(envelope: bytes) -> dict[str, bytes]:
 async def post(context: aiocoap.Context, running: Running, payload: bytes) -> aiocoap.Message:
     uri = f"coap://127.0.0.1:{running.coap_port}/up"
     request = aiocoap.Message(code=aiocoap.POST, uri=uri, payload=payload, content_format=18)
-    return await asyncio.wait_for(context.request(request).response, 30)
+    return await asyncio.wait_for(context.request(request).response, PATIENCE_SECONDS)
 
 
 async def test_nothing_hostile_gets_in_or_stops_anything(tmp_path):

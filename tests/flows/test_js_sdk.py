@@ -18,8 +18,7 @@ from tests.browser.homeservers import Homeserver, running_reference, running_thi
 from tests.browser.person import PASSWORD, Person, new_person
 from tests.browser.sdk_client import sdk_client
 from tests.browser.worked_client import ClientFailed, WorkedClient
-
-BACKUP_SECONDS = 30.0
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -161,7 +160,7 @@ async def test_a_client_with_encryption_publishes_its_device_keys(homeserver: Ho
 
 async def backed_up(person: Person, keys: int) -> None:
     """Wait until the person's backup holds that many keys; clients take up to 10 s before they begin."""
-    async with asyncio.timeout(BACKUP_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await person.call("GET", "room_keys/version"))["count"] < keys:
             await asyncio.sleep(0.2)
 

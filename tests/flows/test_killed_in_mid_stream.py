@@ -13,6 +13,7 @@ from nio import AsyncClient
 from tests.flows.readings import proven_readings, room_named
 from tests.flows.test_run_demo import signed_in
 from tests.flows.thingroom_run import Running
+from tests.patience import tries
 
 from thingroom_gateway import control
 
@@ -84,7 +85,7 @@ async def test_each_acknowledged_reading_is_in_the_room_exactly_once(tmp_path):
         ]
         for node in nodes:
             await node.start()
-        await running.until(lambda: all(len(node.acknowledged) > 5 for node in nodes), 30)
+        await running.until(lambda: all(len(node.acknowledged) > 5 for node in nodes))
 
         shuffle = random.Random(7)
         for _ in range(2):
@@ -106,7 +107,7 @@ async def test_each_acknowledged_reading_is_in_the_room_exactly_once(tmp_path):
         client = await signed_in(running)
         for node in nodes:
             assert node.acknowledged <= node.sampled
-            for _ in range(100):
+            for _ in tries():
                 found = await in_room(client, node.name)
                 if node.acknowledged <= set(found):
                     break

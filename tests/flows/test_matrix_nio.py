@@ -13,6 +13,7 @@ import nio
 import pytest
 from tests.homeserver.app_service import AppServiceProcess, as_client, make_ghost, write_registration
 from tests.homeserver.running import PASSWORD, RunningHomeserver, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -183,14 +184,14 @@ async def test_a_waiting_sync_gets_the_message_at_once(server: RunningHomeserver
         room_id = good(created, nio.RoomCreateResponse).room_id
         good(await bob.join(room_id), nio.JoinResponse)
         await synced(bob)
-        waiting = asyncio.create_task(bob.sync(timeout=20_000))
+        waiting = asyncio.create_task(bob.sync(timeout=60_000))
         await asyncio.sleep(0.2)
         assert not waiting.done()
         started = time.monotonic()
         await say(alice, room_id, "dinner")
-        response = good(await asyncio.wait_for(waiting, 5), nio.SyncResponse)
+        response = good(await asyncio.wait_for(waiting, PATIENCE_SECONDS), nio.SyncResponse)
         assert texts(response, room_id) == ["dinner"]
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 30
 
 
 async def test_a_ghost_in_a_room_with_a_nio_user_through_an_outage(tmp_path: Path) -> None:

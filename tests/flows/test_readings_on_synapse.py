@@ -17,11 +17,11 @@ from nio import AsyncClient, JoinResponse, LoginResponse, RoomInviteResponse, Sy
 from tests.federation.peers import Authority, ReservedPort, synapse_place
 from tests.flows.readings import Proven, proven_readings, room_named
 from tests.flows.thingroom_run import Running
+from tests.patience import PATIENCE_SECONDS
 from tests.synapse_peer.server import Account, Synapse
 
 ROOMS = ("Kitchen", "Bedroom")
 """By MQTT and by CoAP."""
-SECONDS = 60.0
 
 
 def let_it_federate(running: Running, authority: Authority, port: int) -> None:
@@ -66,7 +66,7 @@ async def visitor_at(synapse: Synapse, account: Account) -> AsyncIterator[AsyncC
 
 
 async def rooms_of(client: AsyncClient) -> dict[str, str]:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             found = {name: await room_named(client, name) for name in ROOMS}
             if all(found.values()):
@@ -77,7 +77,7 @@ async def rooms_of(client: AsyncClient) -> dict[str, str]:
 async def numbers_upto(client: AsyncClient, room_id: str, wanted: int) -> list[Proven]:
     """Everything proven in the room, once reading number `wanted` is among it."""
     found: list[Proven] = []
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not any(reading.sequence >= wanted for reading in found):
             await asyncio.sleep(0.2)
             found = await proven_readings(client, room_id)
@@ -99,7 +99,7 @@ def each_once(readings: list[Proven]) -> None:
 
 async def live_number(client: AsyncClient, room_id: str, beyond: int) -> str:
     """The first event of readings that /sync brings, of what is sent after this one's number."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             answer = await client.sync(timeout=5000)
             assert isinstance(answer, SyncResponse), answer
@@ -127,7 +127,7 @@ async def test_a_user_of_synapse_has_all_readings_each_once(tmp_path: Path):
                 async with visitor_at(synapse, account) as visitor:
                     for name, room_id in rooms.items():
                         assert isinstance(await owner.room_invite(room_id, account.user_id), RoomInviteResponse)
-                        async with asyncio.timeout(SECONDS):
+                        async with asyncio.timeout(PATIENCE_SECONDS):
                             while not isinstance(await visitor.join(room_id), JoinResponse):
                                 await asyncio.sleep(0.2)
                         # What was there before the invite comes by backfill.

@@ -8,6 +8,7 @@ import time
 from nio import AsyncClient, LoginResponse
 from tests.flows.readings import device_keys, is_forged, proven_readings, room_named, timeline, unpadded
 from tests.flows.thingroom_run import Running
+from tests.patience import PATIENCE_SECONDS, tries
 
 ROOMS = ("Kitchen", "Bedroom", "Garden")
 
@@ -21,7 +22,7 @@ async def signed_in(running: Running) -> AsyncClient:
 
 async def rooms_of(client: AsyncClient, running: Running) -> dict[str, str]:
     """Name to room id of the demo's three rooms, once the owner is in all of them."""
-    for _ in range(200):
+    for _ in tries():
         found = {name: await room_named(client, name) for name in ROOMS}
         if all(found.values()):
             return found
@@ -104,7 +105,7 @@ async def test_a_taken_port_is_one_clear_sentence(tmp_path):
         taken.bind(("127.0.0.1", running.homeserver_port))
         taken.listen()
         await running.start()
-        assert await asyncio.wait_for(running.process.wait(), 30) == 2
+        assert await asyncio.wait_for(running.process.wait(), PATIENCE_SECONDS) == 2
         await running._reader
     said = " ".join(running.lines)
     assert f"the homeserver cannot listen on 127.0.0.1 port {running.homeserver_port}" in said
@@ -117,7 +118,7 @@ async def test_an_unknown_key_is_one_clear_sentence(tmp_path):
     with (running.data / "thingroom.toml").open("a") as file:
         file.write("[homeserver.password_cost]\npases = 3\n")
     await running.start()
-    assert await asyncio.wait_for(running.process.wait(), 30) == 2
+    assert await asyncio.wait_for(running.process.wait(), PATIENCE_SECONDS) == 2
     await running._reader
     said = " ".join(running.lines)
     assert "thingroom.toml: there is no key `pases` - in `homeserver.password_cost`" in said

@@ -17,6 +17,7 @@ from tests.browser.homeservers import Homeserver, running_reference, running_thi
 from tests.browser.person import PASSWORD, Person, new_person
 from tests.browser.sdk_client import sdk_client
 from tests.browser.worked_client import WorkedClient
+from tests.patience import PATIENCE_SECONDS
 from tests.rust_sdk.rust_client import rust_client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,7 +42,7 @@ async def people(
 
 async def shows_rooms(client: WorkedClient, room_ids: list[str]) -> None:
     """The client's list has come to be in this order."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while [room["room_id"] for room in await client.ask("rooms")] != room_ids:
             await asyncio.sleep(0.05)
 
@@ -117,14 +118,16 @@ async def test_receipts_typing_reactions_and_tags(homeserver: Homeserver, tmp_pa
         await client.ask("react", room_id=room_id, text="Who rang?", key="👍")
         await client.ask("wait_for_reaction", room_id=room_id, text="Who rang?", key="👍", user_id=owner.user_id)
         thumb = {"rel_type": "m.annotation", "event_id": said, "key": "👍"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await sensor.recent(room_id, 1))[0]["content"] != {"m.relates_to": thumb}:
                 await asyncio.sleep(0.1)
 
         typing = f"{room}/typing/{quote(sensor.user_id)}"
         waiting = asyncio.create_task(client.ask("wait_for_typing", room_id=room_id, user_id=sensor.user_id))
-        await asyncio.sleep(0.3)
-        await sensor.call("PUT", typing, {"typing": True, "timeout": 10_000})
+        while not waiting.done():  # the client hears of what comes after it began to listen
+            await sensor.call("PUT", typing, {"typing": False})
+            await sensor.call("PUT", typing, {"typing": True, "timeout": 30_000})
+            await asyncio.wait([waiting], timeout=1)
         await waiting
         tag = f"user/{quote(owner.user_id)}/{room}/tags/m.favourite"
         await owner.call("PUT", tag, {"order": 0.5})

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 
 
 class Running:
@@ -26,20 +28,26 @@ class Running:
         broker: str = "mosquitto",
         python: Path = Path(sys.executable),
         directory: Path | None = None,
+        arguments: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
         self.python = python
         self.directory = directory
         self.demo = demo
+        self.arguments = arguments
+        self.environment = environment
         self.lines: list[str] = []
         self.homeserver_port, self.broker_port, appservice = free_port(), free_port(), free_port()
         self.coap_port = free_port(socket.SOCK_DGRAM)
+        self.dashboard_port = free_port()
         self.url = f"http://127.0.0.1:{self.homeserver_port}"
         data.mkdir(exist_ok=True)
         (data / "thingroom.toml").write_text(
             f'[run]\nbroker = "{broker}"\nbroker_port = {self.broker_port}\n'
             f'[homeserver]\nlisteners = ["127.0.0.1:{self.homeserver_port}"]\n'
             f"[gateway.coap]\nport = {self.coap_port}\n[gateway.appservice]\nport = {appservice}\n"
+            f'[gateway.dashboard]\nlisten = "127.0.0.1:{self.dashboard_port}"\n'
         )
 
     async def __aenter__(self) -> Running:
@@ -55,6 +63,8 @@ class Running:
         self.process = await asyncio.create_subprocess_exec(
             *command,
             *(["--demo"] if self.demo else []),
+            *self.arguments,
+            env=None if self.environment is None else {**os.environ, **self.environment},
             cwd=self.directory,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -65,7 +75,7 @@ class Running:
         """Ctrl-C; returns the exit code."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGINT)
-        code = await asyncio.wait_for(self.process.wait(), 40)
+        code = await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
         await self._reader
         return code
 
@@ -74,7 +84,7 @@ class Running:
         async for line in self.process.stdout:
             self.lines.append(line.decode().rstrip("\n"))
 
-    async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait for `condition`; fails with what was printed and logged."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -82,7 +92,7 @@ class Running:
             assert not ended and time.monotonic() < deadline, self.story()
             await asyncio.sleep(0.05)
 
-    async def until_printed(self, text: str, seconds: float = 60) -> None:
+    async def until_printed(self, text: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until a line with `text` was printed."""
         await self.until(lambda: any(text in line for line in self.lines), seconds)
 

@@ -18,6 +18,7 @@ from tests.gateway.gateway_support import Thing, make_config
 from tests.gateway.test_gateway_ingest import Door
 from tests.homeserver.running import PASSWORD, RunningHomeserver, running_homeserver
 from tests.homeserver.running import make_config as make_homeserver_config
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app
 from thingroom_gateway.config import GatewayConfig
@@ -26,12 +27,6 @@ from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.registration import make_registration
 
 BOT = "@thingroom:localhost"
-SECONDS = 15.0
-
-
-def _is_answer(event: dict[str, Any]) -> bool:
-    said = event["sender"] == BOT and event["type"] == "m.room.message"
-    return said and event["content"].get("msgtype") != "m.text"
 
 
 @dataclass
@@ -39,6 +34,7 @@ class Person:
     """Somebody with a Matrix client. `seen` are the events of every room, as they came."""
 
     client: nio.AsyncClient
+    bot: str = BOT
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _read: dict[str, int] = field(default_factory=dict)
 
@@ -57,7 +53,7 @@ class Person:
 
     async def room(self, name: str) -> str:
         """The id of the joined room of that name."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for room_id, room in self.client.rooms.items():
                 if room.name == name and room.users:
@@ -67,9 +63,11 @@ class Person:
 
     async def chat(self) -> str:
         """A new direct chat with the bot, once it is there."""
-        answer = await self.client.room_create(is_direct=True, invite=[BOT], preset=nio.RoomPreset.trusted_private_chat)
+        answer = await self.client.room_create(
+            is_direct=True, invite=[self.bot], preset=nio.RoomPreset.trusted_private_chat
+        )
         assert isinstance(answer, nio.RoomCreateResponse), answer
-        await self.until(answer.room_id, lambda event: event["sender"] == BOT and event["type"] == "m.room.message")
+        await self.until(answer.room_id, self._is_of_bot)
         return str(answer.room_id)
 
     async def say(self, room_id: str, text: str, **more: Any) -> str:
@@ -82,7 +80,9 @@ class Person:
         answer = await self.client.room_send(room_id, "m.reaction", {"m.relates_to": relation})
         assert isinstance(answer, nio.RoomSendResponse), answer
 
-    async def until(self, room_id: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = SECONDS) -> Any:
+    async def until(
+        self, room_id: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE_SECONDS
+    ) -> Any:
         """The next event of the room (after the last one that was waited for) that is `wanted`."""
         deadline = time.monotonic() + seconds
         while True:
@@ -95,10 +95,16 @@ class Person:
             assert time.monotonic() < deadline, f"it did not come; the last were {tail}"
             await self.sync()
 
-    async def answer(self, room_id: str, seconds: float = SECONDS) -> dict[str, Any]:
+    async def answer(self, room_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The content of the next message of the bot that is no alert."""
-        event = await self.until(room_id, _is_answer, seconds)
+        event = await self.until(room_id, self._is_answer, seconds)
         return dict(event["content"])
+
+    def _is_of_bot(self, event: dict[str, Any]) -> bool:
+        return bool(event["sender"] == self.bot and event["type"] == "m.room.message")
+
+    def _is_answer(self, event: dict[str, Any]) -> bool:
+        return self._is_of_bot(event) and event["content"].get("msgtype") != "m.text"
 
     async def ask(self, room_id: str, text: str, **more: Any) -> str:
         """Say something; the body of the bot's next message."""
@@ -112,7 +118,7 @@ class Person:
         while self._read.get(room_id, 0) < len(self.seen):
             where, event = self.seen[self._read.get(room_id, 0)]
             self._read[room_id] = self._read.get(room_id, 0) + 1
-            assert where != room_id or event["sender"] != BOT or event["type"] != "m.room.message", event
+            assert where != room_id or not self._is_of_bot(event), event
 
 
 @dataclass

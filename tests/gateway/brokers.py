@@ -16,13 +16,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.broker_access import AccessFiles, mosquitto_configuration, prepare_access_files
 
 GATEWAY_PASSWORD = "gateway-password-for-tests"
 
 
-def wait_for_port(port: int, seconds: float = 10.0) -> None:
+def wait_for_port(port: int, seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -47,7 +48,7 @@ class Mosquitto:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_SECONDS)
 
     def restart(self) -> None:
         self.stop()

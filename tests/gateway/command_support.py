@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.node.node_process import node_settings
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app
 from thingroom_gateway.bot.commander import Queued, RoomEvent
@@ -56,7 +57,7 @@ async def ask(running: app.Gateway, device: Device, value: str, actuator: str = 
     return queued.id
 
 
-async def told(running: app.Gateway, command: int, seconds: float = 20.0) -> tuple[str, str]:
+async def told(running: app.Gateway, command: int, seconds: float = PATIENCE_SECONDS) -> tuple[str, str]:
     """Outcome and reason of a command, waiting for it."""
     found = await queue_of(running).outcome(command, seconds)
     assert isinstance(found, Told), "no outcome yet"

@@ -26,7 +26,8 @@ _USER = re.compile(rf"@(thing_.*|thingroom):{SERVER}")
 class Fault:
     """What to do instead of answering: a status with headers and body, to hang, or to drop the connection.
 
-    `commit`: do what was asked first. `match`: only for requests whose path contains it.
+    `gate`: do as was asked, once it is set. `commit`: do what was asked first. `match`: only for requests whose path
+    contains it.
     """
 
     status: int = 0
@@ -35,6 +36,7 @@ class Fault:
     hang: bool = False
     drop: bool = False
     commit: bool = False
+    gate: asyncio.Event | None = None
     match: str = ""
     times: int = 1
 
@@ -55,6 +57,8 @@ class FakeHomeserver:
 
     def __init__(self) -> None:
         self.users: dict[str, str] = {}
+        self.avatars: dict[str, str] = {}
+        self.uploads: list[bytes] = []
         self.rooms: dict[str, Room] = {}
         self.aliases: dict[str, str] = {}
         self.transactions: dict[tuple[str, str, str], str] = {}
@@ -63,6 +67,7 @@ class FakeHomeserver:
         self.default_version = "12"
         self.port = 0
         self.repeated = 0
+        self.seconds_to_answer = 0.0
         self._runner: web.AppRunner | None = None
         self._count = 0
         self._hung = asyncio.Event()
@@ -112,12 +117,16 @@ class FakeHomeserver:
     async def _any(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         self.requests.append((request.method, path))
+        await asyncio.sleep(self.seconds_to_answer)
         fault = next((fault for fault in self.faults if fault.match in path), None)
         if fault is None:
             return await self._handle(request, path)
         fault.times -= 1
         if fault.times <= 0:
             self.faults.remove(fault)
+        if fault.gate is not None:
+            await fault.gate.wait()
+            return await self._handle(request, path)
         if fault.commit:
             await self._handle(request, path)
         if fault.hang:
@@ -134,6 +143,9 @@ class FakeHomeserver:
         user = request.query.get("user_id", f"@thingroom:{SERVER}")
         if not _USER.fullmatch(user):
             return _error(403, "M_EXCLUSIVE")
+        if path == "/_matrix/media/v3/upload":
+            self.uploads.append(await request.read())
+            return web.json_response({"content_uri": f"mxc://{SERVER}/{len(self.uploads)}"})
         parts = [_unquoted(part) for part in path.removeprefix("/_matrix/client/v3/").split("/")]
         try:
             body = json.loads(await request.text()) if request.can_read_body else {}
@@ -146,6 +158,15 @@ class FakeHomeserver:
                 if who != user or who not in self.users:
                     return _error(403, "M_FORBIDDEN")
                 self.users[who] = body["displayname"]
+                return web.json_response({})
+            case ["GET", "profile", who, "avatar_url"]:
+                if who not in self.avatars:
+                    return _error(404, "M_NOT_FOUND")
+                return web.json_response({"avatar_url": self.avatars[who]})
+            case ["PUT", "profile", who, "avatar_url"]:
+                if who != user or who not in self.users:
+                    return _error(403, "M_FORBIDDEN")
+                self.avatars[who] = body["avatar_url"]
                 return web.json_response({})
             case ["GET", "capabilities"]:
                 versions = {"default": self.default_version, "available": {self.default_version: "stable"}}

@@ -16,12 +16,14 @@ from nacl.signing import SigningKey
 from tests.free_port import free_port
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
 from tests.gateway.fake_homeserver import AS_TOKEN, HS_TOKEN, SERVER
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app
 from thingroom_gateway.config import (
     AppserviceConfig,
     BatchConfig,
     CoapConfig,
+    DashboardConfig,
     GatewayConfig,
     HomeserverConfig,
     MqttConfig,
@@ -92,12 +94,19 @@ class Thing:
         made: bytes = cose.encode_sign1(protected, payload, signature)
         return made
 
-    def hello(self, nonce: bytes = b"\1" * 8, pairing: bool = False) -> bytes:
+    def hello(
+        self,
+        nonce: bytes = b"\1" * 8,
+        pairing: bool = False,
+        held: tuple[int, list[tuple[int, int]]] | None = None,
+        uptime: int = 5000,
+    ) -> bytes:
+        """`held` is what its outbox holds, as in thingroom_wire.hello."""
         hello = Hello(
             self.kid,
             nonce,
             1,
-            5000,
+            uptime,
             0,
             "test 1",
             self.profile,
@@ -105,6 +114,7 @@ class Thing:
             self.agreement_public if pairing else None,
             self.name if pairing else None,
             None,
+            held,
         )
         protected, payload = hello_parts(hello)
         signature = self.signing.sign(cose.sig_structure(protected, payload)).signature
@@ -145,6 +155,7 @@ def make_config(directory: Path, homeserver_url: str, broker: Mosquitto | None =
         mqtt=link,
         coap=CoapConfig(port=free_port(socket.SOCK_DGRAM)),
         appservice=AppserviceConfig(port=free_port()),
+        dashboard=DashboardConfig(listen="127.0.0.1:0"),
         batch=BatchConfig(seconds=0.1),
         homeserver=HomeserverConfig(retry_seconds=(0.05, 0.1, 0.2)),
     )
@@ -164,7 +175,7 @@ def write_config(path: Path, config: GatewayConfig) -> Path:
     return path
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until `condition` holds; AssertionError with its last value if it does not in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -181,7 +192,7 @@ async def gateway(config: GatewayConfig, *things: Thing) -> AsyncIterator[app.Ga
             assert isinstance(enrolled, Enrolled), enrolled
             thing.learn(running.core.keys.signing_public, running.core.keys.agreement_public)
         if running.mqtt is not None:
-            await asyncio.wait_for(running.mqtt.connected.wait(), 10)
+            await asyncio.wait_for(running.mqtt.connected.wait(), PATIENCE_SECONDS)
         yield running
 
 

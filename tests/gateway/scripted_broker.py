@@ -11,6 +11,8 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from tests.patience import PATIENCE_SECONDS
+
 
 def packet(first: int, body: bytes) -> bytes:
     length, head = len(body), bytearray((first,))
@@ -116,7 +118,7 @@ class ScriptedBroker:
             self._sessions.put_nowait(Session(self.version, reader, writer, connect))
 
     async def session(self) -> Session:
-        return await asyncio.wait_for(self._sessions.get(), 10)
+        return await asyncio.wait_for(self._sessions.get(), PATIENCE_SECONDS)
 
     async def accepted(self, receive_maximum: int | None = None) -> Session:
         """The next session, let in and being read."""

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thingroom_gateway.alerts.engine import within_hours
 from thingroom_gateway.alerts.rules import (
     AHEAD_MS,
     LATE_MS,
@@ -17,6 +16,7 @@ from thingroom_gateway.alerts.rules import (
     Ended,
     Event,
     Heard,
+    Missed,
     Raised,
     Rule,
     Sample,
@@ -24,6 +24,7 @@ from thingroom_gateway.alerts.rules import (
     Tick,
     step,
 )
+from thingroom_gateway.alerts.telling import within_hours
 
 START = 1_760_000_000_000
 MINUTE, HOUR = 60_000, 3_600_000
@@ -107,7 +108,7 @@ def test_a_backlog_between_present_readings_changes_nothing() -> None:
     assert isinstance(event, Raised)
     for minutes in (1200, 600, 60, 1):
         after, event = step(ABOVE, state, Sample(START - minutes * MINUTE, START + 1, "10"))
-        assert event is None and after == state
+        assert event is None and msgspec.structs.replace(after, late=None) == state
 
 
 def test_silence_and_a_word() -> None:
@@ -160,7 +161,7 @@ def test_begin_and_end_alternate_and_states_survive_storage(rule: Rule, seen: li
     state, raised = State(), False
     for one in seen:
         state, event = step(rule, state, one)
-        if event is not None:
+        if event is not None and not isinstance(event, Missed):
             assert isinstance(event, Ended) is raised
             raised = not raised
         assert state.raised is raised

@@ -14,6 +14,7 @@ from tests.gateway.bot_home import person, running_gateway_here, running_homeser
 from tests.gateway.gateway_support import Thing, write_config
 from tests.gateway.test_gateway_coap import client
 from tests.gateway.test_gateway_crash import process
+from tests.patience import tries
 
 from thingroom_gateway.config import GatewayConfig
 
@@ -63,7 +64,7 @@ async def test_no_alert_is_lost_or_told_twice(tmp_path: Path) -> None:
 
 async def deliver(config: GatewayConfig, envelope: bytes) -> None:
     """Post an envelope by CoAP until the gateway says that it is on disk."""
-    for _ in range(20):
+    for _ in tries():
         async with client(config) as node:
             with contextlib.suppress(TimeoutError, aiocoap.error.NetworkError):
                 answer = await asyncio.wait_for(node.post("up", envelope), 1)

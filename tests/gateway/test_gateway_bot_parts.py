@@ -155,9 +155,9 @@ def test_a_vocabulary_of_a_thousand_devices_is_no_burden() -> None:
     import time
 
     many = vocabulary_of(devices(*((f"Sensor {number} hall {number % 50}", "climate") for number in range(1000))))
-    began = time.perf_counter()
+    began = time.process_time()
     parse("snesor 17 hall 3 temprature", many)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 2
 
 
 def state(type_: str, key: str, content: dict[str, Any], sender: str = "@maker:x") -> dict[str, Any]:

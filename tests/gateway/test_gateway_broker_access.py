@@ -19,6 +19,7 @@ from tests.free_port import free_port
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto, wait_for_port
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, write_config
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway.broker_access import AccessFiles, check_password, may, password_line, signal_mosquitto
 from thingroom_gateway.config import GatewayConfig
@@ -117,7 +118,7 @@ async def _connected(mosquitto: Mosquitto, user: str, password: str) -> aiomqtt.
     def client() -> aiomqtt.Client:
         return aiomqtt.Client("127.0.0.1", mosquitto.port, username=user, password=password, identifier=f"{user}-test")
 
-    for _ in range(100):
+    for _ in tries():
         try:
             async with client():
                 return client()
@@ -188,7 +189,7 @@ async def amqtt(config: GatewayConfig, config_file: Path) -> AsyncIterator[None]
         yield
     finally:
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
 
 
 async def test_everything_works_with_amqtt_too(tmp_path: Path, homeserver: FakeHomeserver) -> None:
@@ -214,7 +215,7 @@ async def test_everything_works_with_amqtt_too(tmp_path: Path, homeserver: FakeH
             await node.subscribe(f"{topic}/down", qos=1)
             await node.publish(f"{topic}/up", thing.envelope(), qos=1)
             await node.publish(f"{topic}/hello", thing.pairing_hello(window.code), qos=1)
-            message = await asyncio.wait_for(anext(aiter(node.messages)), 10)
+            message = await asyncio.wait_for(anext(aiter(node.messages)), PATIENCE_SECONDS)
             answer = parse_answer(message.payload, made.gateway)
         thing.learn(answer.gateway_key, answer.agreement_key)
         # What the pairing user sent to …/up never came through.
@@ -227,7 +228,7 @@ async def test_everything_works_with_amqtt_too(tmp_path: Path, homeserver: FakeH
                 await node.publish(f"{topic}/up", thing.envelope(), qos=1)
             await node.publish(f"{topic}/up", bytes(1_000_000), qos=1)
             await node.publish(f"{topic}/up", b"\xff" * 50, qos=1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 async for message in node.messages:
                     for first, last in thing.answer(message.payload).acknowledged:  # type: ignore[arg-type]
                         acknowledged.update(range(first, last + 1))

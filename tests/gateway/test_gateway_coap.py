@@ -66,7 +66,7 @@ async def test_a_reading_is_acknowledged_and_comes_into_the_room(
         await eventually(lambda: homeserver.sequences(thing.hex) == [1])
         await eventually(lambda: homeserver.events("m.room.message"))
     notice = homeserver.events("m.room.message")[0]
-    assert notice["content"] == {"msgtype": "m.notice", "body": "Kitchen 20.1 °C, 45 %"}
+    assert notice["content"] == {"msgtype": "m.notice", "body": "Kitchen 20.1 °C, 45 %", "m.mentions": {}}
     assert notice["sender"] == f"@thing_{thing.hex}:home.test"
 
 

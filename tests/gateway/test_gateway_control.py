@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from tests.gateway.fake_homeserver import HS_TOKEN, SERVER, FakeHomeserver
 from tests.gateway.gateway_support import Thing, gateway, make_config, write_config
 from tests.gateway.test_gateway_crash import REPOSITORY
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_common.config_file import ConfigError, example
 from thingroom_gateway.cli import gateway_commands
@@ -128,7 +129,7 @@ async def test_stop_and_events_of_a_process(tmp_path: Path, homeserver: FakeHome
     async def until(event: str) -> dict[str, object]:
         assert process.stdout is not None
         while True:
-            seen.append(json.loads(await asyncio.wait_for(process.stdout.readline(), 10)))
+            seen.append(json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)))
             if seen[-1]["event"] == event:
                 return seen[-1]
 
@@ -153,7 +154,7 @@ async def test_stop_and_events_of_a_process(tmp_path: Path, homeserver: FakeHome
     verdicts = [(event.get("verdict"), event.get("text")) for event in seen if event["event"] == "reading"]
     assert verdicts == [("accepted", "20.1 °C, 45 %"), ("duplicate", None), ("rejected", None)]
     assert (await asyncio.to_thread(ask, config.directory, {"command": "stop"}))["ok"]
-    assert await asyncio.wait_for(process.wait(), 5) == 0
+    assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
 
 
 async def test_what_the_homeserver_asks(config: GatewayConfig) -> None:
@@ -190,6 +191,13 @@ def test_the_registration(tmp_path: Path, config_file: Path, config: GatewayConf
         "aliases": [{"exclusive": True, "regex": "#thingroom_.*:home\\.test"}],
         "rooms": [],
     }
+    one_of_two = make_registration("home.test", "http://127.0.0.1:29333", "a", "h", "north", "10")
+    assert one_of_two["id"] == one_of_two["sender_localpart"] == "thingroom_north"
+    assert one_of_two["namespaces"] == {
+        "users": [{"exclusive": True, "regex": "@thing_[01].*:home\\.test"}],
+        "aliases": [{"exclusive": True, "regex": "#thingroom_north_.*:home\\.test"}],
+        "rooms": [],
+    }
     path = tmp_path / "new" / "registration.yaml"
     first = write_registration(path, "home.test", "http://127.0.0.1:29333")
     assert write_registration(path, "home.test", "http://127.0.0.1:29333") == first
@@ -202,6 +210,11 @@ def test_the_registration(tmp_path: Path, config_file: Path, config: GatewayConf
         with pytest.raises(RegistrationError):
             load_registration(path)
     assert run(config_file, "register").exit_code == 0
+    written = Path(config.registration_file)
+    written.unlink()
+    assert run(config_file, "register", "--name", "Nörth").exit_code == 2
+    assert run(config_file, "register", "--name", "north").exit_code == 0
+    assert load_registration(written).sender_localpart == "thingroom_north"
 
 
 def test_the_configuration_refuses_what_it_does_not_know(tmp_path: Path) -> None:

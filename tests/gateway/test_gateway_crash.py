@@ -15,6 +15,7 @@ import aiomqtt
 from tests.gateway.brokers import Mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver, Fault
 from tests.gateway.gateway_support import Thing, eventually, make_config, write_config
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway.cli import _do
 from thingroom_gateway.config import GatewayConfig
@@ -33,22 +34,31 @@ async def enrol(config: GatewayConfig, thing: Thing) -> None:
 
 
 @contextlib.asynccontextmanager
-async def process(config_file: Path, config: GatewayConfig) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A gateway in a process of its own; killed at the end if it still runs."""
+async def process(
+    config_file: Path, config: GatewayConfig, *, may_end: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A gateway in a process of its own, its log beside `config_file`; killed at the end if it still runs.
+
+    Unless it `may_end`, it has to start.
+    """
+    log = config_file.with_suffix(".log")
     path = os.pathsep.join(str(REPOSITORY / part) for part in ("gateway", "common", "firmware"))
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "thingroom_gateway",
-        "--config",
-        str(config_file),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    with log.open("ab") as output:
+        started = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "thingroom_gateway",
+            "--config",
+            str(config_file),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": path},
+        )
     try:
-        for _ in range(400):
-            assert started.returncode is None, "the gateway ended"
+        for _ in tries():
+            if may_end and started.returncode is not None:
+                break
+            assert started.returncode is None, f"the gateway ended\n{log.read_text(errors='replace')[-4000:]}"
             if await is_running(config.directory):
                 break
             await asyncio.sleep(0.025)
@@ -135,7 +145,7 @@ async def test_nothing_acknowledged_is_lost(
             async with process(config_file, config) as running:
                 if sending is None:
                     sending = asyncio.create_task(node.run())
-                await eventually(partial(_got_to, node, sending, kill_at), 30)
+                await eventually(partial(_got_to, node, sending, kill_at))
                 running.kill()
                 await running.wait()
             await asyncio.sleep(0.05)
@@ -143,8 +153,8 @@ async def test_nothing_acknowledged_is_lost(
             assert acknowledged <= in_database(config)
         async with process(config_file, config):
             assert sending is not None
-            await asyncio.wait_for(sending, 30)
-            await eventually(lambda: len(homeserver.sequences(thing.hex)) >= ENVELOPES, 30)
+            await asyncio.wait_for(sending, PATIENCE_SECONDS)
+            await eventually(lambda: len(homeserver.sequences(thing.hex)) >= ENVELOPES)
             await asyncio.sleep(0.3)
     finally:
         if sending is not None:
@@ -163,5 +173,5 @@ async def test_a_stopped_gateway_ends_quickly_and_completely(tmp_path: Path, hom
     config_file = write_config(tmp_path / "thingroom.toml", config)
     async with process(config_file, config) as running:
         running.terminate()
-        assert await asyncio.wait_for(running.wait(), 5) == 0
+        assert await asyncio.wait_for(running.wait(), PATIENCE_SECONDS) == 0
     assert not (config.directory / "control.sock").exists()

@@ -18,6 +18,7 @@ from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, make_config, write_config
 from tests.gateway.serial_cable import SerialBoard
 from tests.gateway.test_gateway_crash import enrol, process
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway import control
 from thingroom_gateway.config import GatewayConfig, SerialConfig
@@ -89,7 +90,7 @@ async def counters(config: GatewayConfig) -> dict[str, int]:
 
 
 async def eventually_counted(config: GatewayConfig, condition: Callable[[dict[str, int]], bool]) -> dict[str, int]:
-    for _ in range(200):
+    for _ in tries():
         found = await counters(config)
         if condition(found):
             return found
@@ -172,7 +173,7 @@ async def _all_doors_work(
     request: Any = aiocoap.Message(
         code=aiocoap.POST, uri=f"coap://127.0.0.1:{config.coap.port}/up", payload=thing.envelope(), content_format=18
     )
-    response = await asyncio.wait_for(context.request(request).response, 20)
+    response = await asyncio.wait_for(context.request(request).response, PATIENCE_SECONDS)
     assert response.code == aiocoap.CHANGED
     envelope = thing.envelope()
     mark = b""
@@ -180,7 +181,7 @@ async def _all_doors_work(
     def heard() -> bool:
         return mark in board.acknowledged
 
-    for _ in range(40):
+    for _ in tries():
         mark = board.send(envelope)
         try:
             await eventually(heard, 0.5)

@@ -17,6 +17,7 @@ from pycose.keys.keyparam import KpKty, OKPKpCurve, OKPKpD, OKPKpX
 from pycose.messages import Sign1Message
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import TIME, Thing, eventually, gateway
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.app import Gateway
 from thingroom_gateway.config import GatewayConfig
@@ -38,7 +39,7 @@ class Door:
 
     async def send(self, payload: bytes, kind: str = "up") -> Outcome:
         assert self.ingest.offer(Frame(kind, payload, "mqtt"), self)  # type: ignore[arg-type]
-        return await asyncio.wait_for(self._outcomes.get(), 10)
+        return await asyncio.wait_for(self._outcomes.get(), PATIENCE_SECONDS)
 
     def settled(self, settled: list[tuple[Frame, Outcome]]) -> None:
         for _, outcome in settled:
@@ -104,7 +105,7 @@ def test_no_bytes_get_past_the_door_but_a_devices(examined: Ingest, data: st.Dat
         "insert": lambda: good[:at] + data.draw(st.binary(min_size=1, max_size=5)) + good[at:],
         "tagged": lambda: b"\xd2\x84" + data.draw(st.binary(max_size=200)),
     }[kind]()
-    [outcome] = examined._examine_envelopes([Frame("up", payload, "mqtt")], TIME)
+    [outcome] = examined.examiner.envelopes([Frame("up", payload, "mqtt")], TIME)
     assert isinstance(outcome, Rejected), outcome
     assert outcome.reason.replace("_", "").isalnum()
 
@@ -113,7 +114,7 @@ def test_no_bytes_get_past_the_door_but_a_devices(examined: Ingest, data: st.Dat
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_signed_payload_of_noise_is_refused(examined: Ingest, noise: bytes, is_map: bool) -> None:
     payload = b"\x81\xa3" + noise if is_map else noise
-    [outcome] = examined._examine_envelopes([Frame("up", Thing().envelope(9, payload=payload), "mqtt")], TIME)
+    [outcome] = examined.examiner.envelopes([Frame("up", Thing().envelope(9, payload=payload), "mqtt")], TIME)
     assert isinstance(outcome, Refused), outcome
 
 
@@ -123,6 +124,7 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Ingest:
     from thingroom_gateway.counters import Counters
     from thingroom_gateway.devices import Registry
     from thingroom_gateway.profiles import load_profiles
+    from thingroom_gateway.quotas import Quotas
     from thingroom_gateway.storage.devices import DeviceRow
 
     thing = Thing()
@@ -137,6 +139,7 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Ingest:
         "0123456789abcdef",
         10,
         10_000,
+        Quotas(0, 0, lambda: 0),
     )
 
 
@@ -198,7 +201,7 @@ async def test_frames_that_are_examined_together_keep_their_order_and_their_fate
         expected[90:90] = [Rejected("unknown_device"), Greeted(new.kid, b"", paired=True), Accepted(new.kid, 2)]
         for kind, payload in sent:
             assert running.ingest.offer(Frame(kind, payload, "mqtt"), door)  # type: ignore[arg-type]
-        outcomes = [await asyncio.wait_for(door._outcomes.get(), 10) for _ in sent]
+        outcomes = [await asyncio.wait_for(door._outcomes.get(), PATIENCE_SECONDS) for _ in sent]
         found = [Greeted(one.kid, b"", one.paired) if isinstance(one, Greeted) else one for one in outcomes]
         assert found == expected
 
@@ -271,7 +274,7 @@ async def test_the_code_alone_is_not_enough(pairing: tuple[Gateway, Pairing, lis
     window = door.open(2)
     key = pairing_keys(bytes.fromhex(window.code.replace(" ", ""))).device
     thing, thief = Thing(1), SigningKey((99).to_bytes(32, "big"))
-    hello = Hello(thing.kid, b"12345678", 1, 1, 0, "", "climate", thing.public, thing.agreement_public, "Kitchen", None)
+    hello = Hello(thing.kid, b"12345678", 1, 1, 0, "", "climate", thing.public, thing.agreement_public, "K", None, None)
     protected, payload = hello_parts(hello)
     stolen = cose.encode_sign1(protected, payload, thief.sign(cose.sig_structure(protected, payload)).signature)
     assert await door.greet(encode_pairing_hello(key, thing.kid, stolen)) == Rejected("bad_signature")

@@ -265,7 +265,7 @@ async def test_a_slow_disk_holds_messages_back_at_the_broker(
             assert node.down == []
             # What the gateway holds is bounded by the window: the broker has the rest.
             assert len(running.ingest._queue) <= 64
-        await eventually(lambda: node.acknowledged() == set(range(1, 501)), 20)
+        await eventually(lambda: node.acknowledged() == set(range(1, 501)))
         await eventually(lambda: homeserver.sequences(thing.hex) == list(range(1, 501)))
 
 

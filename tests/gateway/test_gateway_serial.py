@@ -14,6 +14,7 @@ from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, stuck_disk
 from tests.gateway.serial_cable import Cable, SerialBoard
 from tests.node.node_process import NodeProcess, node_settings
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.app import Gateway
 from thingroom_gateway.config import GatewayConfig, SerialConfig
@@ -204,7 +205,7 @@ async def test_a_board_that_reads_nothing_delays_nobody(serial_config: GatewayCo
                 deaf.plug.write(frames.encode_frame(frames.PROBE, b"")[0])
             for sent in range(1, 31):
                 board.send(other.envelope())
-                await eventually(lambda sent=sent: acknowledged(other, board.down) == set(range(1, sent + 1)), 2)  # type: ignore[misc]
+                await eventually(lambda sent=sent: acknowledged(other, board.down) == set(range(1, sent + 1)))  # type: ignore[misc]
             await eventually(lambda: counted(running, "serial.unread") > 0)
             assert len(running.serial.open_ports) == 2  # type: ignore[union-attr]
 
@@ -221,7 +222,7 @@ async def test_a_port_behind_a_socket(config: GatewayConfig) -> None:
     number = server.sockets[0].getsockname()[1]
     async with server, gateway(with_ports(config, f"socket://127.0.0.1:{number}"), thing):
         for sequence in (1, 2):
-            reader, writer = await asyncio.wait_for(heard.get(), 5)
+            reader, writer = await asyncio.wait_for(heard.get(), PATIENCE_SECONDS)
             data, mark = frames.encode_frame(frames.UP, thing.envelope())
             parser: Any = frames.FrameReader()
             found: list[Any] = []
@@ -277,7 +278,7 @@ async def test_a_node_on_a_cable(
 
                 cable.disturb = disturb
                 before = len(told(node))
-                await node.until(lambda: len(told(node)) >= before + 10, 30)
+                await node.until(lambda: len(told(node)) >= before + 10)
                 cable.disturb = lambda data: data
                 cable.gateway.unplug()
                 kept = len(node.sampled())
@@ -285,7 +286,7 @@ async def test_a_node_on_a_cable(
                 assert len(told(node)) < len(node.sampled()) - 15
                 cable.gateway.plug_in()
                 wanted = set(node.sampled())
-                await node.until(lambda: wanted <= told(node), 30)
+                await node.until(lambda: wanted <= told(node))
                 assert not node.stderr
         device = next(iter(running.core.registry))
         await eventually(lambda: wanted <= set(homeserver.sequences(device.kid_hex)))
@@ -306,4 +307,4 @@ async def test_a_node_whose_own_end_is_unplugged(serial_config: GatewayConfig, p
                 await node.until(lambda: len(node.sampled()) >= before + 5)
                 cable.node.plug_in()
                 wanted = set(node.sampled())
-                await node.until(lambda: wanted <= told(node), 30)
+                await node.until(lambda: wanted <= told(node))

@@ -19,6 +19,7 @@ from tests.free_port import free_port
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, gateway, make_config, write_config
 from tests.gateway.test_gateway_crash import REPOSITORY, enrol
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.cli import gateway_commands
 from thingroom_gateway.config import GatewayConfig, MqttConfig
@@ -33,7 +34,7 @@ def start(config_file: Path, module: str = "thingroom_gateway", directory: Path 
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
     )
     assert ended.returncode == 2, ended.stderr
     return ended.stderr
@@ -61,7 +62,9 @@ def written(tmp_path: Path, config: GatewayConfig) -> Path:
 
 def test_no_configuration(tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
-    assert start(missing) == f"{missing} does not exist. Write one with: thingroom config > {missing}\n"
+    assert start(missing) == (
+        f"{missing} does not exist. Begin with `thingroom run`, or write one with: thingroom config > {missing}\n"
+    )
 
 
 def test_an_unknown_key(tmp_path: Path) -> None:

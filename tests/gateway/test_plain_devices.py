@@ -14,6 +14,7 @@ import msgspec
 from tests.gateway.brokers import GATEWAY_PASSWORD, Mosquitto
 from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import Thing, eventually, gateway, make_config, stuck_disk
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_gateway import app
 from thingroom_gateway.config import GatewayConfig, PlainConfig
@@ -21,6 +22,7 @@ from thingroom_gateway.events_out import EventsOut
 from thingroom_gateway.links.plain_mqtt import CATCH_UP_SECONDS
 from thingroom_gateway.plain.command import Publish
 from thingroom_gateway.plain.devices import Adopted, Message, NotAdopted, kid_of
+from thingroom_gateway.registration import EVERY_SHARD
 from thingroom_gateway.storage import received
 
 Start = Callable[..., Mosquitto]
@@ -46,7 +48,7 @@ async def _device(broker: Mosquitto, config: GatewayConfig) -> AsyncIterator[aio
 async def _running(config: GatewayConfig, *things: Thing) -> AsyncIterator[app.Gateway]:
     async with gateway(config, *things) as running:
         assert running.plain_link is not None
-        await asyncio.wait_for(running.plain_link.connected.wait(), 10)
+        await asyncio.wait_for(running.plain_link.connected.wait(), PATIENCE_SECONDS)
         yield running
 
 
@@ -73,7 +75,7 @@ async def test_a_device_is_seen_adopted_and_attested(tmp_path: Path, homeserver:
         assert not homeserver.events()
         assert not list(running.core.registry)
         kid = await _adopt(running, "tele/attic", "Attic")
-        assert kid == kid_of("tele/attic").hex()
+        assert kid == kid_of("tele/attic", EVERY_SHARD).hex()
         assert isinstance(await running.plain.adopt("tele/attic", "Again", ""), NotAdopted)  # type: ignore[union-attr]
         await asyncio.sleep(CATCH_UP_SECONDS)
         await device.publish("tele/attic/SENSOR", SENSOR, qos=1)
@@ -188,9 +190,11 @@ async def test_presence_commands_and_discovery(tmp_path: Path, homeserver: FakeH
         await device.publish("homeassistant/switch/valve/config", json.dumps(switch), qos=1, retain=True)
         await eventually(lambda: "homeassistant/valve-1" in _seen(running))
         # The gateway subscribes to a topic that it learnt a moment ago.
-        await asyncio.sleep(0.2)
-        await device.publish("garden/valve/state", "OFF", qos=1)
-        await eventually(lambda: _seen(running)["homeassistant/valve-1"]["values"])
+        for _ in tries():
+            await device.publish("garden/valve/state", "OFF", qos=1)
+            if _seen(running)["homeassistant/valve-1"]["values"]:
+                break
+            await asyncio.sleep(0.1)
         assert _seen(running)["homeassistant/valve-1"]["settable"] == ["on"]
         kid = await _adopt(running, "homeassistant/valve-1", "Valve")
         row = running.core.registry.get(bytes.fromhex(kid))
@@ -198,7 +202,7 @@ async def test_presence_commands_and_discovery(tmp_path: Path, homeserver: FakeH
         sent = running.plain.command(row, "on", "on")
         assert sent == Publish("garden/valve/set", b"ON") and running.plain_link is not None
         assert running.plain_link.send(sent)
-        assert await asyncio.wait_for(asked.get(), 5) == ("garden/valve/set", b"ON")
+        assert await asyncio.wait_for(asked.get(), PATIENCE_SECONDS) == ("garden/valve/set", b"ON")
         await eventually(lambda: homeserver.events())
         assert homeserver.events()[-1]["content"]["readings"][0]["value"] == "true"
         await device.publish("garden/valve/alive", "offline", qos=1)
@@ -309,3 +313,13 @@ async def test_a_gateway_without_plain_devices_says_so(config: GatewayConfig) ->
 
         answer = await asyncio.to_thread(ask_gateway, config.directory, {"command": "seen"})
         assert not answer["ok"] and "[[gateway.plain]]" in answer["error"]
+
+
+def test_the_id_of_a_plain_device_is_in_the_gateways_shards() -> None:
+    bases = [f"tele/plug{number}" for number in range(200)]
+    usual = [kid_of(base, EVERY_SHARD) for base in bases]
+    narrow = [kid_of(base, "5a") for base in bases]
+    assert {kid.hex()[0] for kid in usual} == set(EVERY_SHARD)
+    assert {kid.hex()[0] for kid in narrow} == {"5", "a"}
+    assert [kid.hex()[1:] for kid in narrow] == [kid.hex()[1:] for kid in usual]
+    assert all(kid_of(base, kid.hex()[0]) == kid for base, kid in zip(bases, usual, strict=True))

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 from tests.homeserver.running import MatrixClient, RunningHomeserver
+from tests.patience import PATIENCE_SECONDS
 from tests.specification import Violation, specification
 
 AS_TOKEN = "as token of the test"
@@ -59,7 +60,7 @@ class AppServiceProcess:
         """The text of the messages among them."""
         return [event["content"]["body"] for event in self.events() if event["type"] == "m.room.message"]
 
-    async def until(self, done: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, done: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until `done`; fails after `seconds`."""
         async with asyncio.timeout(seconds):
             while not done():

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiomqtt
 from tests.free_port import free_port
 from tests.node.stand_in_gateway import StandInGateway
+from tests.patience import tries
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
@@ -29,7 +30,7 @@ class Broker:
         self._process = await asyncio.create_subprocess_exec(
             MOSQUITTO, "-c", str(self._file), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
-        for _ in range(200):
+        for _ in tries():
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.close()

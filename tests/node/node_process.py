@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.micropython_runner import FIRMWARE, command
+from tests.patience import PATIENCE_SECONDS
 
 Event = dict[str, Any]
 
@@ -74,7 +75,7 @@ class NodeProcess:
         """The sequence numbers reported as sampled so far."""
         return [event["sequence"] for event in self.of("sampled")]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until `condition()` holds; AssertionError with all events when the time is over or the node ended."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -90,7 +91,7 @@ class NodeProcess:
             except TimeoutError:
                 continue
 
-    async def event(self, kind: str, seconds: float = 20.0, **fields: Any) -> Event:
+    async def event(self, kind: str, seconds: float = PATIENCE_SECONDS, **fields: Any) -> Event:
         """Wait for an event of `kind` with these fields; the first one ever counts."""
 
         def found() -> list[Event]:

@@ -70,7 +70,7 @@ class StandInGateway:
     def answer(self, kid: bytes, **fields: object) -> bytes:
         """An answer to the device under its downlink key."""
         empty = {"acknowledged": [], "time": None, "nonce": None, "refused": [], "gateway_key": None}
-        answer = downlink.Answer(**{**empty, "agreement_key": None, "commands": [], **fields})
+        answer = downlink.Answer(**{**empty, "agreement_key": None, "commands": [], "pause": None, **fields})
         return downlink.encode_answer(self.downlink_keys[kid], kid, answer)
 
     def command(
@@ -106,7 +106,7 @@ class StandInGateway:
             return None
         self.enrol(greeting.device_key, greeting.agreement_key)
         answer = downlink.Answer(
-            [], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public, []
+            [], int(time.time() * 1000), greeting.nonce, [], self.public, self.agreement_public, [], None
         )
         return downlink.encode_answer(self._pairing.gateway, greeting.key_id, answer)
 

@@ -13,6 +13,7 @@ from aiocoap import resource
 from tests.free_port import free_port
 from tests.micropython_runner import command
 from tests.node.coap_gateway import lossy_proxy
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_node.links import coap_message
 
@@ -25,7 +26,7 @@ async def burst(port: int, count: int, ack_timeout_ms: int) -> dict:
         *argv, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        out, error = await asyncio.wait_for(process.communicate(), 60)
+        out, error = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     finally:
         if process.returncode is None:
             process.kill()

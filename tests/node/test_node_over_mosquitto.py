@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.node.mosquitto_broker import Broker, gateway_on
 from tests.node.node_process import NodeProcess, node_settings
 from tests.node.stand_in_gateway import StandInGateway
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_wire import cbor, downlink, envelope, keys, senml
 
@@ -110,7 +111,7 @@ async def test_what_is_not_the_gateways_makes_nothing_forgotten(tmp_path: Path) 
             held = max(acknowledged(node))
             stranger.enrol(bytes.fromhex(key["key"]), bytes.fromhex(key["agreement_key"]))
             genuine = gateway.answer(kid, acknowledged=[(1, 1)])
-            empty = downlink.Answer([(1, held + 5)], None, None, [], None, None, [])
+            empty = downlink.Answer([(1, held + 5)], None, None, [], None, None, [], None)
             for_another = downlink.encode_answer(gateway.downlink_keys[kid], b"anotherk", empty)
             forgeries = {
                 "bad_tag": stranger.answer(kid, acknowledged=[(1, held + 5)]),
@@ -135,7 +136,7 @@ async def test_what_is_not_the_gateways_makes_nothing_forgotten(tmp_path: Path) 
             await node.until(lambda: set(forgeries) <= set(node.of("dropped")[-1]["reasons"]))
             # What was sent into the silence is sent again after a time-out.
             gateway.silent = False
-            await node.until(lambda: set(node.sampled()[:40]) <= acknowledged(node), seconds=40)
+            await node.until(lambda: set(node.sampled()[:40]) <= acknowledged(node))
 
 
 async def test_refused_readings_are_forgotten_and_told(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ async def test_status_is_online_and_after_a_kill_offline(tmp_path: Path) -> None
             await node.until(lambda: len(acknowledged(node)) > 1)
             assert seen == [b"online"]
             await node.kill()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while seen != [b"online", b"offline"]:
                 await asyncio.sleep(0.02)
 
@@ -205,7 +206,7 @@ async def test_pairing_goes_on_until_it_is_answered(tmp_path: Path) -> None:
         settings = node_settings(tmp_path, port=broker.port, pairing_code=CODE.hex())
         async with NodeProcess(tmp_path, settings) as node:
             await node.event("link", state="up")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while len(gateway.hellos) < 1:
                     await asyncio.sleep(0.05)
             gateway.silent = False

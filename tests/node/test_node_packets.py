@@ -175,11 +175,15 @@ def test_a_cut_message_is_refused_or_is_another_whole_message(message: Message, 
 
 
 def test_aiocoap_reads_what_we_write() -> None:
-    request = coap_message.encode(coap_message.post(1234, b"tokn", "up", 18, b"payload"))
+    request = coap_message.encode(coap_message.request(coap_message.POST, 1234, b"tokn", "up", 18, b"payload"))
     theirs = aiocoap.Message.decode(request)
     assert theirs.mtype == aiocoap.CON and theirs.code == aiocoap.POST and theirs.mid == 1234
     assert theirs.token == b"tokn" and theirs.opt.uri_path == ("up",) and int(theirs.opt.content_format) == 18
     assert theirs.payload == b"payload"
+    whole = (coap_message.FETCH, 7, b"t", "down", 18, b"hello", 0, 3 << 4 | 6)
+    theirs = aiocoap.Message.decode(coap_message.encode(coap_message.request(*whole)))
+    assert theirs.code == aiocoap.FETCH and theirs.opt.observe == 0 and theirs.opt.uri_path == ("down",)
+    assert tuple(theirs.opt.block2) == (3, False, 6) and int(theirs.opt.content_format) == 18
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -234,7 +234,7 @@ def test_everything_arrives_over_any_loss(seed: int, count: int) -> None:
 def answer_bytes(key: bytes = bytes(32), kid: bytes = KEY_ID, **fields: object) -> bytes:
     empty = {"acknowledged": [], "time": None, "nonce": None, "refused": [], "gateway_key": None}
     return downlink.encode_answer(
-        key, kid, downlink.Answer(**{**empty, "agreement_key": None, "commands": [], **fields})
+        key, kid, downlink.Answer(**{**empty, "agreement_key": None, "commands": [], "pause": None, **fields})
     )
 
 

@@ -23,9 +23,9 @@ from typing import Any
 
 import aiohttp
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 from tests.synapse_peer.environment import synapse_python
 
-START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 START_ATTEMPTS = 3
 TAIL_BYTES = 4000
@@ -104,11 +104,11 @@ class Synapse:
 
     def log_tail(self) -> str:
         """The end of what Synapse logged and printed."""
-        return _tail(self.log_path)
+        return log_tail_of(self.log_path)
 
     async def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL when it takes longer than STOP_SECONDS. Safe to call twice."""
-        await _end(self.process)
+        await end_process(self.process)
 
 
 @asynccontextmanager
@@ -143,15 +143,15 @@ async def start_synapse(directory: Path, settings: SynapseSettings) -> Synapse:
             )
         base_url = f"http://127.0.0.1:{port}"
         try:
-            await wait_until_answers(base_url, process, START_SECONDS)
+            await wait_until_answers(base_url, process, PATIENCE_SECONDS)
         except TimeoutError as error:
-            await _end(process)
-            failure = f"Synapse did not start: {error}\n{_tail(log)}"
+            await end_process(process)
+            failure = f"Synapse did not start: {error}\n{log_tail_of(log)}"
             if "CannotListenError" in failure or "Address already in use" in failure:
                 continue
             raise SynapseFailed(failure) from None
         except BaseException:
-            await _end(process)
+            await end_process(process)
             raise
         return Synapse(settings, directory, base_url, secret, process, time.perf_counter() - began)
     raise SynapseFailed(failure)
@@ -260,13 +260,15 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _tail(path: Path) -> str:
+def log_tail_of(path: Path) -> str:
+    """The end of what a process wrote to `path`."""
     if not path.exists():
         return f"({path} is missing)"
     return path.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, and SIGKILL when it takes longer than STOP_SECONDS; nothing if it has ended."""
     if process.returncode is not None:
         return
     process.terminate()

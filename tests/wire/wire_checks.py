@@ -299,11 +299,16 @@ def check_answers(folder):
             unhexed(row["gateway_key"]),
             unhexed(row["agreement_key"]),
             [unhexlify(text) for text in row.get("commands", [])],
+            row.get("pause"),
         )
         key = unhexlify(row["key"])
         same(hexed(downlink.encode_answer(key, unhexlify(row["key_id"]), answer)), row["message"], "message")
         same(downlink.parse_answer(unhexlify(row["message"]), key), answer, "answer")
     return len(rows)
+
+
+def held_of(row):
+    return row and (row[0], [tuple(span) for span in row[1]])
 
 
 def check_hellos(folder):
@@ -321,6 +326,7 @@ def check_hellos(folder):
             unhexed(row["agreement_key"]),
             row["name"],
             row.get("commanded"),
+            held_of(row.get("held")),
         )
         message = hello.encode_hello(unhexlify(row["seed"]), plain)
         same(hexed(message), row["message"], "message")

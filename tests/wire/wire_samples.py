@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from thingroom_wire import cbor, command, cose, downlink, envelope, hello, keys, senml
 from thingroom_wire.ed25519 import sign
-from thingroom_wire.limits import MAX_SEQUENCE
+from thingroom_wire.limits import MAX_HELD, MAX_SEQUENCE
 
 SEED = bytes(range(32))
 PUBLIC = bytes.fromhex("03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8")
@@ -64,7 +64,16 @@ ANSWERS = st.builds(
     st.none() | PUBLIC_KEYS,
     st.none() | PUBLIC_KEYS,
     st.lists(st.binary(max_size=20), max_size=4),
+    st.none() | COUNTERS,
 )
+
+
+@st.composite
+def held(draw: st.DrawFn) -> Any:
+    """What an outbox holds: its newest number and ascending ranges up to it."""
+    ends = sorted(draw(st.sets(SEQUENCES, max_size=2 * MAX_HELD)))
+    waiting = list(zip(ends[::2], ends[1::2], strict=False))
+    return draw(st.integers(waiting[-1][1] if waiting else 0, MAX_SEQUENCE)), waiting
 
 
 @st.composite
@@ -83,6 +92,7 @@ def hellos(draw: st.DrawFn, pairing: bool | None = None) -> Any:
         draw(PUBLIC_KEYS) if pairing else None,
         draw(st.none() | TEXT),
         draw(st.none() | COUNTERS),
+        draw(st.none() | held()),
     )
 
 
@@ -149,7 +159,7 @@ def sample_envelope(algorithm: int = cose.ALGORITHM_ED25519) -> bytes:
 def sample_answer() -> bytes:
     """An answer under KEY with every label that the format has."""
     answer = downlink.Answer(
-        [(1, 4), (6, 6)], 1_700_000_000_250, bytes(8), [(5, 5, "no_value")], PUBLIC, PUBLIC, [b"a command"]
+        [(1, 4), (6, 6)], 1_700_000_000_250, bytes(8), [(5, 5, "no_value")], PUBLIC, PUBLIC, [b"a command"], 5000
     )
     return downlink.encode_answer(KEY, KEY_ID, answer)
 
@@ -157,7 +167,10 @@ def sample_answer() -> bytes:
 def sample_hello() -> bytes:
     """A pairing device's signed hello, without its wrapping."""
     return hello.encode_hello(
-        SEED, hello.Hello(KEY_ID, bytes(8), 1, 2, 3, "0.1.0", "bme280", PUBLIC, bytes(range(32)), "Kitchen", 7)
+        SEED,
+        hello.Hello(
+            KEY_ID, bytes(8), 1, 2, 3, "0.1.0", "bme280", PUBLIC, bytes(range(32)), "Kitchen", 7, (9, [(2, 4), (9, 9)])
+        ),
     )
 
 

@@ -2,7 +2,9 @@
 
 Retransmission is exponential with jitter (4.2); responses come with the acknowledgement or apart from it (5.2.1, 5.2.2)
 and are matched by address, message id and token (5.3.2). The socket is connected, so only the gateway's address is
-heard. Datagrams are coap_message.py's business. Answers are verified elsewhere: a response code alone is only a hint.
+heard. With its hello the node observes /down (RFC 7641), so that commands reach it unasked, and says now and then that
+it is there, which also keeps its way through a router open. Datagrams are coap_message.py's business. Answers are
+verified elsewhere: a response code alone is only a hint.
 """
 
 import asyncio
@@ -17,11 +19,15 @@ MAX_RETRANSMIT = 4
 SEPARATE_MS = 60_000
 MAX_PAUSE_MS = 300_000
 REMEMBERED = 8
+KEEP_OPEN_MS = 55_000
+CHECK_MS = 5_000
 
 COSE_SIGN1 = 18
 COSE_MAC0 = 17
 
+NOT_FOUND = 4 << 5 | 4
 SERVICE_UNAVAILABLE = 5 << 5 | 3
+MAX_WHOLE = 8192
 
 
 class _Exchange:
@@ -40,7 +46,7 @@ class _Exchange:
 class CoapLink:
     """A node's way to the gateway's CoAP endpoint. `random_below(n)` returns an integer from 0 to n-1."""
 
-    def __init__(self, host, port, on_answer, random_below, ack_timeout_ms=ACK_TIMEOUT_MS):
+    def __init__(self, host, port, on_answer, random_below, ack_timeout_ms=ACK_TIMEOUT_MS, keep_open_ms=KEEP_OPEN_MS):
         self._host = host
         self._port = port
         self._on_answer = on_answer
@@ -52,11 +58,18 @@ class CoapLink:
         self._exchange = None
         self._message_id = random_below(65536)
         self._acknowledged = []
+        self._keep_open_ms = keep_open_ms
+        # The token of the observation of /down, None for none; what ended it; what came with its last notification.
+        self._observed = None
+        self._failure = None
+        self._notified = None
+        self._is_quiet = True
         self.ignored = 0
 
     async def connect(self):
         """Open the socket and ping the gateway (4.3). Raises LinkError."""
         self.close()
+        self._observed = self._failure = self._notified = None
         self._socket = sockets.open_socket(self._host, self._port, socket.SOCK_DGRAM)
         self._stream = asyncio.StreamReader(self._socket)
         exchange = self._begin(b"")
@@ -73,16 +86,46 @@ class CoapLink:
 
     async def serve(self):
         """Take what the gateway sends. Ends with a LinkError, never returns."""
-        while True:
-            self._take(await self._receive())
+        keeping = asyncio.create_task(self._keep_open())
+        try:
+            while True:
+                self._take(await self._receive())
+        finally:
+            keeping.cancel()
+
+    async def _keep_open(self):
+        """While nothing else is sent, ask now and then whether the gateway still knows of the observation."""
+        try:
+            while True:
+                await asyncio.sleep_ms(self._keep_open_ms)
+                was_quiet, self._is_quiet = self._is_quiet, True
+                if self._observed is not None and was_quiet:
+                    response = await self._converse(coap_message.GET, "down", None, b"", None)
+                    if response.code >> 5 != 2:
+                        raise LinkError("not_observed")
+        except LinkError as error:
+            self._failure = error
 
     async def send_envelope(self, data):
         """POST an envelope; its answer has gone to `on_answer` on return. Raises LinkError, Refused."""
         await self._post("up", COSE_SIGN1, data)
 
     async def send_hello(self, data):
-        """POST a hello (a COSE_Mac0 when pairing); as `send_envelope`."""
-        await self._post("hello", COSE_MAC0 if data[0] == 0xD1 else COSE_SIGN1, data)
+        """Say hello (a COSE_Mac0 when pairing), as `send_envelope`; but for pairing it observes the way down, too."""
+        if data[0] == 0xD1:
+            await self._post("hello", COSE_MAC0, data)
+            return
+        token = os.urandom(4)
+        # What comes under it before its response is looked at is a notification already.
+        self._observed = token
+        response = await self._converse(coap_message.FETCH, "down", COSE_SIGN1, data, 0, token)
+        if coap_message.option_uint(response, coap_message.OBSERVE) is None:
+            self._observed = None
+        if response.code == NOT_FOUND:
+            # A gateway that has no such door.
+            await self._post("hello", COSE_SIGN1, data)
+            return
+        self._conclude(response, await self._whole(response))
 
     def close(self):
         """Close the socket."""
@@ -95,9 +138,16 @@ class CoapLink:
         self.close()
 
     async def _post(self, path, content_format, payload):
+        response = await self._converse(coap_message.POST, path, content_format, payload, None)
+        self._conclude(response, response.payload)
+
+    async def _converse(self, code, path, content_format, payload, observe, token=None, block=None):
+        """Send a request and return its response. Raises LinkError."""
         async with self._one_at_a_time:
-            exchange = self._begin(os.urandom(4))
-            request = coap_message.post(exchange.message_id, exchange.token, path, content_format, payload)
+            exchange = self._begin(token or os.urandom(4))
+            request = coap_message.request(
+                code, exchange.message_id, exchange.token, path, content_format, payload, observe, block
+            )
             try:
                 await self._transmit(exchange, request)
                 if exchange.response is None and not exchange.was_reset:
@@ -110,11 +160,37 @@ class CoapLink:
             raise LinkError("reset_by_gateway")
         if exchange.response is None:
             raise LinkError("no_response")
-        self._conclude(exchange.response)
+        return exchange.response
 
-    def _conclude(self, response):
-        if response.payload and response.code >> 5 == 2:
-            self._on_answer(response.payload)
+    async def _whole(self, first):
+        """The payload that begins with `first`, its further blocks fetched (RFC 7959); None if it changed meanwhile."""
+        payload, found = first.payload, first
+        while (block := coap_message.option_uint(found, coap_message.BLOCK2)) is not None and block & 8:
+            number = (block >> 4) + 1
+            found = await self._converse(coap_message.GET, "down", None, b"", None, block=number << 4 | block & 7)
+            is_next = coap_message.option_uint(found, coap_message.BLOCK2)
+            if is_next is None or is_next >> 4 != number or _etag(found) != _etag(first):
+                return None
+            payload += found.payload
+            if len(payload) > MAX_WHOLE:
+                return None
+        return payload
+
+    async def _take_rest(self, first):
+        """A notification that came in blocks."""
+        try:
+            whole = await self._whole(first)
+        except LinkError:
+            # The link is ending, or the gateway will send it again.
+            return
+        if whole is not None:
+            self._on_answer(whole)
+
+    def _conclude(self, response, payload):
+        if payload is None:
+            raise LinkError("changed_in_blocks")
+        if payload and response.code >> 5 == 2:
+            self._on_answer(payload)
         if response.code == SERVICE_UNAVAILABLE:
             seconds = coap_message.option_uint(response, coap_message.MAX_AGE)
             pause_ms = MAX_PAUSE_MS if seconds is None else min(seconds * 1000, MAX_PAUSE_MS)
@@ -159,9 +235,14 @@ class CoapLink:
 
     async def _receive(self):
         while True:
+            if self._failure is not None:
+                raise self._failure
             try:
                 # A stream's read would run datagrams together: it only waits here, and `recv` takes exactly one.
-                await self._stream.read(0)
+                await asyncio.wait_for_ms(self._stream.read(0), CHECK_MS)
+            except asyncio.TimeoutError:
+                continue
+            try:
                 return self._socket.recv(coap_message.MAX_MESSAGE + 1)
             except OSError as error:
                 if error.errno != errno.EAGAIN:
@@ -170,6 +251,7 @@ class CoapLink:
     def _send(self, datagram):
         if self._socket is None:
             raise LinkError("closed")
+        self._is_quiet = False
         try:
             self._socket.send(datagram)
         except OSError as error:
@@ -216,6 +298,8 @@ class CoapLink:
             exchange.changed.set()
             if confirmable:
                 self._remember(message.message_id)
+        elif self._observed is not None and message.token == self._observed:
+            self._take_notification(message)
         elif not confirmable or message.message_id not in self._acknowledged:
             self.ignored += 1
             if confirmable:
@@ -223,6 +307,20 @@ class CoapLink:
             return
         if confirmable:
             self._send(coap_message.encode(coap_message.empty(coap_message.ACK, message.message_id)))
+
+    def _take_notification(self, message):
+        """Something comes down unasked. A repeat is acknowledged again, and brings nothing."""
+        if message.message_id in self._acknowledged:
+            return
+        self._remember(message.message_id)
+        if message.code >> 5 != 2 or coap_message.has_unknown_critical(message):
+            # The gateway ends the observation: ask again for it.
+            self._observed = None
+            self._failure = LinkError("not_observed")
+        elif (coap_message.option_uint(message, coap_message.BLOCK2) or 0) & 8:
+            self._notified = asyncio.create_task(self._take_rest(message))
+        else:
+            self._on_answer(message.payload)
 
     def _remember(self, message_id):
         """Its acknowledgement may be lost, and then the same response comes again (4.5)."""
@@ -238,3 +336,10 @@ def _is_response(message, exchange):
         and message.token == exchange.token
         and not coap_message.has_unknown_critical(message)
     )
+
+
+def _etag(message):
+    for number, value in message.options:
+        if number == coap_message.ETAG:
+            return value
+    return None

@@ -1,7 +1,7 @@
 """CoAP messages (RFC 7252), the part that a client with small messages needs. Pure; imports nothing.
 
 Options are numbers in ascending order with opaque values (3.1); the helpers at the end read and write the ones we use.
-Block-wise transfer is not here: an envelope is at most 8192 bytes and usually some 250. coap.py is the client over it.
+What goes up is never in blocks: an envelope is at most 8192 bytes and usually some 250. coap.py is the client over it.
 """
 
 from collections import namedtuple
@@ -12,11 +12,16 @@ MAX_OPTIONS = 32
 CON, NON, ACK, RST = 0, 1, 2, 3
 
 EMPTY = 0
+GET = 1
 POST = 2
+FETCH = 5
 
+ETAG = 4
+OBSERVE = 6
 URI_PATH = 11
 CONTENT_FORMAT = 12
 MAX_AGE = 14
+BLOCK2 = 23
 
 # `code` is one byte, class * 32 + detail; `options` a list of (number, bytes), ascending.
 Message = namedtuple("Message", ("kind", "code", "message_id", "token", "options", "payload"))
@@ -107,10 +112,15 @@ def _nibble(value):
     return 14, (value - 269).to_bytes(2, "big")
 
 
-def post(message_id, token, path, content_format, payload):
-    """A confirmable POST to a path of one segment."""
-    options = [(URI_PATH, path.encode()), (CONTENT_FORMAT, encode_uint(content_format))]
-    return Message(CON, POST, message_id, token, options, payload)
+def request(code, message_id, token, path, content_format, payload, observe=None, block=None):
+    """A confirmable request to a path of one segment; what is None is left out."""
+    options = []
+    for number, value in ((OBSERVE, observe), (CONTENT_FORMAT, content_format), (BLOCK2, block)):
+        if number == CONTENT_FORMAT:
+            options.append((URI_PATH, path.encode()))
+        if value is not None:
+            options.append((number, encode_uint(value)))
+    return Message(CON, code, message_id, token, options, payload)
 
 
 def empty(kind, message_id):
@@ -137,7 +147,7 @@ def encode_uint(value):
 def has_unknown_critical(message):
     """Whether an option must be understood (odd number, 5.4.1) and is not one of ours."""
     for number, _ in message.options:
-        if number & 1 and number != URI_PATH:
+        if number & 1 and number != URI_PATH and number != BLOCK2:
             return True
     return False
 

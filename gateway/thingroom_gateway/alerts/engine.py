@@ -1,33 +1,30 @@
 """Runs the rules over what is stored, and over time; puts what they say into the outbox, or holds it back.
 
 Readings come from the database, after a place per device that is saved together with the states and with whatever was
-said: a crash repeats what was not said and nothing that was. May import storage, devices, rules, texts. app.py runs it.
+said: a crash repeats what was not said and nothing that was. May import storage, devices, rules, telling, presence.
+app.py runs it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final
 
 import msgspec
 
 from thingroom_common.database import Database, Transaction
-from thingroom_gateway.alerts import texts
 from thingroom_gateway.alerts.defaults import presets
-from thingroom_gateway.alerts.rules import Event, Heard, Raised, Rule, Sample, State, Tick, step
+from thingroom_gateway.alerts.presence import Presences
+from thingroom_gateway.alerts.rules import Heard, Raised, Rule, Sample, State, Tick, step
+from thingroom_gateway.alerts.telling import Happening, Teller, state_of
 from thingroom_gateway.devices import ACTIVE, Device, Registry
-from thingroom_gateway.matrix_event import MESSAGE_TYPE, PRESENCE_TYPE
-from thingroom_gateway.rooms import Home
 from thingroom_gateway.storage import alerts as store
-from thingroom_gateway.storage import bot as bot_store
-from thingroom_gateway.storage import outbox
 from thingroom_gateway.storage.alerts import RuleRow
 
 logger = logging.getLogger(__name__)
@@ -61,16 +58,6 @@ class Watched:
     heard: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """A rule said something."""
-
-    device: Device
-    row: RuleRow
-    rule: Rule
-    event: Event
-
-
 class Alerts:
     """Owns the states of all rules. `seen` says that a device has new readings; `reload` that its rules changed."""
 
@@ -78,15 +65,14 @@ class Alerts:
         self,
         database: Database,
         registry: Registry,
-        home: Home,
+        owner: str,
         timezone: tzinfo,
         now_ms: Callable[[], int],
         filled: Callable[[], None],
     ) -> None:
         self._database = database
         self._registry = registry
-        self._home = home
-        self._timezone = timezone
+        self._teller = Teller(database, owner, timezone)
         self._now_ms = now_ms
         self._filled = filled
         self._watched: dict[int, Watched] = {}
@@ -95,16 +81,17 @@ class Alerts:
         self._moved: set[int] = set()
         self._dirty: set[int] = set()
         self._new: set[int] = set()
-        self._presence: dict[int, str] = {}
         self._wake = asyncio.Event()
         self._started = now_ms()
+        self._presences = Presences(database, self._started)
+        # Told after the commit: the rule's kind, and "raised", "ended" or "missed".
+        self.watchers: list[Callable[[str, str], None]] = []
 
     async def open(self) -> None:
         """Load everything, and give new devices their presets. Raises sqlite3.Error."""
         await self._database.write(self._add_presets)
         read = self._database.read
         self._states = read(store.all_states)
-        self._presence = read(store.presences)
         progress, heard = read(store.progress), read(store.last_heard)
         for device in self._registry:
             number = device.row.id
@@ -147,6 +134,10 @@ class Alerts:
     def state(self, rule: int) -> State:
         """What a rule remembers now."""
         return self._states.get(rule, State())
+
+    def presence(self, number: int) -> str:
+        """ "online", "asleep" or "silent", as it was told last; empty of a device that was never heard."""
+        return self._presences.of(number)
 
     def heard(self, number: int) -> int:
         """When (Unix ms) a device was last heard, 0 if never."""
@@ -287,96 +278,34 @@ class Alerts:
             # Nobody could be heard while the gateway was away.
             heard = max(self.heard(number), self._started)
             for row, rule in watched.rules.values():
-                if rule.kind == "silence" and self.heard(number):
+                silence = rule.kind == "silence" and self.heard(number)
+                if silence or self.state(row.id).late is not None:
                     self._step(device, row, rule, Tick(now, heard), states, happenings)
         if happenings:
             await self._say(happenings, states, None)
-            self._states.update(states)
+        else:
+            self._unsaved.update(states)
+        self._states.update(states)
         await self._end_snoozes(now)
-        await self._end_quiet(now)
-        await self._tell_presence(now)
+        told = await self._teller.end_quiet(now)
+        devices = [self._registry.by_id(number) for number in self._watched]
+        if await self._presences.tell(devices, self.heard, now) or told:
+            self._filled()
 
     async def _end_snoozes(self, now: int) -> None:
         for watched in list(self._watched.values()):
             for row, rule in list(watched.rules.values()):
                 if not row.snoozed_until or row.snoozed_until > now:
                     continue
-                device, state = self._registry.by_id(row.device), self.state(row.id)
-                text = texts.still_text(device.row.name, device.profile, rule, state.since, now)
-
-                def write(
-                    transaction: Transaction,
-                    row: RuleRow = row,
-                    rule: Rule = rule,
-                    device: Device = device,
-                    text: str = text if state.raised else "",
-                ) -> None:
-                    store.snooze_rule(transaction, row.id, 0)
-                    if text:
-                        self._put(transaction, device, [row], rule, text, now, {"state": "reminder", "at": now})
-
-                await self._database.write(write)
+                await self._database.write(partial(self._end_snooze, row=row, rule=rule, now=now))
                 self.reload(row.device)
                 self._filled()
 
-    async def _end_quiet(self, now: int) -> None:
-        for place in self._database.read(store.places_held):
-            if not self.is_quiet(place, now):
-                await self._database.write(partial(self._tell_held, place=place, now=now))
-                self._filled()
-
-    def _tell_held(self, transaction: Transaction, place: str, now: int) -> None:
-        held = store.take_held(transaction, place)
-        lines = [f"{texts.shown_time(one.ts, self._timezone, now)} {one.text}" for one in held]
-        shown = lines if len(lines) <= 20 else [*lines[:19], f"… and {len(lines) - 19} more"]
-        mentions = sorted({user for one in held for user in one.mentions})
-        text = "While it was quiet:\n" + "\n".join(shown)
-        content = alert_content(text, mentions)
-        outbox.add(transaction, outbox.NewRow(place, None, "", MESSAGE_TYPE, content, now, sender="bot"))
-
-    def is_quiet(self, place: str, now: int) -> bool:
-        """Whether alerts are held back in the room of `place` at `now` (Unix ms)."""
-        hours = self._database.read(store.quiet_hours).get(place)
-        if hours is None:
-            return False
-        when = datetime.fromtimestamp(now / 1000, self._timezone)
-        return within_hours(when.hour * 60 + when.minute, *hours)
-
-    async def _tell_presence(self, now: int) -> None:
-        news: list[tuple[Device, str]] = []
-        for number in self._watched:
-            device = self._registry.by_id(number)
-            heard = self.heard(number)
-            if not heard or device.row.status != ACTIVE:
-                continue
-            told = self._presence.get(number)
-            # A restart is no word of a device that was silent before.
-            since = heard if told == "silent" else max(heard, self._started)
-            presence = presence_of(device, since, now)
-            if told != presence:
-                news.append((device, presence))
-
-        def write(transaction: Transaction) -> None:
-            for device, presence in news:
-                store.save_presence(transaction, device.row.id, presence)
-                content = json.dumps({"presence": presence, "last_heard": self.heard(device.row.id)})
-                outbox.add(
-                    transaction,
-                    outbox.NewRow(
-                        device.row.place,
-                        device.row.id,
-                        device.kid_hex,
-                        PRESENCE_TYPE,
-                        content,
-                        now,
-                        state_key=device.kid_hex,
-                    ),
-                )
-
-        if news:
-            await self._database.write(write)
-            self._presence.update({device.row.id: presence for device, presence in news})
-            self._filled()
+    def _end_snooze(self, transaction: Transaction, row: RuleRow, rule: Rule, now: int) -> None:
+        store.snooze_rule(transaction, row.id, 0)
+        state = self.state(row.id)
+        if state.raised:
+            self._teller.remind(transaction, row, self._registry.by_id(row.device), rule, state.since, now)
 
     # --- saying ------------------------------------------------------------------------------------------------------
 
@@ -388,81 +317,18 @@ class Alerts:
             store.save_states(transaction, {**self._unsaved, **states}.items())
             progress = {number: self._watched[number].examined for number in self._moved}
             store.save_progress(transaction, {**progress, **dict([moved] if moved is not None else [])}.items())
-            for group in self._grouped(happenings, now):
-                self._tell(transaction, group, now)
+            self._teller.tell(transaction, happenings, now)
 
         await self._database.write(write)
         self._unsaved.clear()
         self._moved.clear()
         for happening in happenings:
             row = happening.row
+            for watcher in self.watchers:
+                watcher(happening.rule.kind, state_of(happening.event))
             if row.snoozed_until and not isinstance(happening.event, Raised):
                 self.reload(row.device)
         self._filled()
-
-    def _grouped(self, happenings: Iterable[Happening], now: int) -> list[list[Happening]]:
-        """Happenings that are told together: silences of a place, where there are many."""
-        groups: list[list[Happening]] = []
-        silent: dict[tuple[str, bool], list[Happening]] = {}
-        for happening in happenings:
-            if isinstance(happening.event, Raised) and happening.row.snoozed_until > now:
-                continue
-            if happening.rule.kind == "silence":
-                key = (happening.device.row.place, isinstance(happening.event, Raised))
-                silent.setdefault(key, []).append(happening)
-            else:
-                groups.append([happening])
-        for together in silent.values():
-            groups += [together] if len(together) > TOGETHER else [[one] for one in together]
-        return groups
-
-    def _tell(self, transaction: Transaction, group: Sequence[Happening], now: int) -> None:
-        first = group[0]
-        device, event = first.device, first.event
-        if len(group) == 1:
-            text = texts.event_text(device.row.name, device.profile, first.rule, event, self._timezone)
-        else:
-            names = [one.device.row.name for one in group]
-            shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            text = (
-                f"🔕 No word from {len(names)} devices: {shown}."
-                if isinstance(event, Raised)
-                else (f"✅ {len(names)} devices are back: {shown}.")
-            )
-        if not isinstance(event, Raised):
-            for one in group:
-                if one.row.snoozed_until:
-                    store.snooze_rule(transaction, one.row.id, 0)
-        state = "raised" if isinstance(event, Raised) else "ended"
-        cause = {"state": state, "at": event.ts}
-        self._put(transaction, device, [one.row for one in group], first.rule, text, now, cause)
-
-    def _put(
-        self,
-        transaction: Transaction,
-        device: Device,
-        rows: Sequence[RuleRow],
-        rule: Rule,
-        text: str,
-        now: int,
-        cause: dict[str, Any],
-    ) -> None:
-        """Into the outbox, or aside while it is quiet. `cause` tells machines what it is, and two of a kind apart."""
-        place = device.row.place
-        people = {row.asked_by or self._home.owner for row in rows}
-        mentions = sorted(person for person in people if person)
-        if self.is_quiet(place, now):
-            store.hold(transaction, place, now, text, mentions)
-            return
-        content = alert_content(text, mentions, {"device": device.kid_hex, "rule": rows[0].id, **cause})
-        # A device speaks for itself, unless it cannot or does not know.
-        sender: Literal["bot", "ghost"] = "bot" if rule.kind in ("silence", "clock") else "ghost"
-        kid = device.kid_hex
-        message = outbox.NewRow(place, device.row.id, kid, MESSAGE_TYPE, content, now, sender=sender)
-        outbox.add(transaction, message)
-        store.add_message(transaction, message.txn_id, rows[0].id, now)
-        if cause["state"] != "ended":
-            bot_store.add_buttons(transaction, message.txn_id, [SNOOZE_BUTTON], now)
 
     # --- rules -------------------------------------------------------------------------------------------------------
 
@@ -494,24 +360,3 @@ class Alerts:
         for name, (_, on) in presets(device.profile).items():
             if name not in known:
                 store.add_rule(transaction, device.row.id, name, None, "", on)
-
-
-def alert_content(text: str, mentions: Sequence[str], alert: dict[str, Any] | None = None) -> str:
-    """The content of an alert as JSON: m.text, so that it notifies; `alert` for machines."""
-    content: dict[str, Any] = {"msgtype": "m.text", "body": text}
-    content["m.mentions"] = {"user_ids": list(mentions)} if mentions else {}
-    if alert is not None:
-        content["org.thingroom.alert"] = alert
-    return json.dumps(content, ensure_ascii=False)
-
-
-def within_hours(minute: int, first: int, last: int) -> bool:
-    """Whether a minute of the day lies from `first` up to `last`, across midnight where `last` is earlier."""
-    return first <= minute < last if first < last else minute >= first or minute < last
-
-
-def presence_of(device: Device, heard: int, now: int) -> str:
-    """ "online", "asleep" (a device that sleeps between samples, as expected) or "silent" (not as expected)."""
-    if now - heard > device.profile.silent_after_ms:
-        return "silent"
-    return "asleep" if device.profile.sleeps else "online"

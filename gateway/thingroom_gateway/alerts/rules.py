@@ -1,7 +1,7 @@
 """When an alert begins and when it is over: one rule, one state, one step at a time.
 
-Pure; may import msgspec. engine.py feeds stored readings and the passing of time: the same input gives the same alerts,
-also when it is read again after a crash.
+Pure; may import msgspec and late. engine.py feeds stored readings and the passing of time: the same input gives the
+same alerts, also when it is read again after a crash.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
+
+from thingroom_gateway.alerts.late import SETTLED_MS, Late, Stretch, Worse, ended, with_reading, without_open
 
 Kind = Literal["above", "below", "rate", "silence", "battery", "is", "clock"]
 # A reading that was under way for longer says nothing about the present.
@@ -39,7 +42,8 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a rule remembers. `since` and `last` are times of readings, Unix ms; `worst` is the most extreme value.
 
-    `window`: for rates, (start, least, greatest) of each stretch.
+    `window`: for rates, (start, least, greatest) of each stretch. `late`: what is not told yet of readings that came
+    late.
     """
 
     raised: bool = False
@@ -47,6 +51,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     last: int = 0
     worst: Decimal | None = None
     window: tuple[tuple[int, Decimal, Decimal], ...] = ()
+    late: Late | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -72,24 +77,40 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Raised(msgspec.Struct, frozen=True):
-    """The alert begins. `value` is what did it: of a rate the value now, and `change` since it was otherwise."""
+    """The alert begins. `value` is what did it: of a rate the value now, and `change` since it was otherwise.
+
+    `since`: it was so before already, as readings told that came late (Unix ms; 0: it was not).
+    """
 
     ts: int
     value: Decimal | None = None
     change: Decimal | None = None
     clock: str = ""
+    since: int = 0
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The alert that began at `since` is over. `worst`: the most extreme value meanwhile."""
+    """The alert that began at `since` is over. `worst`: the most extreme value meanwhile.
+
+    `late`: it was over at `ts`, and that is known only now.
+    """
 
     ts: int
     since: int
     value: Decimal | None = None
     worst: Decimal | None = None
+    late: bool = False
 
 
-Event = Raised | Ended
+class Missed(msgspec.Struct, frozen=True):
+    """What was not known while it was so: `stretches` beyond the threshold, and how many `more`."""
+
+    ts: int
+    stretches: tuple[Stretch, ...]
+    more: int = 0
+
+
+Event = Raised | Ended | Missed
 _Stepped = tuple[State, Event | None]
 
 
@@ -97,38 +118,76 @@ def step(rule: Rule, state: State, seen: Sample | Heard | Tick) -> _Stepped:
     """The state after `seen`, and what it means."""
     if rule.kind == "silence":
         return _silence(rule, state, seen)
+    if isinstance(seen, Tick):
+        return _settle(state, seen.now)
     if not isinstance(seen, Sample):
         return state, None
     if rule.kind == "clock":
         return _clock(state, seen)
-    # Late: it may be true, but it is not now. Older than what was seen: the present is known better.
-    if seen.received - seen.ts > LATE_MS or seen.ts < state.last:
-        return state, None
-    ts = min(seen.ts, seen.received)
     value = _number(seen.value)
     if value is None:
         return state, None
+    # It may be true, but it is not now.
+    if seen.received - seen.ts > LATE_MS:
+        return (state, None) if rule.kind == "rate" else _late(rule, state, seen, value)
+    # Older than what was seen: the present is known better.
+    if seen.ts < state.last:
+        return state, None
+    ts = min(seen.ts, seen.received)
     if rule.kind == "rate":
         return _rate(rule, state, ts, value, seen.clock)
     return _level(rule, state, ts, value, seen.clock)
 
 
-def _level(rule: Rule, state: State, ts: int, value: Decimal, clock: str) -> _Stepped:
+def _beyond_and_back(rule: Rule, value: Decimal) -> tuple[bool, bool]:
+    """Whether `value` begins an alert, and whether it ends one."""
     if rule.kind == "is":
-        beyond, back = value == rule.threshold, value != rule.threshold
-    elif rule.kind == "above":
-        beyond, back = value > rule.threshold, value <= rule.threshold - rule.hysteresis
-    else:
-        beyond, back = value < rule.threshold, value >= rule.threshold + rule.hysteresis
+        return value == rule.threshold, value != rule.threshold
+    if rule.kind == "above":
+        return value > rule.threshold, value <= rule.threshold - rule.hysteresis
+    return value < rule.threshold, value >= rule.threshold + rule.hysteresis
+
+
+def _worse(rule: Rule) -> Worse:
+    return max if rule.kind == "above" else min
+
+
+def _level(rule: Rule, state: State, ts: int, value: Decimal, clock: str) -> _Stepped:
+    beyond, back = _beyond_and_back(rule, value)
+    late = state.late
     if not state.raised:
         if not beyond:
-            return msgspec.structs.replace(state, last=ts), None
-        return State(True, ts, ts, value), Raised(ts, value, clock=clock)
-    worst = state.worst if state.worst is not None else value
-    worst = max(worst, value) if rule.kind == "above" else min(worst, value)
+            return replace(state, last=ts, late=late and ended(late, ts)), None
+        # What came late joins the present where nothing better known lies between.
+        since = late.since if late is not None and late.since > state.last else 0
+        worst = _worse(rule)(late.worst, value) if since and late is not None and late.worst is not None else value
+        if late is not None:
+            late = without_open(late) if since else ended(late, late.last, cut=True)
+        return State(True, since or ts, ts, worst, late=late), Raised(ts, value, clock=clock, since=since)
+    worst = _worse(rule)(state.worst if state.worst is not None else value, value)
     if not back:
-        return State(True, state.since, ts, worst), None
-    return State(last=ts), Ended(ts, state.since, value, worst)
+        return replace(state, last=ts, worst=worst), None
+    return State(last=ts, late=late), Ended(ts, state.since, value, worst)
+
+
+def _late(rule: Rule, state: State, seen: Sample, value: Decimal) -> _Stepped:
+    """A reading that came late: it can end an alert that was told, and begins none."""
+    beyond, back = _beyond_and_back(rule, value)
+    if not state.raised or seen.ts < state.last:
+        late = with_reading(state.late, seen.ts, seen.received, value, beyond, back, _worse(rule))
+        return replace(state, late=late), None
+    worst = _worse(rule)(state.worst if state.worst is not None else value, value)
+    if not back:
+        return replace(state, last=seen.ts, worst=worst), None
+    return State(last=seen.ts, late=state.late), Ended(seen.ts, state.since, value, worst, late=True)
+
+
+def _settle(state: State, now: int) -> _Stepped:
+    """Tell what came late, once nothing more does."""
+    if state.late is None or now - state.late.received < SETTLED_MS:
+        return state, None
+    late = ended(state.late, state.late.last, cut=True)
+    return replace(state, late=None), Missed(late.last, late.done, late.more) if late.done else None
 
 
 def _rate(rule: Rule, state: State, ts: int, value: Decimal, clock: str) -> _Stepped:

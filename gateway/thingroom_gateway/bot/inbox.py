@@ -12,7 +12,7 @@ import msgspec
 from thingroom_gateway.bot.vocabulary import MAX_TEXT
 from thingroom_gateway.storage.bot import Heard
 
-MAX_EVENTS: Final = 2000
+MAX_EVENTS: Final = 20_000
 MAX_ID: Final = 255
 MAX_TS: Final = 1 << 53
 
@@ -36,10 +36,18 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Picked(msgspec.Struct, frozen=True):
-    """What a transaction had: `heard` for the inbox, `changed` rooms of which members or power levels changed."""
+    """What a transaction had: `heard` for the inbox, `changed` rooms of which members or power levels changed.
+
+    `redacted` are events that were taken out of their rooms. Of `events` in all, `odd` were no events, and `beyond`
+    were too many to look at.
+    """
 
     heard: list[Heard]
     changed: set[str]
+    redacted: list[str]
+    events: int
+    odd: int
+    beyond: int
 
 
 def pick(body: object, bot: str, ghosts: str) -> Picked:
@@ -49,22 +57,30 @@ def pick(body: object, bot: str, ghosts: str) -> Picked:
     """
     heard: list[Heard] = []
     changed: set[str] = set()
-    events = body.get("events") if isinstance(body, dict) else None
-    for event in events[:MAX_EVENTS] if isinstance(events, list) else ():
+    redacted: list[str] = []
+    odd = 0
+    given = body.get("events") if isinstance(body, dict) else None
+    events: list[Any] = given if isinstance(given, list) else []
+    for event in events[:MAX_EVENTS]:
         if not isinstance(event, dict):
+            odd += 1
             continue
         event_id, room_id, sender = (_id(event, name) for name in ("event_id", "room_id", "sender"))
         content, kind, ts = event.get("content"), event.get("type"), event.get("origin_server_ts")
         if not (event_id and room_id and sender and isinstance(content, dict)):
+            odd += 1
             continue
         if kind in ("m.room.member", "m.room.power_levels") and isinstance(event.get("state_key"), str):
             changed.add(room_id)
+        if kind == "m.room.redaction":
+            # Where it is depends on the version of the room (Client-Server API, m.room.redaction).
+            redacted += filter(None, (_id(event, "redacts"), _id(content, "redacts")))
         if sender == bot or sender.startswith(ghosts) or type(ts) is not int or not 0 <= ts < MAX_TS:
             continue
         said = _said(kind, content, event.get("state_key"), bot)
         if said is not None:
             heard.append(Heard(event_id, room_id, sender, ts, msgspec.to_builtins(said)))
-    return Picked(heard, changed)
+    return Picked(heard, changed, redacted, len(events), odd, max(0, len(events) - MAX_EVENTS))
 
 
 def _said(kind: object, content: dict[str, Any], state_key: object, bot: str) -> Said | None:
@@ -80,7 +96,7 @@ def _said(kind: object, content: dict[str, Any], state_key: object, bot: str) ->
         target, key = _id(relation, "event_id"), relation.get("key")
         if relation.get("rel_type") != "m.annotation" or not target or not isinstance(key, str) or len(key) > 16:
             return None
-        return Said("reaction", target=target, key=key)
+        return Said("reaction", target=target, key=_sound(key))
     if kind != "m.room.message":
         return None
     replaces = _id(relation, "event_id") if relation.get("rel_type") == "m.replace" else ""
@@ -90,7 +106,9 @@ def _said(kind: object, content: dict[str, Any], state_key: object, bot: str) ->
         return None
     text = without_quote(said["body"][: 4 * MAX_TEXT]) if _object(relation.get("m.in_reply_to")) else said["body"]
     thread = _id(relation, "event_id") if relation.get("rel_type") == "m.thread" else ""
-    return Said("message", body=text[: MAX_TEXT + 1], mentions=_mentions(said, bot), replaces=replaces, thread=thread)
+    return Said(
+        "message", body=_sound(text[: MAX_TEXT + 1]), mentions=_mentions(said, bot), replaces=replaces, thread=thread
+    )
 
 
 def _mentions(content: dict[str, Any], bot: str) -> bool:
@@ -116,4 +134,9 @@ def _object(value: object) -> dict[str, Any]:
 
 def _id(container: dict[str, Any], name: str) -> str:
     value = container.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID else ""
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable() else ""
+
+
+def _sound(text: str) -> str:
+    """`text` without halves of surrogate pairs, which nothing can store."""
+    return text.encode("utf-8", "replace").decode()

@@ -101,7 +101,7 @@ class People:
         self._database = database
         self._client = client
         self._home = home
-        self._change_level = change_level
+        self.change_level = change_level
         self._monotonic = monotonic
         self._rooms: dict[str, _Room] = {}
 
@@ -121,7 +121,7 @@ class People:
         if room_id is None:
             return False
         room = await self._room(room_id)
-        needed = self._change_level if self._change_level is not None else room.levels.state_default
+        needed = self.change_level if self.change_level is not None else room.levels.state_default
         return person in room.members and room.levels.of(person) >= needed
 
     async def is_owner(self, person: str) -> bool:

@@ -40,7 +40,7 @@ from thingroom_gateway.outcomes import Frame, Greeted
 from thingroom_gateway.outcomes import Outcome as FrameOutcome
 from thingroom_gateway.plain.command import CannotSend, Publish
 from thingroom_gateway.profiles import Actuator
-from thingroom_gateway.storage import commands
+from thingroom_gateway.storage import commands, handover
 from thingroom_wire.downlink import Answer, encode_answer
 
 logger = logging.getLogger(__name__)
@@ -101,10 +101,10 @@ class CommandQueue:
     ) -> None:
         self._database = database
         self._registry = registry
-        self._key = SigningKey(keys.signing_seed)
-        self._kid = keys.kid
+        # By the key id that a device has pinned; empty for our own.
+        self._signers: dict[bytes, tuple[SigningKey, bytes]] = {b"": (SigningKey(keys.signing_seed), keys.kid)}
         self._counters = counters
-        self._config = config
+        self.config = config
         self._now_ms = now_ms
         self._lanes: dict[int, _Lane] = {}
         self._waiters: dict[int, list[asyncio.Future[Told]]] = {}
@@ -175,8 +175,8 @@ class CommandQueue:
     def _cannot_take(self, device: Device) -> str:
         if device.row.status != ACTIVE:
             return f"{device.row.name} is revoked."
-        if len(self._lane(device.row.id).waiting) >= self._config.waiting:
-            return f"{device.row.name} has {self._config.waiting} commands waiting; it has to take those first."
+        if len(self._lane(device.row.id).waiting) >= self.config.waiting:
+            return f"{device.row.name} has {self.config.waiting} commands waiting; it has to take those first."
         return ""
 
     async def _queue(
@@ -189,7 +189,7 @@ class CommandQueue:
     ) -> tuple[bool, Command]:
         """Store a command, whose value `value` makes in the write; whether it is new, and the command."""
         row, now = device.row, self._now_ms()
-        seconds = self._config.sleeping_expires_seconds if device.profile.sleeps else self._config.expires_seconds
+        seconds = self.config.sleeping_expires_seconds if device.profile.sleeps else self.config.expires_seconds
         room, event = (room_event.room_id, room_event.event_id) if room_event else ("", "")
         expires = now + (PLAIN_MS if row.attested else seconds * 1000)
         draft = Command(0, row.id, 0, actuator, "", requested_by, room, event, now, expires)
@@ -261,7 +261,16 @@ class CommandQueue:
         if head is None:
             return []
         self._sent(lane, now)
-        return [signed(head, device.row.kid, lane.heard, self._key, self._kid)]
+        return [signed(head, device.row.kid, lane.heard, *self._signer(device))]
+
+    def _signer(self, device: Device) -> tuple[SigningKey, bytes]:
+        """The key that the device has pinned, and its id: ours, or that of the gateway that it was taken over from."""
+        kid = device.row.signer
+        if kid not in self._signers:
+            seed = self._database.read(lambda connection: handover.signing_seed(connection, kid))
+            assert seed is not None, f"no signing key {kid.hex()}"
+            self._signers[kid] = (SigningKey(seed), kid)
+        return self._signers[kid]
 
     def _due(self, device: Device, lane: _Lane, now: int) -> Command | None:
         """The oldest command if it is to be sent now."""
@@ -292,8 +301,8 @@ class CommandQueue:
         head = self._due(device, lane, now)
         if head is None or pusher is None:
             return
-        message = signed(head, device.row.kid, lane.heard, self._key, self._kid)
-        answer = Answer([], None, None, [], None, None, [message])
+        message = signed(head, device.row.kid, lane.heard, *self._signer(device))
+        answer = Answer([], None, None, [], None, None, [message], None)
         if pusher(device.row.kid, encode_answer(device.row.downlink_key, device.row.kid, answer)):
             self._sent(lane, now)
 

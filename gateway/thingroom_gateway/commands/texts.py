@@ -30,7 +30,7 @@ def sentence(told: Told) -> str:
 
 def values_of(actuator: Actuator) -> str:
     """What `actuator` can be set to."""
-    unit = f" {actuator.unit}" if actuator.unit else ""
+    unit = f" {actuator.shown_unit}".rstrip()
     if actuator.kind == "switch":
         return "on or off"
     if actuator.kind == "select":
@@ -45,7 +45,7 @@ def spoken(name: str, profile: Profile, told: Told) -> str:
     if command.actuator == CONFIGURATION:
         return f"{name} has the new configuration." if told.outcome == "done" else f"{name}: {sentence(told)}"
     known = profile.actuators.get(command.actuator)
-    unit = f" {known.unit}" if known is not None and known.unit else ""
+    unit = f" {known.shown_unit}".rstrip() if known is not None else ""
     what = f"{known.title if known else command.actuator} {shown_value(command)}{unit}"
     if told.outcome == "done" and not told.reason:
         return f"{name}: {what}. Done."

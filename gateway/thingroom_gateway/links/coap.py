@@ -1,7 +1,8 @@
 """The CoAP link: POST /up and POST /hello, answered when the envelope is on disk (RFC 7252, RFC 7959).
 
 May import aiocoap, ingest's values, answers. Block-wise requests are assembled here, within bounds, because aiocoap's
-own assembly has none; what one address may ask is in coap_sources.py, what programs may read in coap_latest.py.
+own assembly has none; what one address may ask is in coap_sources.py and coap_guard.py, what programs may read in
+coap_latest.py, what devices observe in coap_down.py.
 Refusals are those of docs/wire_format.md, Transports.
 """
 
@@ -19,19 +20,20 @@ from typing import Any
 import aiocoap
 import aiocoap.resource
 from aiocoap import Code, Message
-from aiocoap.numbers.constants import TransportTuning
-from aiocoap.numbers.types import ACK, RST
 
 from thingroom_common.config_file import ConfigError
 from thingroom_common.database import Database
 from thingroom_gateway.answers import Pending
 from thingroom_gateway.config import CoapConfig
 from thingroom_gateway.counters import Counters
-from thingroom_gateway.devices import Device, Registry
+from thingroom_gateway.devices import ACTIVE, Device, Registry
 from thingroom_gateway.ingest import Ingest
+from thingroom_gateway.links.coap_down import COSE_MAC0, COSE_SIGN1, Down, Registered
+from thingroom_gateway.links.coap_guard import Guard, source_of_remote
 from thingroom_gateway.links.coap_latest import Latest, Readers, Snapshots
-from thingroom_gateway.links.coap_sources import Network, Sources, is_within, source_of
-from thingroom_gateway.outcomes import MAX_FRAME, Frame, FrameKind, Greeted, Outcome, Rejected
+from thingroom_gateway.links.coap_sources import Network, Sources, is_within
+from thingroom_gateway.outcomes import MAX_FRAME, Deferred, Frame, FrameKind, Greeted, Outcome, Rejected
+from thingroom_wire.hello import is_pairing_hello, parse_hello
 
 logger = logging.getLogger(__name__)
 
@@ -42,21 +44,18 @@ ASSEMBLY_SECONDS = 60.0
 # How long a device waits for a commit before it is told to come back.
 COMMIT_SECONDS = 20.0
 MAX_AGE_BUSY = 5
-COSE_SIGN1, COSE_MAC0 = 18, 17
 _UNAUTHORISED = frozenset(
-    {"unknown_device", "revoked_device", "bad_signature", "wrong_pairing_code", "pairing_closed", "other_shard"}
+    {
+        "unknown_device",
+        "revoked_device",
+        "bad_signature",
+        "wrong_pairing_code",
+        "pairing_closed",
+        "other_shard",
+        "other_gateway",
+    }
 )
 _UNAVAILABLE = frozenset({"not_stored"})
-# Messages that aiocoap remembers, with their responses, to recognise repeats; beyond it strangers are not heard.
-MAX_REMEMBERED = 20_000
-# Responses that wait until a remote acknowledges an earlier one; beyond it that remote is not heard.
-MAX_OWED = 16
-
-
-class _Tuning(TransportTuning):  # type: ignore[misc]
-    """Repeats are recognised for a minute, not for four: one that is not does no harm, envelopes have numbers."""
-
-    EXCHANGE_LIFETIME = 60.0
 
 
 @dataclass(slots=True)
@@ -139,13 +138,24 @@ class CoapLink:
         self._readers = _networks("readers", config.readers)
         unlimited = _networks("unlimited", config.unlimited)
         self._sources = Sources(config.requests_per_second, config.burst, unlimited, monotonic)
-        self._managers: list[Any] = []
+        self._guard = Guard(self._sources, counters)
         self._context: aiocoap.Context | None = None
-        readers = Readers(self._may_read, self._is_known, _source, self._is_busy)
+        readers = Readers(self._may_read, self._is_known, source_of_remote, self._guard.is_busy)
         self.latest = Latest(database, registry, readers, Snapshots(), config.observers)
+        self.down = Down(self._register, self._guard.is_busy, config.down)
+
+    def prepare(self, config: CoapConfig) -> Callable[[], None]:
+        """What makes the readers and allowances of `config` count. Raises ConfigError for networks that are none."""
+        readers, unlimited = _networks("readers", config.readers), _networks("unlimited", config.unlimited)
+
+        def apply() -> None:
+            self._readers = readers
+            self._sources.change(config.requests_per_second, config.burst, unlimited)
+
+        return apply
 
     async def open(self) -> None:
-        """Listen. Raises OSError."""
+        """Listen. Raises OSError, and ConfigError for an aiocoap that cannot be kept within bounds."""
         site = aiocoap.resource.Site()
         core, devices = self.latest.listings()
         site.add_resource([".well-known", "core"], core)
@@ -154,64 +164,36 @@ class CoapLink:
         assemblies = Assemblies()
         site.add_resource(["up"], _Door(self, "up", assemblies))
         site.add_resource(["hello"], _Door(self, "hello", assemblies))
-        logging.getLogger("coap-server").addFilter(self._heard_of)
+        site.add_resource(["down"], self.down)
+        logging.getLogger("coap-server").addFilter(self._guard.heard_of)
         # aiocoap's simple transport needs one address, its full one needs IPv6 in the kernel.
         transport = "udp6" if self._host in ("", "0.0.0.0", "::") else "simplesocketserver"  # noqa: S104
         self._context = await aiocoap.Context.create_server_context(
             site, bind=(self._host or None, self._port), transports=[transport]
         )
-        for interface in self._context.request_interfaces:
-            self._guard(interface.token_interface)
-
-    def _guard(self, manager: Any) -> None:
-        """Put ourselves before aiocoap's message layer: it keeps something of every message that it is handed."""
-        self._managers.append(manager)
-        dispatch: Callable[[Message], None] = manager.dispatch_message
-
-        def guarded(message: Message) -> None:
-            if message.mtype in (ACK, RST):
-                if message.code.is_request():
-                    # There is no such thing (RFC 7252, 4.2), but aiocoap would remember it.
-                    self._counters.add("coap.rejected.malformed")
-                    return
-            else:
-                source = _source(message.remote)
-                if not self._sources.admit(source):
-                    self._counters.add("coap.rejected.too_many")
-                    return
-                owed = len(manager._backlogs.get(message.remote, ()))
-                is_full = len(manager._recent_messages) >= MAX_REMEMBERED and not self._sources.is_known(source)
-                if owed >= MAX_OWED or is_full:
-                    self._counters.add("coap.rejected.no_room")
-                    return
-                message.transport_tuning = _Tuning()
-            dispatch(message)
-
-        manager.dispatch_message = guarded
-
-    def _heard_of(self, record: logging.LogRecord) -> bool:
-        """What aiocoap warns of is what strangers send: counted, not logged line by line."""
-        if record.levelno >= logging.ERROR:
-            return True
-        if "nparsable" in str(record.msg):
-            self._counters.add("coap.rejected.malformed")
-        return False
+        try:
+            self._guard.attach(self._context)
+        except ConfigError:
+            await self.close()
+            raise
 
     def _may_read(self, remote: Any) -> bool:
-        return is_within(_source(remote), self._readers)
+        return is_within(source_of_remote(remote), self._readers)
 
     def _is_known(self, remote: Any) -> bool:
-        return self._sources.is_known(_source(remote))
-
-    def _is_busy(self, remote: Any) -> bool:
-        return any(remote in manager._backlogs for manager in self._managers)
+        return self._sources.is_known(source_of_remote(remote))
 
     async def close(self) -> None:
         self.latest.close()
-        logging.getLogger("coap-server").removeFilter(self._heard_of)
+        logging.getLogger("coap-server").removeFilter(self._guard.heard_of)
         if self._context is not None:
             await self._context.shutdown()
             self._context = None
+
+    def enrolled(self, device: Device) -> None:
+        """The device has changed: one that may not speak hears nothing more, either."""
+        if device.row.status != ACTIVE:
+            self.down.close(device.row.kid)
 
     def settled(self, settled: list[tuple[Frame, Outcome]]) -> None:
         for frame, outcome in settled:
@@ -225,15 +207,32 @@ class CoapLink:
 
     async def submit(self, kind: FrameKind, payload: bytes, remote: Any) -> Message:
         """The response to a complete request."""
-        source = _source(remote)
+        judged = await self._judge(kind, payload, remote)
+        return judged if isinstance(judged, Message) else self._response(judged)
+
+    async def _register(self, request: Message) -> Registered | Message:
+        """Who wants to observe its way down; only a device whose hello is understood."""
+        if request.opt.content_format not in (None, COSE_SIGN1):
+            return Message(code=Code.UNSUPPORTED_CONTENT_FORMAT)
+        if is_pairing_hello(request.payload):
+            return _refusal("unknown_device")
+        judged = await self._judge("hello", request.payload, request.remote)
+        if isinstance(judged, Message) or type(judged) is not Greeted:
+            return judged if isinstance(judged, Message) else self._response(judged)
+        hello = parse_hello(request.payload).hello
+        return Registered(judged.kid, judged.reply, (hello.boot, hello.uptime))
+
+    async def _judge(self, kind: FrameKind, payload: bytes, remote: Any) -> Outcome | Message:
+        """What ingest says of a request, or the response to one that it could not look at."""
+        source = source_of_remote(remote)
         if not self._sources.enter(source):
             return self._busy("too_many_waiting")
         try:
-            return await self._submit(kind, payload, source)
+            return await self._offer(kind, payload, source)
         finally:
             self._sources.leave(source)
 
-    async def _submit(self, kind: FrameKind, payload: bytes, source: str) -> Message:
+    async def _offer(self, kind: FrameKind, payload: bytes, source: str) -> Outcome | Message:
         if self._ingest.stalled:
             return self._busy("stalled")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -246,7 +245,7 @@ class CoapLink:
             return self._busy("slow_commit")
         if type(outcome) is not Rejected:
             self._sources.trust(source)
-        return self._response(outcome)
+        return outcome
 
     def count_too_large(self) -> None:
         """A block-wise request was cut short."""
@@ -261,6 +260,10 @@ class CoapLink:
     def _response(self, outcome: Outcome) -> Message:
         if type(outcome) is Rejected:
             return _refusal(outcome.reason)
+        if type(outcome) is Deferred:
+            response = Message(code=Code.SERVICE_UNAVAILABLE, payload=b"over_quota")
+            response.opt.max_age = -(-outcome.pause // 1000)
+            return response
         if type(outcome) is Greeted:
             payload = outcome.reply
         else:
@@ -272,12 +275,6 @@ class CoapLink:
             pending.add(outcome)
             payload = pending.take(device.row.downlink_key, kid, self.commands(device))
         return Message(code=Code.CHANGED, payload=payload, content_format=COSE_MAC0)
-
-
-def _source(remote: Any) -> str:
-    """The source that aiocoap's remote counts as."""
-    host = remote.hostinfo
-    return source_of(host[1 : host.index("]")] if host.startswith("[") else host.partition(":")[0])
 
 
 def _networks(key: str, texts: tuple[str, ...]) -> list[Network]:
@@ -321,7 +318,7 @@ class _Door(aiocoap.resource.Resource):  # type: ignore[misc]
         block = request.opt.block1
         if block is None:
             return await self._link.submit(self._kind, request.payload, request.remote)
-        key = (_source(request.remote), request.remote.blockwise_key, self._kind, request.opt.content_format)
+        key = (source_of_remote(request.remote), request.remote.blockwise_key, self._kind, request.opt.content_format)
         result = self._assemblies.feed(
             key, block.block_number, block.more, block.start, request.payload, request.opt.size1
         )

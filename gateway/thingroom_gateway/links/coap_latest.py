@@ -146,6 +146,7 @@ class Link:
 DOORS: Final = (
     Link("/up", (("rt", "org.thingroom.up"), ("ct", "18"))),
     Link("/hello", (("rt", "org.thingroom.hello"), ("ct", "17 18"))),
+    Link("/down", (("rt", "org.thingroom.down"), ("ct", "17"), ("obs", None))),
 )
 _INDEX: Final = Link("/latest", (("rt", "org.thingroom.devices"), ("if", "core.ll"), ("ct", str(LINK_FORMAT))))
 

@@ -45,6 +45,11 @@ class Sources:
         self._free: OrderedDict[str, bool] = OrderedDict()
         self._waiting: Counter[str] = Counter()
 
+    def change(self, rate: float, burst: int, unlimited: Sequence[Network]) -> None:
+        """Other allowances from now on."""
+        self._rate, self._burst, self._unlimited = rate, burst, unlimited
+        self._free.clear()
+
     def __len__(self) -> int:
         return len(self._strangers) + len(self._known)
 

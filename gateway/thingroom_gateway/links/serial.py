@@ -62,6 +62,14 @@ class SerialLink:
         """The ports that are open now."""
         return sorted(self._lines)
 
+    def use(self, ports: Sequence[str]) -> None:
+        """Other ports from now on: those that are no longer named are let go, new ones found at the next look."""
+        self._ports = ports
+        wanted = self._present()
+        for key, task in self._tasks.items():
+            if key not in wanted:
+                task.cancel()
+
     async def run(self) -> None:
         """Look for ports and keep those that there are, until cancelled."""
         async with asyncio.TaskGroup() as group:

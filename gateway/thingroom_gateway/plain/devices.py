@@ -102,8 +102,10 @@ class PlainDevices:
         series: Recorder,
         listening: Sequence[Listening],
         now_ms: Callable[[], int],
+        shards: str,
     ) -> None:
         self._database = database
+        self._shards = shards
         self._registry = registry
         self._profiles = profiles
         self._enrolment = enrolment
@@ -338,7 +340,7 @@ class PlainDevices:
             else:
                 plain.insert_plain(transaction, plain.PlainRow(row.id, base, seen.dialect, binding))
 
-        result = await self._enrolment.adopt(kid_of(base), name, place, chosen, also)
+        result = await self._enrolment.adopt(kid_of(base, self._shards), name, place, chosen, also)
         if isinstance(result, NotEnrolled):
             return NotAdopted(result.reason)
         assert isinstance(result, Enrolled)
@@ -357,6 +359,12 @@ class PlainDevices:
         return command(base, described.handles if described else (), known, value)
 
 
-def kid_of(base: str) -> bytes:
-    """A plain device's id, in the place of a key id: 8 bytes of SHA-256 over what no key can be."""
-    return hashlib.sha256(b"thingroom plain device\0" + base.encode()).digest()[:8]
+def kid_of(base: str, shards: str) -> bytes:
+    """A plain device's id, in the place of a key id: 8 bytes of SHA-256 over what no key can be.
+
+    Its first digit is one of `shards`: others are not the gateway's to speak for at the homeserver.
+    """
+    kid = hashlib.sha256(b"thingroom plain device\0" + base.encode()).digest()[:8]
+    digit = kid[0] >> 4
+    own = digit if f"{digit:x}" in shards else int(shards[digit % len(shards)], 16)
+    return bytes((own << 4 | kid[0] & 15,)) + kid[1:]

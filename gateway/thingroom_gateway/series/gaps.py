@@ -12,6 +12,8 @@ from itertools import pairwise
 EXPECTED_INTERVALS = 3
 # The same where nobody said how far apart readings are: of what four in five of them are apart.
 JUDGED_INTERVALS = 4
+# From so many readings on it is believed that they come less often than was said.
+ENOUGH = 10
 
 
 def find_gaps(times: Sequence[int], width: int, expected_ms: int | None = None) -> list[tuple[int, int]]:
@@ -22,11 +24,13 @@ def find_gaps(times: Sequence[int], width: int, expected_ms: int | None = None) 
     """
     if len(times) < 2:
         return []
+    apart = sorted(after - before for before, after in pairwise(times))
+    usual = apart[(len(apart) - 1) * 8 // 10]
     if expected_ms is not None:
-        limit = max(width * 1.5, expected_ms * EXPECTED_INTERVALS)
+        # A device may have been told to measure less often than its profile says.
+        slower = usual * EXPECTED_INTERVALS if len(times) >= ENOUGH and apart[len(apart) // 4] > expected_ms * 2 else 0
+        limit = max(width * 1.5, expected_ms * EXPECTED_INTERVALS, slower)
     else:
-        apart = sorted(after - before for before, after in pairwise(times))
-        usual = apart[(len(apart) - 1) * 8 // 10]
         if not width and len(times) < 4:
             return []
         limit = width * 1.5 if usual <= width else max(width * 1.5, usual * JUDGED_INTERVALS)

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 class SeriesReading(NamedTuple):
     """One value of one quantity on its way into the series.
 
-    `ts_ms` is Unix ms; `value` the exact text (a decimal, "true"/"false", or text); `clock` as in the envelope:
-    0 synchronised, 1 drifting, 2 unset; `sequence` the envelope's, or the gateway's own number for attested readings.
+    `ts_ms` is Unix ms; `value` the exact text (a decimal, "true"/"false", or text); `clock` as in the envelope: 0
+    synchronised, 1 drifting, 2 unset, and 3 ahead of ours (stamps.py); `sequence` the envelope's, or the gateway's own
+    number for attested readings.
     """
 
     quantity: str
@@ -24,7 +25,7 @@ class SeriesReading(NamedTuple):
     sequence: int
 
 
-_CLOCKS: Final = {"drifting": 1, "unset": 2}
+_CLOCKS: Final = {"drifting": 1, "unset": 2, "ahead": 3}
 
 
 def readings_from_json(text: str) -> list[SeriesReading]:

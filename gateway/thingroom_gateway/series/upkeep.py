@@ -15,6 +15,7 @@ from typing import Final
 from thingroom_common.database import Database
 from thingroom_gateway.config import HistoryConfig
 from thingroom_gateway.storage import series_upkeep as rows
+from thingroom_gateway.storage import stamps
 from thingroom_gateway.storage.series import DAY, LEVELS, RAW, Level, Recorder
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Upkeep:
     def __init__(self, database: Database, recorder: Recorder, keep: HistoryConfig, now_ms: Callable[[], int]) -> None:
         self._database = database
         self._recorder = recorder
-        self._keep = keep
+        self.keep = keep
         self._now_ms = now_ms
         self._due: deque[Due] = deque()
         self._warned = False
@@ -64,15 +65,26 @@ class Upkeep:
             self._due.extend(await self._database.read_in_thread(self._too_old))
             if not self._due:
                 self._due.extend(await self._database.read_in_thread(self._too_much))
-            return bool(self._due)
+            return bool(self._due) or await self._prune_stamps()
         level, series, before = self._due[0]
         deleted = await self._database.write(lambda t: rows.delete_older(t, level, series, before, STEP_ROWS))
         if deleted < STEP_ROWS:
             self._due.popleft()
         return True
 
+    async def _prune_stamps(self) -> bool:
+        """What bounds the times of readings goes with them."""
+        days = self.keep.readings_days
+        if not days:
+            return False
+        before = self._now_ms() - days * DAY
+        if not self._database.read(lambda connection: stamps.are_older(connection, before)):
+            return False
+        await self._database.write(lambda t: stamps.prune(t, before, STEP_ROWS))
+        return True
+
     def _too_old(self, connection: sqlite3.Connection) -> list[Due]:
-        keep, now = self._keep, self._now_ms()
+        keep, now = self.keep, self._now_ms()
         ages = (keep.readings_days, keep.five_minutes_days, keep.hours_days, keep.days_days)
         return [
             (level, series, now - days * DAY)
@@ -83,7 +95,7 @@ class Upkeep:
 
     def _too_much(self, connection: sqlite3.Connection) -> list[Due]:
         """Over the size: the oldest day of the raw readings goes, or else of the finest level that has one to spare."""
-        most, now = self._keep.max_megabytes * MEGABYTE, self._now_ms()
+        most, now = self.keep.max_megabytes * MEGABYTE, self._now_ms()
         if not most or rows.database_bytes(connection) <= most:
             self._warned = False
             return []
@@ -96,6 +108,6 @@ class Upkeep:
             self._warned = True
             logger.warning(
                 "the database is larger than history.max_megabytes (%d), and no more of the history can be spared",
-                self._keep.max_megabytes,
+                self.keep.max_megabytes,
             )
         return []

@@ -53,35 +53,46 @@ class Question:
     until: int
 
 
-def take_in(transaction: Transaction, txn_id: str, events: Sequence[Heard], now: int, keep: int) -> int:
-    """Keep the events of one transaction of the homeserver; returns how many were new and found room.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of the events of a transaction: `new` ones are kept, `crowded` ones found no room."""
 
-    Of a transaction that was there before none is new; nor is an event that came in another transaction.
+    new: int
+    crowded: int
+
+
+def take_in(transaction: Transaction, txn_id: str, events: Sequence[Heard], now: int, keep: int) -> Taken | None:
+    """Keep the events of one transaction of the homeserver; None if that was there before.
+
+    An event that came in another transaction already is not new.
     """
     fresh = transaction.execute("INSERT OR IGNORE INTO transactions VALUES (?, ?)", (txn_id, now)).rowcount
     transaction.execute(
         "DELETE FROM transactions WHERE at < (SELECT at FROM transactions ORDER BY at DESC LIMIT 1 OFFSET ?)", (keep,)
     )
     if not fresh:
-        return 0
-    taken = 0
+        return None
+    new = crowded = 0
+    waiting = transaction.execute("SELECT COUNT(*) FROM inbox").fetchone()[0] if events else 0
+    of_person: dict[str, int] = {}
     for heard in events:
-        if not transaction.execute("INSERT OR IGNORE INTO heard VALUES (?, ?)", (heard.event_id, now)).rowcount:
+        if heard.sender not in of_person:
+            crowd = transaction.execute("SELECT COUNT(*) FROM inbox WHERE sender = ?", (heard.sender,)).fetchone()
+            of_person[heard.sender] = crowd[0]
+        if waiting >= WAITING or of_person[heard.sender] >= WAITING_OF_PERSON:
+            crowded += 1
             continue
-        crowd = transaction.execute(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM inbox WHERE sender = ? LIMIT ?)", (heard.sender, WAITING_OF_PERSON)
-        ).fetchone()[0]
-        total = transaction.execute("SELECT COUNT(*) FROM (SELECT 1 FROM inbox LIMIT ?)", (WAITING,)).fetchone()[0]
-        if crowd >= WAITING_OF_PERSON or total >= WAITING:
+        if not transaction.execute("INSERT OR IGNORE INTO heard VALUES (?, ?)", (heard.event_id, now)).rowcount:
             continue
         transaction.execute(
             "INSERT INTO inbox (event_id, room_id, sender, said_at, at, event) VALUES (?, ?, ?, ?, ?, ?)",
             (heard.event_id, heard.room_id, heard.sender, heard.said_at, now, json.dumps(heard.event)),
         )
-        taken += 1
+        new, waiting = new + 1, waiting + 1
+        of_person[heard.sender] += 1
     if events:
         transaction.execute("DELETE FROM heard WHERE at < ?", (now - KEEP_HEARD_MS,))
-    return taken
+    return Taken(new, crowded)
 
 
 def rooms_waiting(connection: sqlite3.Connection) -> list[str]:

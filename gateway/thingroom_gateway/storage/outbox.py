@@ -89,15 +89,16 @@ _COLUMNS = (
     "id, txn_id, place, device, type, state_key, content, ts,"
     " arrivals_first, arrivals_last, sequence_first, sequence_last, room_id, sender"
 )
+_NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 
 def add(transaction: Transaction, row: NewRow) -> None:
     """Append `row`; with a span, mark its envelopes as taken. A row that already waits is left as it is."""
     span = row.span
     transaction.execute(
-        "INSERT INTO outbox (txn_id, place, device, type, state_key, content, ts,"
-        " arrivals_first, arrivals_last, sequence_first, sequence_last, room_id, sender)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (txn_id) DO NOTHING",
+        "INSERT INTO outbox (txn_id, place, device, type, state_key, content, ts,"  # noqa: S608
+        " arrivals_first, arrivals_last, sequence_first, sequence_last, room_id, sender, queued_at)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NOW_MS}) ON CONFLICT (txn_id) DO NOTHING",
         (
             row.txn_id,
             row.place,
@@ -146,8 +147,8 @@ def head(connection: sqlite3.Connection, place: str, after: int) -> OutboxRow | 
 
 
 def sent(transaction: Transaction, row: OutboxRow, event_id: str, at: int) -> None:
-    """`row` is in the room as `event_id` since `at` (Unix ms)."""
-    transaction.execute("DELETE FROM outbox WHERE id = ?", (row.id,))
+    """`row` is in the room as `event_id` since `at` (Unix ms). What came in its place meanwhile still waits."""
+    transaction.execute("DELETE FROM outbox WHERE id = ? AND txn_id = ?", (row.id, row.txn_id))
     if row.arrivals_first is not None:
         transaction.execute(
             "INSERT OR IGNORE INTO in_room VALUES (?, ?, ?, ?, ?)",

@@ -28,11 +28,16 @@ class RoomRow:
 
 @dataclass(frozen=True, slots=True)
 class GhostRow:
-    """A device's ghost: registered, named `display_name`, joined to `room_id`."""
+    """A device's ghost: registered, named `display_name`, joined to `room_id`.
+
+    `picture` is the one that it was given; empty: it had one already, or the homeserver would not have ours; None: it
+    was not tried yet.
+    """
 
     device: int
     display_name: str
     room_id: str
+    picture: str | None
 
 
 def load_room(connection: sqlite3.Connection, place: str) -> RoomRow | None:
@@ -61,18 +66,30 @@ def save_room(transaction: Transaction, room: RoomRow) -> None:
 
 
 def load_ghost(connection: sqlite3.Connection, device: int) -> GhostRow | None:
-    row = connection.execute("SELECT device, display_name, room_id FROM ghosts WHERE device = ?", (device,)).fetchone()
-    return None if row is None else GhostRow(row[0], row[1], row[2])
+    row = connection.execute(
+        "SELECT device, display_name, room_id, picture FROM ghosts WHERE device = ?", (device,)
+    ).fetchone()
+    return None if row is None else GhostRow(*row)
 
 
 def save_ghost(transaction: Transaction, ghost: GhostRow) -> None:
     transaction.execute(
-        "INSERT INTO ghosts VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET display_name = excluded.display_name, room_id = excluded.room_id",
-        (ghost.device, ghost.display_name, ghost.room_id),
+        "INSERT INTO ghosts (device, display_name, room_id, picture) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET display_name = excluded.display_name, room_id = excluded.room_id, picture = excluded.picture",
+        (ghost.device, ghost.display_name, ghost.room_id, ghost.picture),
     )
+
+
+def load_picture(connection: sqlite3.Connection, name: str) -> str | None:
+    """Where the homeserver keeps the picture; empty: it would not have it; None: it was not asked."""
+    row = connection.execute("SELECT uri FROM pictures WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def save_picture(transaction: Transaction, name: str, uri: str) -> None:
+    transaction.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (name, uri))
 
 
 def forget_ghost(transaction: Transaction, device: int) -> None:
     """Its room refused it: make sure of it anew before the next send."""
-    transaction.execute("DELETE FROM ghosts WHERE device = ?", (device,))
+    transaction.execute("UPDATE ghosts SET room_id = '' WHERE device = ?", (device,))

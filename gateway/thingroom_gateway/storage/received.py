@@ -51,7 +51,8 @@ def store(transaction: Transaction, device: int, envelopes: Sequence[Envelope]) 
         touching = _touching(transaction, device, first, last)
         if len(touching) == 1 and touching[0].first <= first and touching[0].last >= last:
             continue
-        merged = merge(first, last, touching, first_of[first].predecessor)
+        noticed = 0 if touching else _noticed(transaction, device, first_of[first])
+        merged = merge(first, last, touching, first_of[first].predecessor, noticed)
         new.update(merged.new)
         _replace(transaction, device, touching, merged.interval)
     if new:
@@ -59,15 +60,24 @@ def store(transaction: Transaction, device: int, envelopes: Sequence[Envelope]) 
     return new
 
 
+def _noticed(transaction: Transaction, device: int, envelope: Envelope) -> int:
+    """When it was noticed that numbers are missing before `envelope`: with what came after it, or now."""
+    row = transaction.execute(
+        "SELECT noticed FROM received WHERE device = ? AND first > ? ORDER BY first LIMIT 1",
+        (device, envelope.sequence),
+    ).fetchone()
+    return int(row[0]) if row is not None and row[0] else envelope.received_at
+
+
 def _touching(transaction: Transaction, device: int, first: int, last: int) -> list[Interval]:
     found = []
     for row in transaction.execute(
-        "SELECT first, last, predecessor FROM received WHERE device = ? AND first <= ? ORDER BY first DESC",
+        "SELECT first, last, predecessor, noticed FROM received WHERE device = ? AND first <= ? ORDER BY first DESC",
         (device, last + 1),
     ):
         if row[1] < first - 1:
             break
-        found.append(Interval(row[0], row[1], row[2]))
+        found.append(Interval(*row))
     found.reverse()
     return found
 
@@ -82,7 +92,8 @@ def _replace(transaction: Transaction, device: int, touching: Sequence[Interval]
         transaction.execute("DELETE FROM received WHERE device = ? AND first = ?", (device, gone.first))
     if not kept:
         transaction.execute(
-            "INSERT INTO received VALUES (?, ?, ?, ?)", (device, interval.first, interval.last, interval.predecessor)
+            "INSERT INTO received VALUES (?, ?, ?, ?, ?)",
+            (device, interval.first, interval.last, interval.predecessor, interval.noticed),
         )
 
 
@@ -102,10 +113,10 @@ def _insert(transaction: Transaction, device: int, envelopes: Sequence[Envelope]
 def intervals(connection: sqlite3.Connection, device: int, newest: int | None = None) -> list[Interval]:
     """The device's intervals, ascending; only the `newest` so many where given."""
     rows = connection.execute(
-        "SELECT first, last, predecessor FROM received WHERE device = ? ORDER BY first DESC LIMIT ?",
+        "SELECT first, last, predecessor, noticed FROM received WHERE device = ? ORDER BY first DESC LIMIT ?",
         (device, -1 if newest is None else newest),
     ).fetchall()
-    return [Interval(row[0], row[1], row[2]) for row in reversed(rows)]
+    return [Interval(*row) for row in reversed(rows)]
 
 
 def not_taken(connection: sqlite3.Connection, device: int, limit: int) -> list[StoredEnvelope]:
@@ -133,23 +144,9 @@ def untaken(connection: sqlite3.Connection) -> dict[int, int]:
     return {row[0]: row[1] for row in connection.execute("SELECT device, stored FROM arrivals WHERE stored > taken")}
 
 
-def learn_boot(transaction: Transaction, device: int, boot: int, started: int) -> None:
-    """Note when (Unix ms) `boot` of the device began; of each device the newest 16 boots are kept."""
-    transaction.execute(
-        "INSERT INTO boots VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET started = excluded.started",
-        (device, boot, started),
-    )
-    transaction.execute(
-        "DELETE FROM boots WHERE device = ?1 AND boot NOT IN"
-        " (SELECT boot FROM boots WHERE device = ?1 ORDER BY boot DESC LIMIT 16)",
-        (device,),
-    )
-
-
-def boot_started(connection: sqlite3.Connection, device: int, boot: int) -> int | None:
-    """When (Unix ms) `boot` of the device began, if an envelope of it told."""
-    row = connection.execute("SELECT started FROM boots WHERE device = ? AND boot = ?", (device, boot)).fetchone()
-    return None if row is None else int(row[0])
+def stored(connection: sqlite3.Connection, device: int) -> int:
+    """The newest arrival of `device`."""
+    return int(connection.execute("SELECT stored FROM arrivals WHERE device = ?", (device,)).fetchone()[0])
 
 
 def may_prune(connection: sqlite3.Connection, before: int) -> bool:

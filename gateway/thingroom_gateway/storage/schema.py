@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from thingroom_common.database import Migration
-from thingroom_gateway.storage import schema_bot, schema_commands, schema_plain, schema_series
+from thingroom_gateway.storage import (
+    schema_bot,
+    schema_commands,
+    schema_dashboard,
+    schema_ledger,
+    schema_live,
+    schema_operation,
+    schema_plain,
+    schema_series,
+)
 
 MIGRATIONS: Final = [
     Migration(
@@ -101,4 +110,8 @@ CREATE TABLE transactions (txn_id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT
     *schema_series.MIGRATIONS,
     *schema_bot.MIGRATIONS,
     *schema_commands.MIGRATIONS,
+    *schema_live.MIGRATIONS,
+    *schema_ledger.MIGRATIONS,
+    *schema_dashboard.MIGRATIONS,
+    *schema_operation.MIGRATIONS,
 ]

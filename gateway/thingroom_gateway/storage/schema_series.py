@@ -76,5 +76,19 @@ MIGRATIONS: Final = [
     Migration(
         "series_0001",
         "".join([_RAW, *(_BUCKETS.format(table=table, view=view) for table, view in _LEVELS), _TO_FILL]),
-    )
+    ),
+    # A clock that is ahead of ours has its name.
+    Migration(
+        "series_0002",
+        """
+DROP VIEW readings;
+CREATE VIEW readings AS
+SELECT lower(hex(d.kid)) AS device, d.name AS name, s.quantity AS quantity, s.unit AS unit,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.time / 1000.0, 'unixepoch') AS time, r.value AS value,
+    CASE s.kind WHEN 'number' THEN CAST(r.value AS REAL) WHEN 'boolean' THEN r.value = 'true' END AS number,
+    CASE r.clock WHEN 0 THEN 'synchronised' WHEN 1 THEN 'drifting' WHEN 2 THEN 'unset' ELSE 'ahead' END AS clock,
+    r.sequence AS sequence
+FROM samples r JOIN series s ON s.id = r.series JOIN devices d ON d.id = s.device;
+""",
+    ),
 ]

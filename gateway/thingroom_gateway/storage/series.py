@@ -18,6 +18,7 @@ from thingroom_gateway.devices import Registry
 from thingroom_gateway.profiles import Quantity
 from thingroom_gateway.series.gaps import find_gaps
 from thingroom_gateway.series.reading import Point, Reading, Series, SeriesReading
+from thingroom_gateway.storage import stamps
 
 FIVE_MINUTES: Final = 300_000
 HOUR: Final = 3_600_000
@@ -53,13 +54,18 @@ class SeriesRow(NamedTuple):
 
 
 class StoredReading(NamedTuple):
-    """A raw reading as it is kept; `time` in Unix ms, `clock` as in SeriesReading."""
+    """A raw reading as it is kept; `time` in Unix ms, `clock` as in SeriesReading.
+
+    Where the clock was not right the reading was taken between `earliest` (None: not known) and `latest`, Unix ms.
+    """
 
     time: int
     sequence: int
     value: str
     clock: int
     series: SeriesRow
+    earliest: int | None = None
+    latest: int | None = None
 
 
 Row = tuple[int, int, int, str, int]
@@ -357,6 +363,7 @@ def stored_readings(
     connection: sqlite3.Connection, device_id: int, quantity: str | None, from_ms: int, to_ms: int
 ) -> Iterator[StoredReading]:
     """Every raw reading of a device (of one quantity) in order of time; they stream, whatever their number."""
+    moments = stamps.moments(connection, device_id)
 
     def of(series: SeriesRow) -> Iterator[StoredReading]:
         for row in connection.execute(
@@ -364,7 +371,13 @@ def stored_readings(
             " ORDER BY time, sequence",
             (series.id, from_ms, to_ms),
         ):
-            yield StoredReading(row[0], row[1], row[2], row[3], series)
+            moment = moments.get(row[1]) if row[3] else None
+            if moment is None:
+                yield StoredReading(row[0], row[1], row[2], row[3], series)
+                continue
+            since = row[0] - moment.base
+            earliest = None if moment.earliest is None else moment.earliest + since
+            yield StoredReading(row[0], row[1], row[2], row[3], series, earliest, moment.latest + since)
 
     return heapq.merge(
         *(of(series) for series in series_of(connection, device_id, quantity)), key=attrgetter("time", "sequence")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from thingroom_common.log_lines import REQUEST_ID
 from thingroom_homeserver.http.endpoint import (
     CORS_HEADERS,
     WAITS,
@@ -27,7 +28,6 @@ from thingroom_homeserver.http.errors import MatrixError, limit_exceeded, unreco
 from thingroom_homeserver.http.requester import Requester
 from thingroom_homeserver.http.restrictions import check_standing
 from thingroom_homeserver.http.routes import Found, Routes, UndecodablePath
-from thingroom_homeserver.log_lines import REQUEST_ID
 from thingroom_homeserver.metrics import UNKNOWN
 
 if TYPE_CHECKING:

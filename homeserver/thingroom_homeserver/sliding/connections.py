@@ -1,9 +1,10 @@
 """The connections of devices: what each was told of each room, up to the answer that the client has surely got.
 
-A connection has a base, which the client acknowledged by naming its state in `pos`, and what the last answer would add
-to it. A request that names the base again throws the addition away and is answered anew from the same ground; one that
-names the newer state makes it the base. Both are in the tables before the answer leaves, so a restart changes nothing.
-An answer that changes nothing in it takes no write. May import storage. Source: MSC4186, "Connections".
+A connection has a base, which the client acknowledged by naming its state in `pos`, and offers: what each of the last
+answers would add to it. A request that names the base again is answered anew from the same ground; one that names an
+offer makes it the base, and the others void. There are several because a request that the client gave up may overtake
+the one that it sent instead: the answer it took must stay good. All are in the tables before the answer leaves, so a
+restart changes nothing. An answer that changes nothing takes no write. May import storage. Source: MSC4186.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from thingroom_homeserver.storage.connection import Reader
 
 MAX_CONNECTIONS_A_DEVICE = 20
 MAX_IN_MEMORY = 500
+MAX_OFFERS = 4
 MAX_MEMBERS_REMEMBERED = 1000
 EXPIRE_MS = 30 * 24 * 3600 * 1000
 TOUCH_MS = 24 * 3600 * 1000
@@ -76,9 +78,17 @@ class Settled:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an answer that is not acknowledged would make of the base."""
+
+    told: dict[str, Told]
+    extensions: frozenset[str]
+
+
 @dataclass(slots=True)
 class Connection:
-    """One connection. `told` and `extensions` are the base, `new_...` what the last answer would make of it.
+    """One connection. `told` and `extensions` are the base; `offers` by their state, the last MAX_OFFERS of them.
 
     number: 0 before the first answer. turn: counts requests, so that one that waits knows when it is superseded.
     """
@@ -91,9 +101,7 @@ class Connection:
     last_state: int = 0
     told: dict[str, Told] = field(default_factory=dict)
     extensions: frozenset[str] = frozenset()
-    new_state: int | None = None
-    new_told: dict[str, Told] = field(default_factory=dict)
-    new_extensions: frozenset[str] = frozenset()
+    offers: dict[int, Offer] = field(default_factory=dict)
     settled: Settled | None = None
     turn: int = 0
     used_ms: int = 0
@@ -107,29 +115,32 @@ class Connections:
         self._clock = clock
         self._cache: OrderedDict[int, Connection] = OrderedDict()
 
-    async def find(self, user_id: str, device_id: str, conn_id: str, pos: Pos) -> Connection | None:
-        """The connection at `pos`; None if there is none such, or not the asker's."""
-        connection = self._cache.get(pos.connection) or self._database.read(_loaded(pos.connection, pos.state))
+    def find(self, user_id: str, device_id: str, conn_id: str, pos: Pos) -> Connection | None:
+        """The connection at `pos`, one turn on; None if there is none such, or not the asker's."""
+        connection = self._cache.get(pos.connection) or self._database.read(_loaded(pos.connection))
         if connection is None or (connection.user_id, connection.device_id, connection.conn_id) != (
             user_id,
             device_id,
             conn_id,
         ):
             return None
-        if pos.state == connection.new_state:
-            connection.told.update(connection.new_told)
-            connection.extensions = connection.new_extensions
-            connection.base_state = pos.state
+        offer = connection.offers.get(pos.state)
+        if offer is not None:
+            connection.told.update(offer.told)
+            connection.extensions = offer.extensions
+            connection.base_state, connection.offers = pos.state, {}
         elif pos.state != connection.base_state:
             return None
-        connection.new_state, connection.new_told, connection.new_extensions = None, {}, connection.extensions
         connection.turn += 1
         self._keep(connection)
+        return connection
+
+    async def touch(self, connection: Connection) -> None:
+        """Note once in a while that the connection is used."""
         now_ms = self._clock.now_ms()
         if now_ms - connection.used_ms > TOUCH_MS:
             connection.used_ms = now_ms
             await self._database.write(lambda t: storage.touch_connection(t, connection.number, now_ms))
-        return connection
 
     async def save(self, connection: Connection, told: dict[str, Told], extensions: frozenset[str]) -> int | None:
         """The state with `told` added to the base, on disk; None if the connection is gone."""
@@ -155,10 +166,13 @@ class Connections:
         if extensions != connection.extensions:
             data[_NO_ROOM] = orjson.dumps(sorted(extensions)).decode()
         number, base, state = connection.number, connection.base_state, connection.last_state + 1
-        connection.last_state = connection.new_state = state
-        connection.new_told, connection.new_extensions = told, extensions
+        connection.last_state = state
+        connection.offers[state] = Offer(told, extensions)
+        while len(connection.offers) > MAX_OFFERS:
+            del connection.offers[min(connection.offers)]
+        good = (base, *connection.offers)
         self._keep(connection)
-        there = await self._database.write(lambda t: storage.add_state(t, number, base, state, data, now_ms))
+        there = await self._database.write(lambda t: storage.add_state(t, number, good, state, data, now_ms))
         if not there:
             self._cache.pop(number, None)
             return None
@@ -183,28 +197,30 @@ class Connections:
             self._cache.popitem(last=False)
 
 
-def _loaded(number: int, wanted_state: int) -> Callable[[Reader], Connection | None]:
+def _loaded(number: int) -> Callable[[Reader], Connection | None]:
     def read(reader: Reader) -> Connection | None:
         row = storage.find_connection(reader, number)
-        if row is None or wanted_state not in (row["base_state"], row["last_state"]):
+        if row is None:
             return None
         connection = Connection(row["user_id"], row["device_id"], row["conn_id"], number)
         connection.base_state, connection.last_state = row["base_state"], row["last_state"]
-        if connection.last_state != connection.base_state:
-            connection.new_state = connection.last_state
         shared: dict[Combined, Combined] = {}
         connection.used_ms = row["used_ts"]
+        offered: dict[int, dict[str, Told]] = {}
+        extensions: dict[int, frozenset[str]] = {}
         for room_id, state, text in storage.rows_of_connection(reader, number):
             is_base = state <= connection.base_state
+            told_here = connection.told if is_base else offered.setdefault(state, {})
             if room_id == _NO_ROOM:
-                extensions = frozenset(orjson.loads(text))
-                connection.new_extensions = extensions
-                if is_base:
-                    connection.extensions = extensions
+                extensions[0 if is_base else state] = frozenset(orjson.loads(text))
             else:
                 told = _load_told(text)
-                told = replace(told, required=shared.setdefault(told.required, told.required))
-                (connection.told if is_base else connection.new_told)[room_id] = told
+                told_here[room_id] = replace(told, required=shared.setdefault(told.required, told.required))
+        connection.extensions = extensions.get(0, frozenset())
+        if connection.last_state > connection.base_state:
+            offered.setdefault(connection.last_state, {})  # one that told nothing has no rows
+        for state in sorted(offered):
+            connection.offers[state] = Offer(offered[state], extensions.get(state, connection.extensions))
         return connection
 
     return read

@@ -28,12 +28,14 @@ async def sliding_sync(
     if pos_text is not None:
         found = None
         if pos is not None and pos.position <= notifier.position:
-            found = await sources.connections.find(asker.user_id, device, wish.conn_id, pos)
+            found = sources.connections.find(asker.user_id, device, wish.conn_id, pos)
         if found is None:
             return None
         connection = found
-        await _drop_received(sources, asker, wish)
     turn = connection.turn
+    if pos is not None:
+        await sources.connections.touch(connection)
+        await _drop_received(sources, asker, wish)
     while True:
         answer = await build_answer(sources, asker, connection, pos, wish)
         if pos is not None and connection.turn != turn:

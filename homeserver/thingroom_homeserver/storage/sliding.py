@@ -6,7 +6,7 @@ May import storage.connection. Called by sliding/connections.py, sliding/user_ro
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.storage.connection import Reader
@@ -93,21 +93,30 @@ def touch_connection(transaction: Transaction, number: int, now_ms: int) -> None
 
 
 def add_state(
-    transaction: Transaction, number: int, base_state: int, state: int, data: Mapping[str, str], now_ms: int
+    transaction: Transaction, number: int, good: Sequence[int], state: int, data: Mapping[str, str], now_ms: int
 ) -> bool:
-    """Write `state`, which follows the acknowledged `base_state`; False if the connection is gone."""
-    changed = transaction.execute(
-        "UPDATE sliding_connections SET base_state = ?, last_state = ?, used_ts = ? WHERE connection = ?",
-        (base_state, state, now_ms, number),
-    )
-    if not changed.rowcount:
+    """Write `state`, which is the last of `good`: the acknowledged one and what may follow it.
+
+    States after the one that was acknowledged at the last write, and not in `good`, are void. False: the connection is
+    gone.
+    """
+    row = transaction.execute("SELECT base_state FROM sliding_connections WHERE connection = ?", (number,)).fetchone()
+    if row is None:
         return False
-    transaction.execute("DELETE FROM sliding_rooms WHERE connection = ? AND state > ?", (number, base_state))
+    base = good[0]
+    transaction.execute(
+        "UPDATE sliding_connections SET base_state = ?, last_state = ?, used_ts = ? WHERE connection = ?",
+        (base, state, now_ms, number),
+    )
+    transaction.execute(
+        f"DELETE FROM sliding_rooms WHERE connection = ? AND state > ? AND state NOT IN ({','.join('?' * len(good))})",  # noqa: S608 - placeholders
+        (number, row[0], *good),
+    )
     for room_id, text in data.items():
         transaction.execute(
             "DELETE FROM sliding_rooms WHERE connection = ?1 AND room_id = ?2 AND state < "
-            "(SELECT MAX(state) FROM sliding_rooms WHERE connection = ?1 AND room_id = ?2)",
-            (number, room_id),
+            "(SELECT MAX(state) FROM sliding_rooms WHERE connection = ?1 AND room_id = ?2 AND state <= ?3)",
+            (number, room_id, base),
         )
         transaction.execute("INSERT INTO sliding_rooms VALUES (?, ?, ?, ?)", (number, room_id, state, text))
     return True

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.homeserver.running import MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.accounts import push_rules
 from thingroom_homeserver.accounts.filters import why_unfit
@@ -47,7 +48,7 @@ async def test_a_waiting_sync_hears_of_account_data(alice: MatrixClient) -> None
     await asyncio.sleep(0.1)
     assert not waiting.done()
     (await alice.put(f"v3/user/{escape(alice.user_id)}/account_data/org.example.x", {"n": 1})).ok()
-    assert (await asyncio.wait_for(waiting, 2)).ok()["account_data"]["events"]
+    assert (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).ok()["account_data"]["events"]
 
 
 async def test_tags(alice: MatrixClient, bob: MatrixClient) -> None:

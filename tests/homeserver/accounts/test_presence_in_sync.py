@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.homeserver.running import ManualClock, MatrixClient, RunningHomeserver, escape, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.config import HomeserverConfig
 
@@ -123,7 +124,7 @@ async def test_a_status_wakes_who_shares_a_room(
     await asyncio.sleep(0.1)
     path = f"v3/presence/{escape(alice.user_id)}/status"
     (await alice.put(path, {"presence": "online", "status_msg": "baking"})).ok()
-    told, untold = [await asyncio.wait_for(task, 5) for task in waiting]
+    told, untold = [await asyncio.wait_for(task, PATIENCE_SECONDS) for task in waiting]
     assert told["presence"]["events"][0]["content"]["status_msg"] == "baking"
     assert untold["presence"]["events"] == []
     nobody = '{"presence": {"not_types": ["m.presence"]}}'

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from tests.homeserver.running import ManualClock, MatrixClient, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_homeserver.accounts.turn import turn_credentials
 from thingroom_homeserver.clock import SystemClock
@@ -44,7 +45,7 @@ async def allocate(port: int, username: str, password: str) -> bool:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), 15)
+        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     except TimeoutError:
         process.kill()
         await process.wait()
@@ -65,7 +66,7 @@ async def test_coturn_accepts_them_until_they_end(tmp_path: Path) -> None:
         turn = Turn(uris=(f"turn:127.0.0.1:{port}?transport=udp",), shared_secret=SECRET, lifetime=600)
         async with running_homeserver(make_config(tmp_path / "hs", turn=turn), clock=SystemClock()) as server:
             answer = (await (await server.register("alice")).get("v3/voip/turnServer")).ok()
-            for _ in range(20):
+            for _ in tries():
                 if await allocate(port, answer["username"], answer["password"]):
                     break
                 await asyncio.sleep(0.2)

@@ -16,6 +16,7 @@ import pytest
 from tests.free_port import free_port
 from tests.homeserver.app_service import AppServiceProcess, as_client, make_ghost, write_registration
 from tests.homeserver.running import PASSWORD, MatrixClient, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.appservice_api import delivery
 
@@ -71,7 +72,7 @@ async def test_while_it_takes_nothing_nothing_piles_up_in_memory(tmp_path: Path)
             await process.until(lambda: len(process.requests) > 1)
             assert {number for number, _ in process.requests} == {"1"}
             process.status = 200
-            await process.until(lambda: len(process.bodies()) == len(texts), 20.0)
+            await process.until(lambda: len(process.bodies()) == len(texts))
             assert [body[:3] for body in process.bodies()] == texts
             largest = max(len(body) for _, body in process.requests)
             assert largest < delivery.BYTES_A_TRANSACTION + 70_000
@@ -132,7 +133,7 @@ async def test_whatever_it_answers_the_same_transaction_comes_until_it_is_taken(
         async with running_homeserver(make_config(tmp_path / "data", appservice_files=files)) as server:
             alice = await server.register("alice")
             room_id = await room_with(alice, as_client(server))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while len(tries) < 3:
                     await asyncio.sleep(0.02)
                 await say(alice, room_id, "and on it goes")

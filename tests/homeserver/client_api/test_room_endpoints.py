@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape
+from tests.patience import PATIENCE_SECONDS
 
 
 async def make_room(client: MatrixClient, **wish) -> str:
@@ -28,7 +29,7 @@ async def test_two_people_talk(alice: MatrixClient, bob: MatrixClient) -> None:
     waiting = asyncio.create_task(bob.get("v3/sync", since=(await bob.get("v3/sync")).ok()["next_batch"], timeout=9000))
     await asyncio.sleep(0.02)
     event_id = await send(alice, room, "soup")
-    heard = (await asyncio.wait_for(waiting, 3)).ok()["rooms"]["join"][room]["timeline"]["events"]
+    heard = (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).ok()["rooms"]["join"][room]["timeline"]["events"]
     assert [event["event_id"] for event in heard] == [event_id]
     assert heard[0]["content"]["body"] == "soup" and "transaction_id" not in heard[0]["unsigned"]
 

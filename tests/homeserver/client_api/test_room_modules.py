@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.cli import homeserver_commands
 from thingroom_homeserver.core.room_rules import ROOM_RULES
@@ -369,7 +370,7 @@ async def test_the_deprecated_stream(alice: MatrixClient, bob: MatrixClient) -> 
     await asyncio.sleep(0.05)
     await send(alice, await make_room(alice), "elsewhere")
     event_id = await send(alice, room, "here")
-    heard = (await asyncio.wait_for(waiting, 5)).ok()
+    heard = (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).ok()
     assert [event["event_id"] for event in heard["chunk"]] == [event_id]
     assert (await bob.get("r0/events", timeout=0, **{"from": heard["end"]})).ok()["chunk"] == []
     again = (await bob.get("r0/events", **{"from": first["end"]})).ok()

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.homeserver.encryption.key_support import Identity, Key, publish_device
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 
 async def token(client: MatrixClient) -> str:
@@ -120,7 +121,7 @@ async def test_a_waiting_sync_hears_of_new_keys(alice: MatrixClient, bob: Matrix
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await publish_device(alice, Key())
-    assert (await asyncio.wait_for(waiting, 5))[0] == [alice.user_id]
+    assert (await asyncio.wait_for(waiting, PATIENCE_SECONDS))[0] == [alice.user_id]
 
 
 async def test_changes_are_known_after_a_restart(tmp_path: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from tests.homeserver.running import PASSWORD, MatrixClient, RunningHomeserver, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.clock import SystemClock
 from thingroom_homeserver.encryption.to_device import ToDevice
@@ -92,7 +93,7 @@ async def test_a_waiting_sync_hears_of_it_at_once(alice: MatrixClient, bob: Matr
     await asyncio.sleep(0.1)
     assert not waiting_sync.done()
     await send(alice, "1", {bob.user_id: {bob.device_id: {"n": 1}}})
-    assert numbers((await asyncio.wait_for(waiting_sync, 5))[0]) == [1]
+    assert numbers((await asyncio.wait_for(waiting_sync, PATIENCE_SECONDS))[0]) == [1]
 
 
 async def test_a_deleted_device_loses_its_messages(homeserver: RunningHomeserver, alice: MatrixClient) -> None:

@@ -20,6 +20,7 @@ import aiohttp
 import psutil
 import pytest
 from tests.homeserver.running import PASSWORD, Answer, MatrixClient, escape
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_homeserver.http.endpoint import Auth, Body, Endpoint
 from thingroom_homeserver.server import ENDPOINTS
@@ -80,7 +81,7 @@ async def target(tmp_path: Path) -> AsyncIterator[Target]:
             [sys.executable, "-m", "thingroom_homeserver", "--config", str(config)], stderr=log, stdout=log
         )
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as http:
             anyone = MatrixClient(http, f"http://127.0.0.1:{port}")
             alice = await _registered(anyone)
             yield Target(process, port, alice, anyone)
@@ -93,7 +94,7 @@ async def target(tmp_path: Path) -> AsyncIterator[Target]:
 
 async def _registered(anyone: MatrixClient) -> MatrixClient:
     body = {"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
-    for _ in range(200):
+    for _ in tries():
         try:
             session = (await anyone.post("v3/register", body)).ok()
         except aiohttp.ClientConnectionError:
@@ -253,7 +254,7 @@ async def ask_in_bytes(target: Target, sent: bytes) -> tuple[int, bytes]:
     try:
         writer.write(sent)
         await writer.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?i)content-length: (\d+)", head)
             return int(head.split()[1]), await reader.readexactly(int(length[1]) if length else 0)
@@ -337,7 +338,7 @@ async def test_a_body_without_end_is_cut_off(target: Target) -> None:
     try:
         while sent < HUGE_BYTES:
             writer.write(chunk)
-            await asyncio.wait_for(writer.drain(), 10)
+            await asyncio.wait_for(writer.drain(), PATIENCE_SECONDS)
             sent += len(chunk)
             highest = max(highest, target.memory())
     except (ConnectionError, TimeoutError):

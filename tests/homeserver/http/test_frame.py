@@ -8,6 +8,7 @@ import logging
 
 import pytest
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.http.endpoint import Auth, Endpoint, Request, client_path
 from thingroom_homeserver.server import ENDPOINTS, NotTheirFault
@@ -132,7 +133,7 @@ async def raw(server: RunningHomeserver, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(server.base_url.rpartition(":")[2]))
     writer.write(request)
     try:
-        return (await asyncio.wait_for(reader.readline(), 5)).rstrip()
+        return (await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)).rstrip()
     finally:
         writer.close()
 
@@ -191,7 +192,7 @@ async def test_a_long_poll_ends_with_its_connection(
     else:
         since = {"since": (await alice.get(path)).ok()["next_batch"]}
         poll = asyncio.create_task(alice.get(path, timeout=30_000, **since))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while notifier.waiting == 0:
             await asyncio.sleep(0.01)
         poll.cancel()

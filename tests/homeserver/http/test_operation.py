@@ -22,11 +22,13 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families
 from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_common.config_file import ConfigError
+from thingroom_common.log_lines import REQUEST_ID, Lines
+from thingroom_common.version import version
 from thingroom_homeserver.config import HomeserverConfig, Listener, Support, check_config, load_config, local_url
 from thingroom_homeserver.http.routes import Routes
-from thingroom_homeserver.log_lines import REQUEST_ID, Lines
 from thingroom_homeserver.server import ENDPOINTS, allow_many_files
 
 
@@ -46,7 +48,7 @@ def running(config: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 def wait_for(log: Path, words: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while words not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
@@ -84,7 +86,7 @@ serves = ["federation"]
     authority.configure_trust(trust)
     with running(config) as (process, log):
         wait_for(log, f"127.0.0.1:{metrics}")
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as http:
             for base in (f"http://127.0.0.1:{plain}", f"https://localhost:{tls}"):
                 async with http.get(f"{base}/_matrix/client/versions?access_token=secret1", ssl=trust) as answer:
                     assert answer.status == 200
@@ -93,7 +95,7 @@ serves = ["federation"]
             async with http.get(f"http://127.0.0.1:{federation}/_matrix/client/versions") as answer:
                 assert (answer.status, (await answer.json())["errcode"]) == (404, "M_UNRECOGNIZED")
             async with http.get(f"http://127.0.0.1:{federation}/health") as answer:
-                assert await answer.json() == {"status": "ok"}
+                assert (await answer.json())["status"] == "ok"
             async with http.get(f"http://127.0.0.1:{plain}/metrics") as answer:
                 assert answer.status == 404
             async with http.get(f"http://127.0.0.1:{metrics}/metrics") as answer:
@@ -214,7 +216,7 @@ def test_a_line_of_the_log_is_one_line_whatever_it_says() -> None:
 
 
 async def test_health(anyone: MatrixClient) -> None:
-    assert (await anyone.get("/health")).ok() == {"status": "ok"}
+    assert (await anyone.get("/health")).ok() == {"status": "ok", "server": f"Thingroom {version()}"}
 
 
 async def test_the_token_may_stand_in_the_query_unless_that_is_off(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.cli import homeserver_commands
 
@@ -59,7 +60,7 @@ def call(url: str, token: str | None = None, data: bytes | None = None) -> bytes
     headers = {"Content-Type": "application/octet-stream"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=PATIENCE_SECONDS) as answer:
         return answer.read()
 
 
@@ -111,7 +112,7 @@ def test_a_kill_during_an_upload_leaves_nothing(tmp_path: Path):
         request = urllib.request.Request(
             f"{base}/_matrix/media/v3/upload/{created}", b"at last", {"Authorization": f"Bearer {token}"}, method="PUT"
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
         assert call(f"{base}/_matrix/client/v1/media/download/{created}", token) == b"at last"
 
 
@@ -167,7 +168,7 @@ def test_the_commands_beside_a_running_server(tmp_path: Path):
             {"Authorization": f"Bearer {token}"},
             method="PUT",
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
 
         usage = command(tmp_path, "usage").output.splitlines()
         assert [line.split() for line in usage] == [

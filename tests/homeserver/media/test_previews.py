@@ -225,9 +225,9 @@ def test_pages():
 
 def test_pages_that_are_made_to_take_long():
     for piece in (b"<!--", b"<a ", b"<!", b"<", b"&", b"<a b='", b"</", b"<script>", b"<title>&#"):
-        start = time.monotonic()
+        start = time.process_time()
         read_page(piece * (600_000 // len(piece)))
-        assert time.monotonic() - start < 3
+        assert time.process_time() - start < 10
 
 
 @settings(max_examples=200, deadline=None)

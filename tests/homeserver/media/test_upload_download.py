@@ -20,6 +20,7 @@ from tests.homeserver.running import (
     make_config,
     running_homeserver,
 )
+from tests.patience import PATIENCE_SECONDS, tries
 
 from thingroom_homeserver.config import HomeserverConfig
 from thingroom_homeserver.config_media import MediaConfig
@@ -152,7 +153,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(homeserver: RunningHomes
 
     with pytest.raises((aiohttp.ClientError, RuntimeError)):
         await upload(alice, breaking())
-    for _ in range(100):
+    for _ in tries():
         if not files_under(homeserver.config):
             break
         await asyncio.sleep(0.02)
@@ -227,7 +228,7 @@ async def test_whoever_waits_is_released_when_the_server_stops(tmp_path: Path):
         waiting = asyncio.create_task(alice.get(f"v1/media/download/{await create(alice)}", timeout_ms=30_000))
         await asyncio.sleep(0.05)
         homeserver.services.media.close()
-        (await asyncio.wait_for(waiting, 2)).is_error(504, "M_NOT_YET_UPLOADED")
+        (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).is_error(504, "M_NOT_YET_UPLOADED")
 
 
 async def test_old_paths(tmp_path: Path):

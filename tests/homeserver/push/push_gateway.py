@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from tests.patience import PATIENCE_SECONDS
 
 PATH = "/_matrix/push/v1/notify"
 
@@ -27,7 +28,7 @@ class Gateway:
         """The notifications that were answered with 200."""
         return [one["notification"] for one in self.requests if one["status"] == 200]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait for the condition; fails if it does not come about."""
         async with asyncio.timeout(seconds):
             while not condition():

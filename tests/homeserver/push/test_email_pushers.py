@@ -14,6 +14,7 @@ from aiosmtpd.smtp import SMTP
 from tests.homeserver.accounts.test_addresses_over_smtp import Mailbox
 from tests.homeserver.push.test_pushers import send
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.accounts.mailer import SmtpMailer
 from thingroom_homeserver.config_accounts import Email
@@ -75,7 +76,7 @@ def pusher(**changes: Any) -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.02)
 

@@ -18,6 +18,7 @@ from tests.homeserver.running import (
     make_config,
     running_homeserver,
 )
+from tests.patience import tries
 
 from thingroom_homeserver.config import HomeserverConfig
 
@@ -189,8 +190,12 @@ async def test_a_rejected_pushkey_loses_its_pusher(
     (await bob.post("v3/pushers/set", pusher(gateway.url, "good"))).ok()
     await send(alice, room_id)
     await gateway.until(lambda: len(gateway.accepted) == 2)
-    await asyncio.sleep(0.1)
-    assert [one["pushkey"] for one in (await bob.get("v3/pushers")).ok()["pushers"]] == ["good"]
+    for _ in tries():
+        left = [one["pushkey"] for one in (await bob.get("v3/pushers")).ok()["pushers"]]
+        if left == ["good"]:
+            break
+        await asyncio.sleep(0.02)
+    assert left == ["good"]
     await send(alice, room_id)
     await gateway.until(lambda: len(gateway.accepted) == 3)
     assert gateway.accepted[2]["devices"][0]["pushkey"] == "good"

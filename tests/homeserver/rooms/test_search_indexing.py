@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from tests.homeserver.room_support import House, open_house
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.rooms.outcomes import Sender
 from thingroom_homeserver.rooms.search import SearchWish, search
@@ -53,7 +54,7 @@ async def test_the_index_keeps_up_by_itself(tmp_path: Path) -> None:
         await house.say("alice", room_id, "before it runs")
         keeping = asyncio.create_task(keep_indexed(house.rooms, 0.01))
         for expected in (1, 2, 3):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while (rows(house, "search_waiting"), rows(house, "event_search")) != (0, expected):
                     await asyncio.sleep(0.005)
             await house.say("alice", room_id, f"fog {expected}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.homeserver.room_support import House, open_house
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.core.room_rules import KNOWN_ROOM_VERSIONS
 from thingroom_homeserver.rooms.outcomes import Refused, Why
@@ -39,7 +40,7 @@ async def test_a_waiting_sync_wakes_up_for_a_message(house: House) -> None:
     await asyncio.sleep(0.01)
     assert not waiting.done()
     event_id = await house.say("alice", room, "wake up")
-    response = await asyncio.wait_for(waiting, 2.0)
+    response = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
     section = response["rooms"]["join"][room]
     assert [event["event_id"] for event in section["timeline"]["events"]] == [event_id]
     assert section["timeline"]["limited"] is False and section["state"] == {"events": []}

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_homeserver.config import HomeserverConfig
 
@@ -251,21 +252,25 @@ async def test_it_waits_and_wakes(alice: MatrixClient, bob: MatrixClient) -> Non
     await asyncio.sleep(0.1)
     assert not waiting.done()
     (await bob.post(f"v3/join/{escape(room_id)}")).ok()
-    woken = await asyncio.wait_for(waiting, 5)
+    woken = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
     assert woken["rooms"][room_id]["joined_count"] == 2
     nothing = await ask(alice, body(), woken["pos"], timeout=50)
     assert nothing["rooms"] == {}
 
 
-async def test_a_request_that_is_sent_again_supersedes(alice: MatrixClient) -> None:
+async def test_a_request_that_is_sent_again_supersedes(homeserver: RunningHomeserver, alice: MatrixClient) -> None:
+    async def waiting(number: int) -> None:
+        while homeserver.services.rooms.notifier.waiting < number:
+            await asyncio.sleep(0.01)
+
     room_id = await make_room(alice)
     first = await ask(alice, body())
-    old = asyncio.create_task(ask(alice, body(), first["pos"], timeout=20_000))
-    await asyncio.sleep(0.05)
-    new = asyncio.create_task(ask(alice, body(), first["pos"], timeout=20_000))
-    await asyncio.sleep(0.05)
+    old = asyncio.create_task(ask(alice, body(), first["pos"], timeout=60_000))
+    await waiting(1)
+    new = asyncio.create_task(ask(alice, body(), first["pos"], timeout=60_000))
+    await waiting(2)
     await say(alice, room_id, "x", "1")
-    answers = [await asyncio.wait_for(task, 5) for task in (old, new)]
+    answers = [await asyncio.wait_for(task, PATIENCE_SECONDS) for task in (old, new)]
     assert [room_id in answer["rooms"] for answer in answers] == [False, True]
     assert (await ask(alice, body(), answers[1]["pos"]))["rooms"] == {}
 

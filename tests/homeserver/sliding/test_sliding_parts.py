@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.homeserver.sliding_support import SlidingHouse, one_list, open_sliding_house, sources_of
+from tests.homeserver.sliding_support import SlidingClient, SlidingHouse, one_list, open_sliding_house, sources_of
+from tests.patience import PATIENCE_SECONDS
 
-from thingroom_homeserver.sliding.connections import Pos, parse_pos
+from thingroom_homeserver.sliding.connections import MAX_OFFERS, Pos, parse_pos
 from thingroom_homeserver.sliding.request import parse_wish
 from thingroom_homeserver.sliding.required_state import RequestError, dump, load, parse_required_state, wants
 from thingroom_homeserver.storage import sliding as storage
@@ -187,6 +188,43 @@ async def test_memory_is_bounded_by_what_is_stored(tmp_path: Path) -> None:
         assert 1 <= rows <= 3
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_request_that_was_given_up_overtakes_the_one_sent_instead(tmp_path: Path, restarted: bool) -> None:
+    """Its answer reaches nobody, and the answer that the client took stays good."""
+    async with open_sliding_house(tmp_path / "homeserver.db") as sliding:
+        room_ids = [await sliding.house.create("alice") for _ in range(4)]
+        client = SlidingClient()
+        client.take(await sliding.told("alice", one_list(1, range=[0, 0])))
+        taken = await sliding.told("alice", one_list(1, range=[0, 1]), client.pos)
+        for shown in range(2, 4):
+            lost = await sliding.told("alice", one_list(1, range=[0, shown]), client.pos)
+            assert len(lost["rooms"]) == shown
+        if restarted:
+            sliding.sources = sources_of(sliding.house)
+        client.take(taken)
+        said = await sliding.house.say("alice", room_ids[3], "x")
+        following = await sliding.told("alice", one_list(1, range=[0, 3]), client.pos)
+        assert following["rooms"].keys() == {room_ids[0], room_ids[1], room_ids[3]}
+        client.take(following)
+        assert [client.rooms[room_ids[3]].timeline[-1], len(client.rooms)] == [said, 4]
+        for pos in (lost["pos"], taken["pos"]):
+            answer = await sliding.ask("alice", one_list(1), pos)
+            assert (answer is None) == (pos == lost["pos"])
+
+
+async def test_few_answers_that_no_request_names_are_remembered(tmp_path: Path) -> None:
+    async with open_sliding_house(tmp_path / "homeserver.db") as sliding:
+        for _ in range(3):
+            await sliding.house.create("alice")
+        first = (await sliding.told("alice", one_list(1, range=[0, 0])))["pos"]
+        given = [(await sliding.told("alice", one_list(1, range=[0, 2]), first))["pos"] for _ in range(MAX_OFFERS + 2)]
+        for sources in (sliding.sources, sources_of(sliding.house)):
+            sliding.sources = sources
+            assert await sliding.ask("alice", one_list(1), given[1]) is None
+        assert (await sliding.told("alice", one_list(1, range=[0, 2]), given[2]))["rooms"] == {}
+        assert await sliding.ask("alice", one_list(1), given[-1]) is None
+
+
 async def test_connections_in_parallel(tmp_path: Path) -> None:
     async with open_sliding_house(tmp_path / "homeserver.db") as sliding:
         room_ids = [await sliding.house.create("alice") for _ in range(30)]
@@ -210,7 +248,7 @@ async def test_connections_in_parallel(tmp_path: Path) -> None:
         sent = set()
         for number in range(20):
             sent.add(await sliding.house.say("alice", room_ids[number], "x"))
-        for events in await asyncio.wait_for(asyncio.gather(*clients), 20):
+        for events in await asyncio.wait_for(asyncio.gather(*clients), PATIENCE_SECONDS):
             assert events == sent
 
 

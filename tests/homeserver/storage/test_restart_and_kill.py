@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.homeserver.room_support import House, open_house
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_common.database import Transaction
 from thingroom_homeserver.rooms.append_event import Draft, append_event
@@ -138,10 +139,10 @@ async def test_what_was_answered_survives_sigkill_exactly_once(tmp_path: Path, k
         sys.executable, str(WRITER), str(path), stdout=asyncio.subprocess.PIPE, env=environment
     )
     assert writer.stdout is not None
-    room_id = (await asyncio.wait_for(writer.stdout.readline(), 30)).decode().strip()
+    room_id = (await asyncio.wait_for(writer.stdout.readline(), PATIENCE_SECONDS)).decode().strip()
     answered: dict[str, str] = {}
     while len(answered) < kill_after:
-        number, event_id = (await asyncio.wait_for(writer.stdout.readline(), 30)).decode().split()
+        number, event_id = (await asyncio.wait_for(writer.stdout.readline(), PATIENCE_SECONDS)).decode().split()
         answered[number] = event_id
     writer.send_signal(signal.SIGKILL)
     # What was in the pipe when it died had been answered too. The last line may be cut.

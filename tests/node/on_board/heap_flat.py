@@ -53,7 +53,7 @@ def main(directory, count):
                 raise ValueError("nothing to send")
             window.sent(place, number, False)
             spans = [(place.sequence, place.sequence)]
-            data = downlink.encode_answer(key, own.key_id, downlink.Answer(spans, None, None, [], None, None, []))
+            data = downlink.encode_answer(key, own.key_id, downlink.Answer(spans, None, None, [], None, None, [], None))
             started = time.ticks_us()
             believed = judge.judge(data, key, numbering.last, number)
             for first, last in believed.acknowledged:

@@ -18,6 +18,7 @@ _TOPICS: Final = {
     " `alert when freezer is silent for 2h`, `alert when battery low`, `alert frost off`.",
     "alerts": "`alerts`: what is watched. `remove alert 3`, `snooze 3 2h`, or ⏰ under an alert.",
     "quiet": "`quiet hours 22:00 to 7:00`, `quiet off`: alerts wait and are told afterwards.",
+    "live": "`live on`, `live off`, `live kitchen on`: one message per device that changes, instead of new ones.",
     "set": "`lamp on`, `set heater 21`: what devices can do.",
     "rename": "`rename kitchen to Pantry`.",
     "move": "`move kitchen to Bedroom`: into another room.",
@@ -25,7 +26,7 @@ _TOPICS: Final = {
     "revoke": "`revoke kitchen`: take nothing from it any more. The owner only.",
     "replace": "`replace kitchen with kitchen 2`: a new board in the place of an old one. The owner only.",
 }
-_ALIASES: Final = {"remove": "revoke", "snooze": "alerts"}
+_ALIASES: Final = {"remove": "revoke", "snooze": "alerts", "one": "live"}
 
 
 async def answer_help(request: Help, where: Where, tools: Tools) -> Answer:
@@ -37,6 +38,8 @@ async def answer_help(request: Help, where: Where, tools: Tools) -> Answer:
 
 
 async def answer_hello(request: Hello, where: Where, tools: Tools) -> Answer:
+    if request.thanks:
+        return Answer("You are welcome.")
     return _marked("Hello. Ask me about your devices: `status`, `chart temperature 24h`, `help`.")
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from decimal import Decimal
 from typing import Final
 
-from thingroom_gateway.alerts.engine import presence_of
+from thingroom_gateway.alerts.presence import presence_of
 from thingroom_gateway.alerts.texts import shown_duration, shown_value
 from thingroom_gateway.bot.answer import Answer, Lines
 from thingroom_gateway.bot.conversation import Tools, Where

@@ -29,6 +29,7 @@ from thingroom_gateway.bot.commands.export import answer_export
 from thingroom_gateway.bot.commands.help import answer_hello, answer_help
 from thingroom_gateway.bot.commands.history import answer_history
 from thingroom_gateway.bot.commands.latest import answer_devices, answer_latest
+from thingroom_gateway.bot.commands.live import answer_set_live, answer_show_live
 from thingroom_gateway.bot.commands.manage import answer_move, answer_rename
 from thingroom_gateway.bot.commands.quiet import answer_end_quiet, answer_set_quiet, answer_show_quiet
 from thingroom_gateway.bot.conversation import Tools, Where
@@ -58,6 +59,8 @@ COMMANDS: Final[dict[type, Command]] = {
     r.SetQuiet: answer_set_quiet,
     r.EndQuiet: answer_end_quiet,
     r.ShowQuiet: answer_show_quiet,
+    r.SetLive: answer_set_live,
+    r.ShowLive: answer_show_live,
     r.Actuate: answer_actuate,
 }
 

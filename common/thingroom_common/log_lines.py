@@ -1,6 +1,7 @@
 """One line for each thing that is logged, as key=value or as JSON, with the number of the request it belongs to.
 
-May import the standard library and orjson. What is logged holds no secrets: the frame logs paths without their query.
+May import the standard library and orjson. Every program of Thingroom logs through here. What is logged holds no
+secrets: nobody logs tokens, passwords, pairing codes or the query of a URL.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Literal
 
 import orjson
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -40,11 +45,18 @@ class Lines(logging.Formatter):
             yield "traceback", self.formatException(record.exc_info)
 
 
-def log_as(kind: str) -> None:
-    """Write the log to standard error in that format: "text" or "json"."""
+def log_as(kind: LogFormat, level: LogLevel = "info", quiet: tuple[str, ...] = ()) -> None:
+    """Write the log to standard error in that format, from `level` on; of the loggers in `quiet` only warnings."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines(as_json=kind == "json"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def fields(**values: object) -> dict[str, dict[str, object]]:
+    """For `logger.info("...", extra=fields(...))`: more values on the line, each under its own key."""
+    return {"fields": values}
 
 
 def _value(value: object) -> str:
