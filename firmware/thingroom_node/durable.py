@@ -50,7 +50,8 @@ def make_directory(path):
     """Make `path` and its missing parents; a directory that is already there is fine."""
     if exists(path):
         return
-    parent = path.rstrip("/").rpartition("/")[0]
+    parent = path.rstrip("/")
+    parent = parent[: max(0, parent.rfind("/"))]
     if parent and not exists(parent):
         make_directory(parent)
     os.mkdir(path.rstrip("/") or "/")

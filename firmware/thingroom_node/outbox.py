@@ -195,7 +195,7 @@ def open_outbox(directory, counters, segment_bytes, max_segments=SEGMENTS):
     names = os.listdir(directory)
     numbers = []
     for name in names:
-        stem, _, kind = name.partition(".")
+        stem, kind = name[:8], name[9:]
         if kind == "seg":
             numbers.append(int(stem, 16))
         elif kind == "ack.new" or (kind == "ack" and stem + ".seg" not in names):
