@@ -47,12 +47,12 @@ async def mailbox() -> AsyncIterator[FailingMailbox]:
 
 @pytest.fixture
 async def homeserver(tmp_path: Path, mailbox: FailingMailbox) -> AsyncIterator[RunningHomeserver]:
-    """With mails after half a second; the server's own delivery, which waits ten minutes, runs beside and is quiet."""
+    """With mails after a second and a half; the server's own delivery, which waits ten minutes, runs beside and is quiet."""
     email = Email(host="127.0.0.1", port=mailbox.port, security="none", sender="a@b.test")
     config = make_config(tmp_path / "homeserver", public_base_url="http://matrix.test", email=email)
     async with running_homeserver(config) as running:
         services = running.services
-        patience = LetterPatience(unread_for=0.5, between=0.2)
+        patience = LetterPatience(unread_for=1.5, between=0.2)
         connector = aiohttp.TCPConnector()
         own = services.push.running(
             services.rooms, services.directory.aliases_of, connector, Patience(first=0.1), SmtpMailer(email), patience
@@ -91,7 +91,7 @@ async def test_what_stays_unread_is_mailed_once(
     mailbox.status = "451 later"
     await send(alice, room_id, "secret words")
     await send(alice, room_id, "more")
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(2.0)
     mailbox.status = "250 OK"
     await until(lambda: len(mailbox.mails) == 1)
     recipients, mail = mailbox.mails[0]
@@ -113,7 +113,7 @@ async def test_what_is_read_is_not_mailed(
     (await bob.post("v3/pushers/set", pusher())).ok()
     event_id = await send(alice, room_id)
     (await bob.post(f"v3/rooms/{escape(room_id)}/receipt/m.read/{escape(event_id)}")).ok()
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(2.0)
     assert mailbox.mails == []
 
 
