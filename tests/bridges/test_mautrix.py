@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import nio
-import pytest
 from tests.bridges.bridge_environment import bridges_python
 from tests.bridges.person import person
 from tests.bridges.processes import running, until_it_says
