@@ -15,11 +15,12 @@ from tests.patience import PATIENCE_SECONDS
 
 @dataclass
 class Person:
-    """`seen`: (room id, event) of all timelines so far; `invites`: room id to who invited."""
+    """`seen`: (room id, event) of all timelines so far; `invites`: room id to who invited, `names` to its name."""
 
     client: MatrixClient
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     invites: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     ephemeral: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: Any = field(default_factory=itertools.count)
@@ -71,16 +72,16 @@ class Person:
 
         return await self.until(found, f"{user_id} joining")
 
-    async def invited(self, by: str | None = None, but: tuple[str, ...] = ()) -> str:
-        """Wait for an invite to a room that is none of `but`, and accept it; the room id."""
+    async def invited(self, by: str | None = None, but: tuple[str, ...] = (), name: str = "") -> str:
+        """Wait for an invite to a room that is none of `but` and has `name` in its name, and accept it; the room id."""
 
         def found() -> str | None:
             for room_id, inviter in self.invites.items():
-                if room_id not in but and by in (None, inviter):
+                if room_id not in but and by in (None, inviter) and name in self.names.get(room_id, ""):
                     return room_id
             return None
 
-        room_id = await self.until(found, f"an invite by {by}")
+        room_id = await self.until(found, f"an invite by {by} to {name or 'a room'}")
         del self.invites[room_id]
         await self.join(room_id)
         return room_id
@@ -93,6 +94,8 @@ class Person:
             rooms = answer.get("rooms", {})
             for room_id, room in rooms.get("invite", {}).items():
                 for event in room["invite_state"]["events"]:
+                    if event["type"] == "m.room.name":
+                        self.names[room_id] = event["content"]["name"]
                     if event["type"] == "m.room.member" and event["state_key"] == self.client.user_id:
                         self.invites[room_id] = event["sender"]
             for room_id, room in rooms.get("join", {}).items():

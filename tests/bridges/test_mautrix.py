@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import nio
-import pytest
 from tests.bridges.bridge_environment import bridges_python
 from tests.bridges.person import person
 from tests.bridges.processes import running, until_it_says
@@ -59,7 +58,6 @@ async def running_bot(folder: Path, server: RunningHomeserver, *, encrypted: boo
         yield
 
 
-@pytest.mark.timeout(120)
 async def test_ghosts_answer_and_what_others_do_is_seen(tmp_path: Path) -> None:
     config = make_config(tmp_path / "data", appservice_files=(write_settings(tmp_path, free_port()),))
     async with running_homeserver(config) as server, running_bot(tmp_path, server), person(server, "alice") as alice:
@@ -101,7 +99,6 @@ async def test_ghosts_answer_and_what_others_do_is_seen(tmp_path: Path) -> None:
         assert server.services.accounts.exists("@echo_known_bob:localhost")
 
 
-@pytest.mark.timeout(120)
 async def test_an_encrypted_room_with_a_bridge_that_never_logs_in(tmp_path: Path) -> None:
     flags = {"org.matrix.msc3202": True, "io.element.msc4190": True}
     config = make_config(tmp_path / "data", appservice_files=(write_settings(tmp_path, free_port(), **flags),))

@@ -25,7 +25,7 @@ SEED = int(os.environ.get("THINGROOM_FIRST_SEED", "0"))
 HERE = "SELECT event_id FROM events UNION SELECT event_id FROM staged_events"
 WAITING = "SELECT event_id FROM staged_events UNION SELECT server_name FROM destinations WHERE pending IS NOT NULL"
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 + 6 * KILLS)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300 + 12 * KILLS)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -94,6 +94,7 @@ async def test_a_device_is_seen_adopted_and_attested(tmp_path: Path, homeserver:
         state = room.state[("org.thingroom.device", kid)]
         assert state["attested_by"] == "gateway" and "key" not in state and state["name"] == "Attic"
         assert homeserver.users[f"@thing_{kid}:home.test"] == "Attic (not signed)"
+        await eventually(lambda: homeserver.events("m.room.message"))
         notices = homeserver.events("m.room.message")
         assert [notice["content"]["body"] for notice in notices] == ["Attic 21.7 °C, 67 %, 988.6 hPa"]
         row = running.core.registry.get(bytes.fromhex(kid)).row  # type: ignore[union-attr]

@@ -47,7 +47,7 @@ async def mailbox() -> AsyncIterator[FailingMailbox]:
 
 @pytest.fixture
 async def homeserver(tmp_path: Path, mailbox: FailingMailbox) -> AsyncIterator[RunningHomeserver]:
-    """With mails after a second and a half; the server's own delivery, which waits ten minutes, runs beside it."""
+    """With mails after 1.5 s; the server's own delivery, which waits ten minutes, runs beside and is quiet."""
     email = Email(host="127.0.0.1", port=mailbox.port, security="none", sender="a@b.test")
     config = make_config(tmp_path / "homeserver", public_base_url="http://matrix.test", email=email)
     async with running_homeserver(config) as running:
