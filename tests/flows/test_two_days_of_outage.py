@@ -1,14 +1,13 @@
 """The homeserver is away while readings come in: they wait on disk, not in memory, and arrive in order, each once.
 
-Two days at 50 readings a second are 8,640,000. A test run takes THINGROOM_OUTAGE_READINGS of them, 30,000 unless told
-otherwise, as fast as the gateway takes them; `make soak` takes them all. With -s it prints what it measured.
+Two days at 50 readings a second are 8,640,000. A test run takes 30,000 of them, as fast as the gateway takes them;
+`make soak` takes them all (soak.py). With -s it prints what it measured.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -23,11 +22,12 @@ from tests.browser.homeservers import running_thingroom
 from tests.flows.gateway_stack import Device, Gateway, running_gateway, running_mosquitto
 from tests.flows.household import PASSWORD
 from tests.flows.readings import device_keys, newest_first, prove, unpadded
+from tests.flows.soak import soaked
 from tests.free_port import free_port
 
 from thingroom_gateway.registration import write_registration
 
-READINGS = int(os.environ.get("THINGROOM_OUTAGE_READINGS", "30000"))
+READINGS = soaked(30_000, 2 * 86_400 * 50)
 DEVICES = 10
 ROUND = 2_500
 OUTAGE_MS = 2 * 86_400_000
