@@ -42,10 +42,18 @@ def _prepared_mosquitto(mosquitto: str, config: ThingroomConfig, paths: Paths) -
         files.passwords,
         files.acl,
         files.pid,
-        getpass.getuser(),
+        _user(),
         mqtt.window,
         largest=MAX_PACKET if config.gateway.plain else MAX_FRAME,
     )
     settings_file = paths.broker / "mosquitto.conf"
     write_private(settings_file, settings)
     return [mosquitto, "-c", str(settings_file)]
+
+
+def _user() -> str:
+    """Whom Mosquitto stays when root starts it. A user id without a name, as containers have, is not root's."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "mosquitto"

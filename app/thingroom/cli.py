@@ -9,18 +9,36 @@ from pathlib import Path
 
 import click
 
+from thingroom_common.command_group import Group
+
 _GROUPS = {
-    "gateway": ("thingroom_gateway.cli", "gateway_commands", "The gateway alone: run it, pair and list devices."),
+    "gateway": (
+        "thingroom_gateway.cli",
+        "gateway_commands",
+        "The gateway: let devices in, set them, back up.",
+    ),
     "history": ("thingroom_gateway.series.commands", "history", "What a device measured, as a table."),
     "export": ("thingroom_gateway.series.commands", "export", "Readings as CSV, JSON lines or SenML."),
     "chart": ("thingroom_gateway.series.commands", "chart", "What a device measured, as a picture."),
-    "profile": ("thingroom_gateway.profile_commands", "profile_commands", "Device profiles: list, read, write, check."),
-    "homeserver": ("thingroom_homeserver.cli", "homeserver_commands", "The homeserver alone: run it, make accounts."),
+    "profile": (
+        "thingroom_gateway.profile_commands",
+        "profile_commands",
+        "What devices' values mean: list, write, check.",
+    ),
+    "service": ("thingroom.service_commands", "service_commands", "Let systemd run it, from boot on."),
+    "homeserver": ("thingroom_homeserver.cli", "homeserver_commands", "The homeserver: make accounts, look after it."),
 }
 
 
-class _Thingroom(click.Group):
-    """Adds the programs' own command groups, imported on use."""
+_SECTIONS = (
+    ("Begin", ("run", "service", "config")),
+    ("See", ("status", "history", "chart", "export")),
+    ("Look after", ("reload", "gateway", "profile", "homeserver")),
+)
+
+
+class _Thingroom(Group):
+    """Adds the programs' own commands, imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *_GROUPS])
@@ -32,23 +50,27 @@ class _Thingroom(click.Group):
             return command
         return super().get_command(ctx, cmd_name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self.list_commands(ctx):
-            own = self.commands.get(name)
-            rows.append((name, own.get_short_help_str(80) if own else _GROUPS[name][2]))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+    def about(self, ctx: click.Context, name: str) -> str:
+        return _GROUPS[name][2] if name in _GROUPS else super().about(ctx, name)
+
+    def sections(self, ctx: click.Context) -> list[tuple[str, list[str]]]:
+        told = [(heading, list(names)) for heading, names in _SECTIONS]
+        others = set(self.list_commands(ctx)).difference(*(names for _, names in told))
+        return [*told, ("More", sorted(others))] if others else told
 
 
-@click.group(cls=_Thingroom, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Thingroom, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="thingroom", message="thingroom %(version)s")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Sensors that you own, in rooms that you share.
 
-    Start with `thingroom run`: it starts a Matrix homeserver, an MQTT broker and the gateway on this machine. Then sign
-    in with any Matrix client and pair a board with `thingroom gateway pair`.
+    Begin with `thingroom run`: it starts a Matrix homeserver, an MQTT broker and the gateway on this machine, and says
+    how to sign in with any Matrix client; with --demo it has three simulated boards. Then let boards in with
+    `thingroom gateway pair`, and ask `thingroom status` how everything is.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 _DATA = click.option(
@@ -72,10 +94,10 @@ _CONFIG = click.option(
 @click.option("--demo", is_flag=True, help="Also start three simulated boards on MicroPython.")
 @click.option("--service", is_flag=True, help="Where nobody watches: write log lines to standard error, no screen.")
 def run(data: Path, config_file: Path | None, demo: bool, service: bool) -> None:
-    """Start homeserver, broker and gateway, and show readings as they come.
+    """Start homeserver, broker and gateway.
 
-    Everything listens on this machine only until the configuration says otherwise. Ctrl-C stops it; the next start
-    continues with the same data.
+    Shows how to sign in, and readings as they come. Everything listens on this machine only until the configuration
+    says otherwise. Ctrl-C stops it; the next start continues with the same data.
     """
     from rich.console import Console
 
@@ -89,7 +111,7 @@ def run(data: Path, config_file: Path | None, demo: bool, service: bool) -> None
 @_DATA
 @_CONFIG
 def reload_command(data: Path, config_file: Path | None) -> None:
-    """Let what `thingroom run` started read the configuration again, without a restart.
+    """Read the configuration again, while it runs.
 
     Says what is in use now and what waits for a restart. A file with a mistake changes nothing.
     """
@@ -112,8 +134,10 @@ def reload_command(data: Path, config_file: Path | None) -> None:
     " data/run/programs.toml]",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-def status(config_file: Path | None, as_json: bool) -> None:
-    """Tell how everything is: homeserver, gateway, links, devices, what waits, what is wrong.
+@click.option("--programs-only", is_flag=True, help="Leave out devices, cables and disk: for health checks.")
+@click.option("--wait", type=float, default=3.0, show_default=True, help="Seconds that each may take to answer.")
+def status(config_file: Path | None, as_json: bool, programs_only: bool, wait: float) -> None:
+    """Tell how everything is, and what to do about what is not.
 
     Ends with 0 when all is well, with 1 when something is wrong, with 2 when there is nothing to ask.
     """
@@ -127,7 +151,7 @@ def status(config_file: Path | None, as_json: bool) -> None:
         click.echo(nothing_here(path), err=True)
         sys.exit(2)
     try:
-        sys.exit(show(path, Console(highlight=False), as_json))
+        sys.exit(show(path, Console(highlight=False), as_json, programs_only, wait))
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
@@ -135,7 +159,7 @@ def status(config_file: Path | None, as_json: bool) -> None:
 
 @main.command()
 def config() -> None:
-    """Print a configuration file in which every key is explained."""
+    """Print a configuration in which every key is explained."""
     from thingroom.config import example_file
 
     click.echo(example_file(), nl=False)

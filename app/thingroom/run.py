@@ -229,9 +229,15 @@ class _Run:
                 + (f", CoAP {coap.host}:{coap.port}" if coap.enabled else ""),
             ),
             ("Data", str(self._paths.data)),
+            ("In another terminal", "thingroom status, thingroom gateway pair" + self._where()),
             ("Started in", f"{seconds:.1f} s; Ctrl-C stops everything"),
         ]
         self._screen.started(rows)
+
+    def _where(self) -> str:
+        """What other commands have to be told so that they find us."""
+        found = Path("data").resolve() == self._paths.data and not Path("thingroom.toml").exists()
+        return "" if found else f"   (with --config {self._paths.programs})"
 
     def _refuse_taken_ports(self) -> None:
         """One clear sentence now instead of a crash later. Raises StartError."""

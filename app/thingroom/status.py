@@ -29,11 +29,13 @@ from thingroom_gateway.config import GatewayConfig
 from thingroom_gateway.registration import RegistrationError, load_registration
 from thingroom_gateway.status import Status, stored_status
 
-ASK_SECONDS = 3.0
+WAIT_SECONDS = 3.0
 # What waits longer than this for a homeserver that answers is stuck.
 STUCK_MS = 10 * 60_000
 LITTLE_DISK_BYTES = 500_000_000
 LITTLE_DISK_PART = 0.03
+
+PROGRAMS = ("Homeserver", "Gateway", "MQTT")
 
 State = Literal["ok", "note", "wrong"]
 _MARKS = {"ok": "[green]●[/]", "note": "[yellow]●[/]", "wrong": "[red]●[/]"}
@@ -60,11 +62,19 @@ class HomeserverAnswer:
     bot_why: str = ""
 
 
-def show(config_file: Path, console: Console, as_json: bool) -> int:
-    """Ask everybody, print; the exit code: 0 all is well, 1 something is wrong. Raises ConfigError."""
+def show(
+    config_file: Path, console: Console, as_json: bool, programs_only: bool = False, wait: float = WAIT_SECONDS
+) -> int:
+    """Ask everybody, print; the exit code: 0 all is well, 1 something is wrong. Raises ConfigError.
+
+    `wait` is how many seconds each may take. `programs_only`: what depends on devices and disks is left out, as a
+    health check wants it.
+    """
     config = gateway_config.load(config_file)
-    homeserver, gateway, why = asyncio.run(_ask_all(config))
+    homeserver, gateway, why = asyncio.run(_ask_all(config, wait))
     lines = judge(config, homeserver, gateway, why, time.time_ns() // 1_000_000)
+    if programs_only:
+        lines = [line for line in lines if line.part in PROGRAMS]
     wrong = any(line.state == "wrong" for line in lines)
     if as_json:
         everything = {
@@ -80,20 +90,20 @@ def show(config_file: Path, console: Console, as_json: bool) -> int:
     return int(wrong)
 
 
-async def _ask_all(config: GatewayConfig) -> tuple[HomeserverAnswer, Status | None, str]:
-    timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
+async def _ask_all(config: GatewayConfig, wait: float) -> tuple[HomeserverAnswer, Status | None, str]:
+    timeout = aiohttp.ClientTimeout(total=wait)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         homeserver, (gateway, why) = await asyncio.gather(
-            _ask_homeserver(session, config), asyncio.to_thread(_ask_gateway, config)
+            _ask_homeserver(session, config), asyncio.to_thread(_ask_gateway, config, wait)
         )
     return homeserver, gateway, why
 
 
-def _ask_gateway(config: GatewayConfig) -> tuple[Status | None, str]:
+def _ask_gateway(config: GatewayConfig, wait: float) -> tuple[Status | None, str]:
     """What the gateway says, else its database; and why it does not run, empty if it does."""
     why = ""
     try:
-        answer = control.ask(config.directory, {"command": "status"}, ASK_SECONDS)
+        answer = control.ask(config.directory, {"command": "status"}, wait)
         if answer.get("ok"):
             return msgspec.convert(answer["status"], Status, strict=False), ""
         why = f"it is of another version ({answer.get('error')})"
@@ -128,7 +138,9 @@ async def _software(session: aiohttp.ClientSession, url: str) -> str:
     server = answer.get("server")
     if isinstance(server, dict):
         return f"{server.get('name', '')} {server.get('version', '')}".strip()
-    return ""
+    # Ours says it to those too who may not federate with it.
+    server = (await _json(session, f"{url}/health")).get("server")
+    return server if isinstance(server, str) else ""
 
 
 async def _whoami(session: aiohttp.ClientSession, url: str, config: GatewayConfig) -> tuple[str, str]:
@@ -234,6 +246,9 @@ def _links(config: GatewayConfig, status: Status) -> list[Line]:
         lines.append(
             Line("Links", "wrong", "none is on", "Turn one on: [gateway.mqtt], [gateway.coap] or [gateway.serial].")
         )
+    if status.running and config.dashboard.enabled:
+        scheme = "https" if config.dashboard.tls_certificate else "http"
+        lines.append(Line("Dashboard", "ok", config.dashboard.public_url or f"{scheme}://{config.dashboard.listen}"))
     return lines
 
 
@@ -287,9 +302,9 @@ def _news(status: Status) -> list[Line]:
     if status.quotas:
         hit = ", ".join(f"{number} {name}" for name, number in _most(status.quotas))
         lines.append(Line("Limits", "note", f"reached: {hit}", "Somebody sends too much; the limits are in [gateway]."))
-    if status.lost:
-        text = f"{_count(status.gaps, 'gap')}, of which {_count(status.lost, 'message')} at least were sent and lost"
-        lines.append(Line("Gaps", "note", text, "See which: thingroom gateway devices"))
+    if lost := status.missing.get("lost"):
+        text = f"{_count(lost, 'message')} of devices {'is' if lost == 1 else 'are'} lost for good"
+        lines.append(Line("Lost", "note", text, "See which: thingroom gateway gaps"))
     return lines
 
 

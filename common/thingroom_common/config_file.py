@@ -31,7 +31,9 @@ def load(path: Path, kind: type[T]) -> T:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist. Write one with: thingroom config > {path}") from None
+        raise ConfigError(
+            f"{path} does not exist. Begin with `thingroom run`, or write one with: thingroom config > {path}"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

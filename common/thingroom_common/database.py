@@ -33,7 +33,7 @@ FORGET_SLOW_COMMITS = 0.9
 
 
 class SchemaTooNew(Exception):
-    """The file was written by a later version of the program."""
+    """The file was written by a later version of the program; the message is a sentence for whoever runs it."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,11 @@ class Database:
         try:
             write.result = write.function(write.transaction)
         except Exception as error:
+            if not self._writer.in_transaction:
+                # SQLite has undone the whole batch by itself, as it does on a full disk.
+                if isinstance(error, sqlite3.Error):
+                    raise
+                raise sqlite3.OperationalError("the transaction is gone") from error
             self._writer.execute("ROLLBACK TO one_write")
             write.error = error
             _call_all(write.transaction._after_rollback)
@@ -253,7 +258,12 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) ->
     applied = {row["name"] for row in connection.execute("SELECT name FROM schema_migrations")}
     unknown = applied - {migration.name for migration in migrations}
     if unknown:
-        raise SchemaTooNew(f"the database has schema steps this version does not know: {', '.join(sorted(unknown))}")
+        path = connection.execute("PRAGMA database_list").fetchone()["file"]
+        steps = ", ".join(sorted(unknown))
+        raise SchemaTooNew(
+            f"{path} was written by a later version of Thingroom (it has the steps {steps}): install that version"
+            " again, or put a backup of before the upgrade in its place"
+        )
     for migration in migrations:
         if migration.name in applied:
             continue

@@ -22,10 +22,16 @@ from thingroom_gateway.reload_parts import start_log
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default=default_path)
-@click.option("--verbose", is_flag=True, help="Log more.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=default_path,
+    help="The configuration file; its section [gateway] counts. [default: thingroom.toml]",
+)
+@click.option("--verbose", is_flag=True, help="Log everything, whatever log_level says.")
 def main(config_path: Path, verbose: bool) -> None:
-    """Run the gateway.
+    """Run the gateway until it is stopped.
 
     Ends with 0 after a stop, with 2 when it cannot start and trying again is of no use (one sentence on stderr says
     why), with 1 when something failed that may be better next time.

@@ -21,6 +21,7 @@ from amqtt.contexts import Action
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 
 from thingroom_common.config_file import ConfigError, default_path
+from thingroom_common.log_lines import log_as
 from thingroom_gateway.app import access_files, gateway_password
 from thingroom_gateway.broker_access import check_password, may, prepare_access_files
 from thingroom_gateway.config import GatewayConfig, load
@@ -119,10 +120,11 @@ async def serve(config: GatewayConfig) -> None:
 @click.option("--config", "config_path", type=click.Path(path_type=Path), default=default_path)
 def main(config_path: Path) -> None:
     """Run amqtt with the gateway's users. Ends with 2 when it cannot start; one sentence on stderr says why."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger(__name__).setLevel(logging.INFO)
     try:
-        asyncio.run(serve(load(config_path)))
+        config = load(config_path)
+        log_as(config.log_format, "warning")
+        logging.getLogger(__name__).setLevel(logging.INFO)
+        asyncio.run(serve(config))
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

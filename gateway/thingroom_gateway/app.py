@@ -73,11 +73,16 @@ from thingroom_gateway.storage import received
 from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
 from thingroom_gateway.storage.series import Recorder
+from thingroom_gateway.storage.upgrade import copy_before_upgrade
 
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 5.0
 PRUNE_EVENTS = 50
+# How long a stop waits for what is under way; the supervisor and systemd wait longer.
+FINISH_SECONDS = 4.0
+# What was just settled is on its way out to the devices.
+LINGER_SECONDS = 0.1
 DAY_MS = 86_400_000
 # Why a gateway does not start, and will not before somebody changes something; each message is one sentence.
 CANNOT_START = (ConfigError, RegistrationError, ProfileError, SchemaTooNew, BlockingIOError)
@@ -111,6 +116,7 @@ async def opened_core(config: GatewayConfig) -> AsyncIterator[Core]:
     keys = load_or_make_keys(directory)
     own_profiles = Path(config.profile_directory) if config.profile_directory else None
     profiles = load_profiles(own=own_profiles, choices=config.units.choices)
+    copy_before_upgrade(directory / "gateway.sqlite", MIGRATIONS)
     database = await Database.open(directory / "gateway.sqlite", MIGRATIONS)
     try:
         registry = Registry(database.read(load_devices), profiles)
@@ -179,11 +185,14 @@ class Gateway:
 
 
 async def serve(config: GatewayConfig, events: EventsOut, read: Callable[[], GatewayConfig]) -> None:
-    """Run until SIGTERM, SIGINT or the control command "stop". SIGHUP has `read` read the configuration again."""
+    """Run until SIGTERM, SIGINT or the control command "stop"; a second signal ends it at once.
+
+    SIGHUP has `read` read the configuration again.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _stop_or_end, stop)
     manager = ServiceManager(os.environ)
     async with running(config, events, stop, read) as gateway:
 
@@ -325,7 +334,7 @@ async def running(
         if plain is not None:
             plain.observed.append(partial(_count_readings, core.counters))
         if config.metrics_listener:
-            metrics = Metrics(database, core.counters, overview.now, now_ms)
+            metrics = Metrics(database, core.counters, ingest.missing.totals, overview.now, now_ms)
             client.watchers.append(metrics.asked)
             ingest.watchers.append(metrics.settled)
             bot.watchers.append(metrics.bot_asked)
@@ -428,9 +437,29 @@ async def running(
                     queue,
                     dashboard,
                 )
+                await _finish(ingest, outbox)
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+def _stop_or_end(stop: asyncio.Event) -> None:
+    """What was told to devices and people is on disk, so that an end is as good as a stop, but for those who wait."""
+    if stop.is_set():
+        logger.warning("told twice to stop, and stopping at once")
+        os._exit(1)
+    stop.set()
+
+
+async def _finish(ingest: Ingest, outbox: Outbox) -> None:
+    """What is under way comes to its end, within FINISH_SECONDS: messages that were taken, requests that were made."""
+    try:
+        async with asyncio.timeout(FINISH_SECONDS):
+            if await ingest.finish():
+                await asyncio.sleep(LINGER_SECONDS)
+            await outbox.finish()
+    except TimeoutError:
+        logger.warning("what was under way is not done in %g s; devices and the outbox keep it", FINISH_SECONDS)
 
 
 def _count_readings(counters: Counters, _device: Device, observation: Observation) -> None:

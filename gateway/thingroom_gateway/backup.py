@@ -16,9 +16,11 @@ from typing import Final
 from thingroom_common.config_file import ConfigError
 from thingroom_gateway.config import GatewayConfig
 from thingroom_gateway.series.stored import DATABASE, open_read_only
+from thingroom_gateway.storage.upgrade import INFIX
 
 # Made anew when they are missing, or part of the database that is copied otherwise.
 NOT_COPIED: Final = ("-wal", "-shm", "-journal", ".sock", ".unfinished")
+_OF_BEFORE: Final = DATABASE + INFIX
 CACHES: Final = ("matplotlib",)
 REGISTRATION: Final = "registration.yaml"
 
@@ -89,7 +91,7 @@ def _copy_files(source: Path, target: Path, but: tuple[str, ...] = ()) -> None:
         relative = path.relative_to(source)
         if relative.parts[0] in CACHES or path.name == DATABASE or path.name in but or path.name.endswith(NOT_COPIED):
             continue
-        if path.is_file():
+        if path.is_file() and not path.name.startswith(_OF_BEFORE):
             (target / relative).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # removed since it was listed
                 _copy_file(path, target / relative)

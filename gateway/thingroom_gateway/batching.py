@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from thingroom_common.database import Database, Transaction
-from thingroom_gateway.announce import Announcer
+from thingroom_gateway.announce import NOTICE_AGE_MS, Announcer
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.ingest import Settled
 from thingroom_gateway.matrix_event import (
@@ -25,7 +25,7 @@ from thingroom_gateway.matrix_event import (
     readings_content,
 )
 from thingroom_gateway.outcomes import Accepted
-from thingroom_gateway.storage import outbox, received
+from thingroom_gateway.storage import live, outbox, received
 from thingroom_gateway.storage.received import StoredEnvelope
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 ENOUGH_WAITING = 8
 # So many events share a transaction at most: it runs on the loop.
 ROUND_EVENTS = 8
-# A notice is about now: a reading older than this is for machines only.
-NOTICE_AGE_MS = 15 * 60 * 1000
 # How far a reading's time may lie ahead before its event gets the gateway's time instead.
 AHEAD_MS = 5 * 60 * 1000
 
@@ -96,6 +94,7 @@ class Batching:
             self._since = 0
             try:
                 await self.round(only_full)
+                await self._catch_up()
             except sqlite3.Error as error:
                 logger.error("readings stay where they are: %s", error)
                 await asyncio.sleep(self.limits.seconds)
@@ -115,6 +114,18 @@ class Batching:
             made += len(planned)
             self._filled()
         return made
+
+    async def _catch_up(self) -> None:
+        """Say what came too soon before."""
+        numbers = self._database.read(live.devices_with_unsaid)
+
+        def write(transaction: Transaction) -> None:
+            for number in numbers:
+                self._announcer.catch_up(transaction, self._registry.by_id(number))
+
+        if numbers:
+            await self._database.write(write)
+            self._filled()
 
     def _plan_events(self, goals: dict[int, int], only_full: bool) -> list[tuple[Device, list[StoredEnvelope]]]:
         """The next events of some devices; a device that has none to make is taken out of `goals`."""

@@ -16,6 +16,7 @@ from typing import Any
 import click
 import msgspec
 
+from thingroom_common.command_group import Group
 from thingroom_common.config_file import ConfigError, default_path
 from thingroom_common.database import SchemaTooNew
 from thingroom_gateway.__main__ import main as run_command
@@ -23,9 +24,12 @@ from thingroom_gateway.app import opened_core, plain_account
 from thingroom_gateway.backup import back_up, restore
 from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.control import Answer, Command, Commands, ask
-from thingroom_gateway.ledger import ranges_text
+from thingroom_gateway.ledger import ranges_text, summary
 from thingroom_gateway.profiles import ProfileError
-from thingroom_gateway.registration import RegistrationError, write_registration
+from thingroom_gateway.registration_commands import register
+from thingroom_gateway.series.export import iso_time
+from thingroom_gateway.series.stored import opened
+from thingroom_gateway.storage.missing import gaps_of
 
 # What `thingroom run` makes of the person's file, below its data directory.
 SETTLED = "programs.toml"
@@ -39,12 +43,13 @@ config_option = click.option(
 )
 
 
-@click.group(name="gateway")
+@click.group(name="gateway", cls=Group)
 def gateway_commands() -> None:
     """The gateway: takes signed readings from devices and puts them into Matrix rooms."""
 
 
 gateway_commands.add_command(run_command, "run")
+gateway_commands.add_command(register)
 
 
 @gateway_commands.command()
@@ -94,19 +99,71 @@ def revoke(config_path: Path, device: str) -> None:
     click.echo(f"{device} is revoked.")
 
 
-@gateway_commands.command()
+@gateway_commands.group(cls=Group, invoke_without_command=True)
 @config_option
-def devices(config_path: Path) -> None:
-    """List the devices, what was received of them and what is missing."""
+@click.pass_context
+def devices(context: click.Context, config_path: Path) -> None:
+    """List the devices, what was received of them and what is missing; or hand them over to another gateway."""
+    if context.invoked_subcommand is not None:
+        return
     answer = _said(_ask_or_do(_load(config_path), {"command": "devices"}))
     for device in answer["devices"]:
-        missing = ranges_text((gap["first"], gap["last"]) for gap in device["missing"]) or "nothing"
+        status = device["status"].replace("_", " ")
+        put_off = f", {device['deferred']} put off (above its quota)" if device["deferred"] else ""
         click.echo(
-            f"{device['device']}  {device['name']} ({device['profile']}, {device['place']}, {device['status']})"
-            f"  received {device['received']}, last {device['last_sequence'] or '-'}, missing {missing}"
+            f"{device['device']}  {device['name']} ({device['profile']}, {device['place']}, {status})"
+            f"  received {device['received']}, last {device['last_sequence'] or '-'},"
+            f" missing: {device['gaps'] or 'nothing'}{put_off}"
         )
     if not answer["devices"]:
         click.echo("No devices. Enrol one with: thingroom gateway pair")
+
+
+@devices.command("export")
+@config_option
+@click.option("--shards", required=True, help="First digits of the key ids of devices that go: 0-7, or 0,3,a-f.")
+@click.option("--again", is_flag=True, help="Those that went before: for a file that was lost and not imported.")
+@click.argument("file", type=click.Path(path_type=Path))
+def export_devices(config_path: Path, shards: str, again: bool, file: Path) -> None:
+    """Hand devices over to another gateway: write what it has to know to the new FILE, and take nothing from them here.
+
+    The file holds secret keys. Import it at the other gateway, then delete it.
+    """
+    command = {"command": "export_devices", "shards": shards, "file": str(file.absolute()), "again": again}
+    answer = _said(_ask_or_do(_load(config_path), command))
+    click.echo(f"{answer['devices']} devices are in {file}. This gateway takes nothing from them any more.")
+    if answer["waiting"]:
+        click.echo(
+            f"{answer['waiting']} of their messages still wait here for the homeserver: let this gateway run on."
+        )
+
+
+@devices.command("import")
+@config_option
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_devices(config_path: Path, file: Path) -> None:
+    """Take over the devices in FILE, which `export` wrote elsewhere. Add their digits to shards in [gateway.mqtt]."""
+    command = {"command": "import_devices", "file": str(file.absolute())}
+    answer = _said(_ask_or_do(_load(config_path), command))
+    click.echo(f"{answer['devices']} devices are taken over. Delete {file}: it holds secret keys.")
+
+
+@gateway_commands.command()
+@config_option
+@click.argument("device", required=False)
+def gaps(config_path: Path, device: str | None) -> None:
+    """Say which numbers of DEVICE (or of all) did not come, and why as far as is known."""
+    try:
+        with opened(_load(config_path)) as stored:
+            chosen = [stored.find(device)] if device else [one for one in stored.registry if not one.row.attested]
+            for one in chosen:
+                found = gaps_of(stored.connection, one.row.id)
+                click.echo(f"{one.kid_hex}  {one.row.name}: {summary(found) or 'nothing is missing'}")
+                for gap in found:
+                    since = f" since {iso_time(gap.since)}" if gap.since else ""
+                    click.echo(f"    {ranges_text([(gap.first, gap.last)]):>20}  {gap.kind}: {gap.note}{since}")
+    except (ConfigError, ProfileError, sqlite3.Error) as error:
+        raise click.ClickException(str(error)) from None
 
 
 @gateway_commands.command("command")
@@ -255,19 +312,6 @@ def reloaded_text(answer: Answer) -> str:
     if answer["needs_restart"]:
         lines.append(f"After a restart: {', '.join(answer['needs_restart'])}.")
     return "\n".join(lines)
-
-
-@gateway_commands.command()
-@config_option
-def register(config_path: Path) -> None:
-    """Write the application service registration for the homeserver, unless it is there."""
-    config = _load(config_path)
-    path = Path(config.registration_file)
-    try:
-        write_registration(path, config.server_name, f"http://{config.appservice.host}:{config.appservice.port}")
-    except (RegistrationError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"The registration is {path}. Name it in the homeserver's configuration.")
 
 
 @gateway_commands.command()

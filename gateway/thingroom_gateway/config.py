@@ -78,7 +78,7 @@ class CoapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         int, Meta(ge=0, description="Observations of latest values at most; one address may have a quarter of them.")
     ] = 256
     down: Annotated[
-        int, Meta(ge=0, description="Devices at most that hold their way down open, so that commands reach them at once.")
+        int, Meta(ge=0, description="Devices that hold their way down open at most, so that commands come at once.")
     ] = 4096
 
 

@@ -27,6 +27,8 @@ from thingroom_gateway.counters import Counters
 from thingroom_gateway.devices import Device, Registry
 from thingroom_gateway.enrolment import MAX_NAME, Candidate, Enrolment, NotEnrolled
 from thingroom_gateway.gateway_keys import GatewayKeys
+from thingroom_gateway.handover import HandingOver, NotHanded, parse_shards, sentence_of_error
+from thingroom_gateway.ledger import summary
 from thingroom_gateway.pairing import Pairing
 from thingroom_gateway.plain.devices import NotAdopted, PlainDevices
 from thingroom_gateway.reload import Reload
@@ -73,6 +75,18 @@ class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     device: Kid
 
 
+class ExportDevices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="export_devices"):
+    """`file` is an absolute path."""
+
+    shards: str
+    file: str
+    again: bool = False
+
+
+class ImportDevices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="import_devices"):
+    file: str
+
+
 class ShowCounters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="command", tag="counters"):
     pass
 
@@ -110,6 +124,8 @@ Command = (
     | ListDevices
     | Enrol
     | Revoke
+    | ExportDevices
+    | ImportDevices
     | ShowCounters
     | RetryParked
     | ListSeen
@@ -168,6 +184,8 @@ class Commands:
             case Revoke(device=kid):
                 revoked = await self._enrolment.revoke(bytes.fromhex(kid))
                 return {"ok": True} if revoked else {"ok": False, "error": f"there is no device {kid}"}
+            case ExportDevices() | ImportDevices():
+                return await self._hand(command)
             case ShowCounters():
                 waiting, parked = self._database.read(outbox.sizes)
                 counts = self._counters.all()
@@ -227,6 +245,22 @@ class Commands:
             "gateway_agreement_key": self._keys.agreement_public.hex(),
         }
 
+    async def _hand(self, command: ExportDevices | ImportDevices) -> Answer:
+        handing = HandingOver(self._database, self._registry, self._enrolment, self._keys)
+        try:
+            if isinstance(command, ImportDevices):
+                handed = await handing.take(Path(command.file), self._enrolment.profile_names)
+            else:
+                shards = parse_shards(command.shards)
+                if shards is None:
+                    return {"ok": False, "error": f"{command.shards} names no shards; say for instance 0-7 or 0,3,a-f"}
+                handed = await handing.export(shards, Path(command.file), command.again)
+        except (OSError, sqlite3.Error) as error:
+            return {"ok": False, "error": sentence_of_error(error)}
+        if isinstance(handed, NotHanded):
+            return {"ok": False, "error": handed.sentence}
+        return {"ok": True, "devices": handed.devices, "waiting": handed.envelopes_waiting}
+
     async def _adopt(self, command: Adopt) -> Answer:
         assert self.plain is not None
         result = await self.plain.adopt(command.topic, command.name, command.place, command.profile)
@@ -250,6 +284,7 @@ class Commands:
             "bad_device_key": "the device key is not an Ed25519 public key",
             "bad_agreement_key": "the agreement key is not an X25519 public key",
             "revoked": "this device was revoked; give it a new key",
+            "handed_over": "another gateway has this device; take it back with: thingroom gateway devices import",
             "not_seen": "no device was heard there yet; see: thingroom gateway seen",
             "adopted": "this device is adopted already",
             "no_profile": "no profile understands what it tells; write one: thingroom profile new NAME --from OTHER",
@@ -273,6 +308,8 @@ class Commands:
             "online": presence.status,
             "firmware": presence.firmware,
             "waiting": presence.waiting,
+            "deferred": presence.deferred,
+            "gaps": summary(holes),
         }
 
 

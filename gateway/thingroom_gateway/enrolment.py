@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from thingroom_common.database import Database, Transaction
-from thingroom_gateway.devices import ACTIVE, REVOKED, Device, Registry
+from thingroom_gateway.devices import ACTIVE, HANDED_OVER, REVOKED, Device, Registry
 from thingroom_gateway.gateway_keys import GatewayKeys
 from thingroom_gateway.matrix_event import DEVICE_TYPE, LEAVE_TYPE, device_content
 from thingroom_gateway.profiles import Profile
@@ -89,15 +89,15 @@ class Enrolment:
             return NotEnrolled("bad_name")
         kid: bytes = key_id(candidate.device_key)
         before = self._registry.get(kid)
-        if before is not None and before.row.status == REVOKED:
-            return NotEnrolled("revoked")
+        if before is not None and before.row.status in (REVOKED, HANDED_OVER):
+            return NotEnrolled(before.row.status)
         if before is None and len(self._registry) >= self.max_devices:
             return NotEnrolled("too_many_devices")
         downlink = self._keys.downlink_key(kid, candidate.agreement_key)
         if downlink is None:
             return NotEnrolled("bad_agreement_key")
         if before is not None:
-            return replace(before.row, agreement_key=candidate.agreement_key, downlink_key=downlink)
+            return replace(before.row, agreement_key=candidate.agreement_key, downlink_key=downlink, signer=b"")
         return DeviceRow(
             id=0,
             kid=kid,
@@ -203,6 +203,11 @@ class Enrolment:
             now = self._now_ms()
             outbox.add(transaction, outbox.NewRow(before.place, row.id, row.kid.hex(), LEAVE_TYPE, "{}", now))
         outbox.add(transaction, self._state(row, extra))
+        self._put(transaction, row)
+        transaction.after_commit(lambda: self._tell(self._registry.by_id(row.id)))
+
+    def keep(self, transaction: Transaction, row: DeviceRow) -> None:
+        """A write changes or adds the device: so does the registry, and who keeps a copy is told after the commit."""
         self._put(transaction, row)
         transaction.after_commit(lambda: self._tell(self._registry.by_id(row.id)))
 

@@ -17,7 +17,7 @@ from time import monotonic
 
 from thingroom_common.database import Database, Transaction
 from thingroom_gateway.counters import Counters
-from thingroom_gateway.devices import Device, Registry
+from thingroom_gateway.devices import ACTIVE, Device, Registry
 from thingroom_gateway.examination import CommandDoor, Examined, Examiner, Said, Verified
 from thingroom_gateway.missing import GapTotals
 from thingroom_gateway.observation import Observation
@@ -39,6 +39,7 @@ SLICE_FRAMES = 256
 SWEEP_FRAMES = 64
 # So many examined frames wait for the running commit at most.
 READY_FRAMES = 1024
+SAY_AGAIN_SECONDS = 60.0
 # After a failed commit: how long until the same frames are tried again.
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
@@ -78,8 +79,13 @@ class Ingest:
         self._waiting_bytes = 0
         self._refused_links: set[Link] = set()
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._finishing = False
         self.missing = GapTotals(database)
-        self.stalled = False
+        # Why nothing can be stored, in a sentence; empty while all is well.
+        self.trouble = ""
+        self._say_again_at = 0.0
         self.watchers: list[Callable[[Sequence[Settled]], None]] = []
         self.observed: list[Callable[[Device, Observation], None]] = []
 
@@ -89,10 +95,20 @@ class Ingest:
         if len(self._queue) >= self._queue_frames or (self._queue and self._waiting_bytes + size > self._queue_bytes):
             self._refused_links.add(link)
             return False
+        if self._finishing:
+            return False
         self._queue.append((frame, link))
         self._waiting_bytes += size
+        self._idle.clear()
         self._wake.set()
         return True
+
+    async def finish(self) -> bool:
+        """Take no more; returns once all that was taken is on disk and settled, and whether there was anything."""
+        self._finishing = True
+        busy = not self._idle.is_set()
+        await self._idle.wait()
+        return busy
 
     @property
     def commands(self) -> CommandDoor | None:
@@ -126,6 +142,8 @@ class Ingest:
                 if committing is not None and committing.done():
                     committing.result()
                     committing = None
+                    if not self._queue and not ready:
+                        self._idle.set()
                 if committing is None and ready:
                     committing = asyncio.create_task(self._commit(ready))
                     committing.add_done_callback(lambda _: self._wake.set())
@@ -226,10 +244,16 @@ class Ingest:
         learnt = {(item.device.row.id, item.boot): item.learnt for item in verified if item.learnt is not None}
 
         def write(transaction: Transaction) -> dict[bytes, set[int]]:
-            new = {row.kid: received.store(transaction, row.id, items) for row, items in by_device.items()}
-            self._series.add_many(transaction, _samples(verified, new))
-            stamps.add(transaction, _bounds(verified, new))
-            for item in verified:
+            # A device may have been revoked or handed over since it was examined.
+            new = {
+                row.kid: received.store(transaction, row.id, items)
+                for row, items in by_device.items()
+                if self._registry.by_id(row.id).row.status == ACTIVE
+            }
+            kept = [item for item in verified if item.device.row.kid in new]
+            self._series.add_many(transaction, _samples(kept, new))
+            stamps.add(transaction, _bounds(kept, new))
+            for item in kept:
                 if item.results and self.commands and item.envelope.sequence in new[item.device.row.kid]:
                     self.commands.results(transaction, item.device, item.envelope.sequence, item.results)
             for (device, _), boot in learnt.items():
@@ -241,18 +265,40 @@ class Ingest:
             try:
                 new = await self._database.write(write)
             except sqlite3.Error as error:
-                self.stalled = True
                 self._counters.add("storage.failed")
-                pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
-                logger.error("%d envelopes cannot be stored (%s); trying again in %s s", len(verified), error, pause)
+                self._stall(error, len(verified))
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
-                await asyncio.sleep(pause)
                 continue
-            self.stalled = False
+            self._unstall()
             for (device, _), boot in learnt.items():
                 self.examiner.keep(device, boot)
             self.missing.changed(row.id for row in by_device)
             return new
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing can be stored at present."""
+        return bool(self.trouble)
+
+    def _stall(self, error: sqlite3.Error, waiting: int) -> None:
+        """Say it in a sentence, and to the log once, and then once a minute."""
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        why = "the disk is full" if is_full else f"the database cannot be written ({error})"
+        self.trouble = (
+            f"Nothing can be stored: {why}. Devices and the broker keep what comes, and it goes on by itself"
+            f" {'when there is room again' if is_full else 'when that is over'}."
+        )
+        now = monotonic()
+        if now >= self._say_again_at:
+            self._say_again_at = now + SAY_AGAIN_SECONDS
+            logger.error("%s Messages that wait here: %d", self.trouble, waiting + len(self._queue))
+
+    def _unstall(self) -> None:
+        if self.trouble:
+            self.trouble = ""
+            self._say_again_at = 0.0
+            logger.warning("readings can be stored again")
 
     async def _note(self, said: Sequence[Said], refused: Sequence[Refused]) -> None:
         """Keep what tells lost from late. It is not worth waiting for a disk: devices say it again."""
@@ -315,9 +361,11 @@ def _bounds(verified: Sequence[Verified], new: dict[bytes, set[int]]) -> Iterato
             yield StampRow(row.id, sequence, item.boot, item.uptime, uncounted, when.base, when.earliest, when.latest)
 
 
-def _final(verified: Verified, new: dict[bytes, set[int]]) -> Accepted | Duplicate:
+def _final(verified: Verified, new: dict[bytes, set[int]]) -> Accepted | Duplicate | Rejected:
     """The first copy of a new sequence in a batch is accepted, every further one is a duplicate."""
     kid, sequence = verified.device.row.kid, verified.envelope.sequence
+    if kid not in new:
+        return Rejected("revoked_device")
     if sequence in new[kid]:
         new[kid].discard(sequence)
         return Accepted(kid, sequence)

@@ -172,6 +172,23 @@ def _cut(first: int, last: int, marked: Iterable[tuple[int, int, str]]) -> Itera
         yield first, last, ""
 
 
+_WORDS = {
+    "lost": "{} lost",
+    "buffered": "{} waiting on the device",
+    "refused": "{} refused",
+    "unknown": "{} not accounted for",
+}
+
+
+def summary(found: Iterable[Gap]) -> str:
+    """For people: "3 lost, 12 waiting on the device"; empty if nothing is missing. Skipped numbers were no readings."""
+    counts = dict.fromkeys(_WORDS, 0)
+    for gap in found:
+        if gap.kind in counts:
+            counts[gap.kind] += gap.count
+    return ", ".join(_WORDS[kind].format(number) for kind, number in counts.items() if number)
+
+
 def ranges_text(intervals: Iterable[tuple[int, int]]) -> str:
     """For people: "1-4, 7"."""
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in intervals)

@@ -21,6 +21,7 @@ from thingroom_common.metrics import Times, metrics_app, prometheus_text
 from thingroom_common.version import version
 from thingroom_gateway.appservice import Asked
 from thingroom_gateway.counters import Counters
+from thingroom_gateway.ledger import Kind
 from thingroom_gateway.listening import check_listening
 from thingroom_gateway.outcomes import Frame, Outcome, Rejected
 from thingroom_gateway.storage.figures import Figures, figures
@@ -51,10 +52,17 @@ class Metrics:
     """Counts for as long as the process lives; `text` is what Prometheus gets."""
 
     def __init__(
-        self, database: Database, counters: Counters, now: Callable[[], Now], now_ms: Callable[[], int]
+        self,
+        database: Database,
+        counters: Counters,
+        missing: Callable[[], Awaitable[Mapping[Kind, int]]],
+        now: Callable[[], Now],
+        now_ms: Callable[[], int],
     ) -> None:
+        """`missing`: how many numbers of devices have not come, by why."""
         self._database = database
         self._counters = counters
+        self._missing = missing
         self._now = now
         self._now_ms = now_ms
         self._ingest: dict[str, Times] = {}
@@ -92,7 +100,10 @@ class Metrics:
     async def text(self) -> bytes:
         """All of it in Prometheus's text format. Raises sqlite3.Error."""
         known = await self._database.read_in_thread(figures)
-        return prometheus_text([*self._happened(), *self._stands(known, self._now()), *self._own_process()])
+        missing = _gauge("missing_messages", "Numbers of devices that have not arrived, by why.", None, "why")
+        for why, number in (await self._missing()).items():
+            missing.add_metric([why], number)
+        return prometheus_text([*self._happened(), *self._stands(known, self._now()), missing, *self._own_process()])
 
     def _happened(self) -> Iterator[Metric]:
         counts = self._counters.all()
@@ -159,10 +170,6 @@ class Metrics:
         yield devices
         yield _gauge("rooms", "Rooms of places that the gateway made.", known.places)
         yield _gauge("gaps", "Gaps in what devices numbered.", known.gaps)
-        yield _gauge(
-            "missing_messages", "Numbers of devices that have not arrived, whatever the reason.", known.missing
-        )
-        yield _gauge("lost_messages", "Of these at least so many were certainly sent.", known.lost)
         yield _gauge("database_bytes", "Size of the database without its write-ahead log.", known.bytes)
         yield _counter("database_batches", "Commits; many writes share one.", "", self._database.batches_committed)
         yield _counter("database_writes", "Writes committed.", "", self._database.writes_committed)

@@ -44,15 +44,17 @@ def live_step(
     ts: int,
     now: int,
     gap_ms: int,
-) -> Literal["open", "edit", "nothing"]:
+) -> Literal["open", "edit", "later", "nothing"]:
     """What becomes of a device's live message when it reads `latest` at `ts` in `place`.
 
     `live` is the message that can be edited, `said` what was said last, in it or before. Edits are `gap_ms` apart: an
-    edit disturbs nobody, so any change that people would see is worth one, and after `at_most` the mere time is.
+    edit disturbs nobody, so any change that people would see is worth one, and after `at_most` the mere time is. What
+    comes too soon for an edit is worth one later.
     """
     passed = ts - said.ts if said is not None else None
-    if passed is not None and (passed <= 0 or passed < gap_ms):
-        return "nothing"
+    if said is not None and passed is not None and passed < gap_ms:
+        before, after = describe(profile, said.latest), describe(profile, {**said.latest, **latest})
+        return "later" if passed > 0 and before != after else "nothing"
     if live is None or live.place != place or live.edits >= MAX_EDITS or now - live.opened_at >= RENEW_MS:
         return "open"
     if said is None or passed is None or passed >= profile.at_most_ms:
@@ -74,6 +76,13 @@ def worth_a_notice(profile: Profile, said: Said | None, latest: dict[str, str], 
         return False
     if passed >= profile.at_most_ms:
         return True
+    return any(_changed(profile, said.latest, name, text) for name, text in latest.items())
+
+
+def worth_one_later(profile: Profile, said: Said | None, latest: dict[str, str], ts: int) -> bool:
+    """Whether `latest`, read at `ts`, would be worth a notice if it did not come so soon after the last one."""
+    if said is None or not 0 < ts - said.ts < profile.at_least_ms:
+        return False
     return any(_changed(profile, said.latest, name, text) for name, text in latest.items())
 
 

@@ -73,15 +73,23 @@ class Outbox:
         self._kicked.set()
         self._patience: dict[str, _Patience] = {}
         self._space = asyncio.Lock()
+        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._finishing = False
         self.watchers: list[Callable[[Sent], None]] = []
         self.marking: list[Callable[[Transaction, Sent], None]] = []
 
     def kick(self) -> None:
         self._kicked.set()
 
+    async def finish(self) -> None:
+        """Begin nothing more; returns once what is on its way has arrived and is marked, or has failed."""
+        self._finishing = True
+        if self._serving:
+            await asyncio.wait(self._serving.values())
+
     async def run(self) -> None:
         """Serve places until cancelled."""
-        serving: dict[str, asyncio.Task[None]] = {}
+        serving = self._serving
         try:
             while True:
                 self._kicked.clear()
@@ -105,7 +113,7 @@ class Outbox:
             until = self._patience.get(place, _Patience()).until
             if until > now:
                 pauses.append(until - now)
-            elif len(serving) < PLACES_AT_ONCE:
+            elif len(serving) < PLACES_AT_ONCE and not self._finishing:
                 serving[place] = asyncio.create_task(self._serve(place), name=f"outbox of {place}")
         return min(pauses, default=None)
 
@@ -132,7 +140,7 @@ class Outbox:
 
     async def _send_in_order(self, place: str, marks: list[asyncio.Task[None]]) -> None:
         last = 0
-        while True:
+        while not self._finishing:
             row = self._database.read(partial(outbox.head, place=place, after=last))
             if row is None:
                 return

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from thingroom_common.command_group import Group
 from thingroom_common.config_file import ConfigError
 from thingroom_gateway.cli import config_option
 from thingroom_gateway.config import GatewayConfig, load
@@ -27,7 +28,7 @@ from thingroom_gateway.profiles import (
 )
 
 
-@click.group(name="profile")
+@click.group(name="profile", cls=Group)
 def profile_commands() -> None:
     """Device profiles: what a device's values mean. List and read them, write and check your own."""
 

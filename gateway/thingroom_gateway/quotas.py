@@ -47,9 +47,9 @@ class Quotas:
             return 0
         account = self._account(device)
         wait = 0.0
-        if self._rate and account.readings <= 0:
+        if self._rate and account.readings < 1:
             wait = (1 - account.readings) / self._rate
-        if self._day and account.bytes <= 0:
+        if self._day and account.bytes < 1:
             wait = max(wait, (1 - account.bytes) * DAY_SECONDS / self._day)
         if wait:
             return min(max(MIN_PAUSE_MS, round(wait * 1000)), MAX_PAUSE_MS)
@@ -66,7 +66,7 @@ class Quotas:
 
     def _account(self, device: int) -> _Account:
         now = self._clock()
-        burst = self._rate * BURST_SECONDS
+        burst = max(1.0, self._rate * BURST_SECONDS)
         account = self._accounts.get(device)
         if account is None:
             account = self._accounts[device] = _Account(burst, self._day, now)

@@ -26,21 +26,37 @@ class RegistrationError(Exception):
     """The registration cannot be used; the message says which file and why."""
 
 
+class _Namespace(msgspec.Struct, frozen=True, kw_only=True):
+    regex: str = ""
+
+
+class _Namespaces(msgspec.Struct, frozen=True, kw_only=True):
+    users: tuple[_Namespace, ...] = ()
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     as_token: str
     hs_token: str
     sender_localpart: str
+    url: str | None = None
+    namespaces: _Namespaces = _Namespaces()
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What the gateway needs of its registration."""
+    """What the gateway needs of its registration. `users` are the regular expressions of its users' ids."""
 
     id: str
     as_token: str
     hs_token: str
     sender_localpart: str
+    url: str
+    users: tuple[str, ...]
+
+    def covers(self, user: str) -> bool:
+        """Whether the file gives that user to the gateway."""
+        return any(re.match(pattern, user) for pattern in self.users)
 
 
 def make_registration(server_name: str, url: str, as_token: str, hs_token: str) -> dict[str, object]:
@@ -61,9 +77,12 @@ def make_registration(server_name: str, url: str, as_token: str, hs_token: str) 
     }
 
 
-def write_registration(path: Path, server_name: str, url: str) -> Registration:
-    """Make a registration with new tokens, or leave the one that is there. Raises RegistrationError, OSError."""
-    if not path.exists():
+def write_registration(path: Path, server_name: str, url: str, replace: bool = False) -> Registration:
+    """Make a registration with new tokens; leave the one that is there, unless it is to be replaced.
+
+    Raises RegistrationError, OSError.
+    """
+    if replace or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = make_registration(server_name, url, secrets.token_hex(32), secrets.token_hex(32))
         write_private(path, (json.dumps(made, indent=2) + "\n").encode())
@@ -78,4 +97,8 @@ def load_registration(path: Path) -> Registration:
         raise RegistrationError(f"{path} does not exist. Write one with: thingroom gateway register") from None
     except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RegistrationError(f"{path} is no registration: {error}") from None
-    return Registration(file.id, file.as_token, file.hs_token, file.sender_localpart)
+    try:
+        users = tuple(re.compile(one.regex).pattern for one in file.namespaces.users)
+    except re.error as error:
+        raise RegistrationError(f"{path} has a namespace that is no regular expression: {error}") from None
+    return Registration(file.id, file.as_token, file.hs_token, file.sender_localpart, file.url or "", users)

@@ -80,7 +80,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     outbox_parked: int = 0
     outbox_oldest_at: int | None = None
     gaps: int = 0
-    lost: int = 0
+    missing: dict[str, int] = {}
     rejected: dict[str, int] = {}
     quotas: dict[str, int] = {}
     stalled: bool = False
@@ -142,6 +142,7 @@ class Overview:
         """Raises sqlite3.Error."""
         config = self._reload.config
         known, read = await database.read_in_thread(lambda connection: (figures(connection), counters_read(connection)))
+        missing = {why: number for why, number in (await self._ingest.missing.totals()).items() if number}
         silent = [d.row.name for d in self._registry if d.row.status == ACTIVE and self._is_silent(d.row.id)]
         return _status(
             config,
@@ -161,6 +162,7 @@ class Overview:
             serial_wanted=config.serial.ports,
             serial_open=tuple(self.serial.open_ports) if self.serial else (),
             pairing_open=self._pairing.current() is not None,
+            missing=missing,
             devices=self._presences(),
             silent=tuple(sorted(silent)[:MAX_NAMED]),
             stalled=self._ingest.stalled,
@@ -245,7 +247,6 @@ def _status(
         "outbox_parked": known.outbox_parked,
         "outbox_oldest_at": known.outbox_oldest_queued_at,
         "gaps": known.gaps,
-        "lost": known.lost,
         "rejected": grown[0],
         "quotas": grown[1],
         "database_bytes": known.bytes,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from thingroom_common.command_group import Group
 from thingroom_homeserver.cli_options import CONFIG_OPTION
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def list_users_command(config_path: Path, deactivated: bool) -> None:
     _run(config_path, work)
 
 
-@click.group("registration-token")
+@click.group("registration-token", cls=Group)
 def registration_token_commands() -> None:
     """Tokens with which people make accounts.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from thingroom_common.command_group import Group
 from thingroom_homeserver.admin.commands import COMMANDS
 from thingroom_homeserver.admin_account_commands import ACCOUNT_COMMANDS
 from thingroom_homeserver.cli_options import CONFIG_OPTION
@@ -20,9 +21,9 @@ from thingroom_homeserver.federation_commands import federation_commands
 from thingroom_homeserver.media_commands import media_commands
 
 
-@click.group("homeserver")
+@click.group("homeserver", cls=Group)
 def homeserver_commands() -> None:
-    """The Matrix homeserver."""
+    """The Matrix homeserver by itself: run it, make accounts, look after it."""
 
 
 @homeserver_commands.command("run")
@@ -34,7 +35,7 @@ def run_command(config_path: Path) -> None:
     sys.exit(run(config_path))
 
 
-@homeserver_commands.group("admin")
+@homeserver_commands.group("admin", cls=Group)
 def admin_commands() -> None:
     """Look after the homeserver's accounts, rooms and database."""
 

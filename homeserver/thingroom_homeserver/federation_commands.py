@@ -12,11 +12,12 @@ from pathlib import Path
 
 import click
 
+from thingroom_common.command_group import Group
 from thingroom_homeserver.admin.commands import on_data
 from thingroom_homeserver.cli_options import CONFIG_OPTION
 
 
-@click.group("federation")
+@click.group("federation", cls=Group)
 def federation_commands() -> None:
     """Look after what is sent to other homeservers. The server may be running."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from thingroom_common.command_group import Group
 from thingroom_homeserver.cli_options import CONFIG_OPTION
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _DAY_MS = 86_400_000
 
 
-@click.group("media")
+@click.group("media", cls=Group)
 def media_commands() -> None:
     """Look after uploaded files. The server may be running."""
 

@@ -71,13 +71,15 @@ async def test_the_manager_and_the_log_are_told_and_status_and_reload_work(tmp_p
         password = running.owner()[1]
         assert password not in "\n".join(running.lines)
 
-        code, said = await thingroom(running, "status")
+        code, said = await thingroom(running, "status", "--wait", "60")
         assert code == 0, said
         assert "All is well." in said and "@thingroom:localhost" in said
-        code, said = await thingroom(running, "status", "--json")
+        code, said = await thingroom(running, "status", "--wait", "60", "--json")
         told = json.loads(said)
         assert code == 0 and told["ok"] and told["gateway"]["brokers"][0]["connected"]
         assert password not in said
+        code, said = await thingroom(running, "status", "--wait", "60", "--programs-only")
+        assert code == 0 and "Homeserver" in said and "Disk" not in said
 
         file = running.data / "thingroom.toml"
         good = file.read_text()
@@ -100,7 +102,7 @@ async def test_the_manager_and_the_log_are_told_and_status_and_reload_work(tmp_p
         async with asyncio.timeout(30):
             while "STOPPING=1" not in manager.said:
                 await asyncio.sleep(0.01)
-    code, said = await thingroom(running, "status")
+    code, said = await thingroom(running, "status", "--wait", "60")
     assert code == 1
     assert "it is not running" in said and "thingroom run" in said and "connection refused" in said
 

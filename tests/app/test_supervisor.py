@@ -117,3 +117,29 @@ async def test_children_do_not_outlive_a_killed_supervisor(tmp_path):
             return True
 
     await until(gone)
+
+
+async def test_who_will_not_go_is_killed_at_once_when_it_hurries(started, tmp_path):
+    supervisor, _ = started
+    lines = []
+    source = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(300)"
+    )
+    await supervisor.start(program(tmp_path, "stubborn", source, lines.append))
+    await until(lambda: lines, 60)
+    process_id = supervisor.process_ids()["stubborn"]
+    stopping = asyncio.create_task(supervisor.stop())
+    await asyncio.sleep(0)
+    supervisor.hurry()
+    await asyncio.wait_for(stopping, 60)
+    with pytest.raises(ProcessLookupError):
+        os.kill(process_id, 0)
+
+
+async def test_a_program_without_a_log_of_its_own_writes_to_ours(started, tmp_path, capfd):
+    supervisor, ended = started
+    source = "import sys; print('the port is taken', file=sys.stderr); sys.exit(2)"
+    await supervisor.start(Program("server", [sys.executable, "-c", source], None))
+    told = await asyncio.wait_for(supervisor.hopeless, 60)
+    assert "the log" in told.last_words and ended == [told]
+    assert "the port is taken" in capfd.readouterr().err

@@ -43,6 +43,9 @@ const commandsFor = (page) => ({
   async fill({ label, text }) {
     await page.getByLabel(label, { exact: true }).first().fill(text);
   },
+  async fill_in({ within, text }) {
+    await page.locator(within).first().fill(text);
+  },
   async choose({ label, option }) {
     await page.getByLabel(label, { exact: true }).first().selectOption(option);
   },
@@ -55,7 +58,17 @@ const commandsFor = (page) => ({
     await page.locator(within, { hasText: text }).first().waitFor({ state: "attached" });
   },
   async wait_until({ condition }) {
-    await page.waitForFunction(condition);
+    // Not waitForFunction: it evaluates within the page, which the page's own policy forbids.
+    const deadline = Date.now() + WAIT_MS;
+    // A page that is being left for another is not there yet.
+    const holds = () => page.evaluate(condition).catch((error) => {
+      if (!/context was destroyed|navigat/i.test(error.message)) throw error;
+      return false;
+    });
+    while (!(await holds())) {
+      if (Date.now() > deadline) throw new Error(`not so within ${WAIT_MS} ms: ${condition}`);
+      await page.waitForTimeout(50);
+    }
   },
   text: ({ within }) => page.locator(within).first().innerText(),
   evaluate: ({ code }) => page.evaluate(code),
@@ -66,7 +79,7 @@ const commandsFor = (page) => ({
   async look({ width, height, scheme }) {
     await page.setViewportSize({ width, height });
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
-    await page.waitForTimeout(250);
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   },
   async screenshot({ path, whole }) {
     await page.screenshot({ path, fullPage: whole });

@@ -25,6 +25,10 @@ class DashboardBrowser(WorkedClient):
     async def fill(self, label: str, text: str) -> None:
         await self.ask("fill", label=label, text=text)
 
+    async def fill_in(self, within: str, text: str) -> None:
+        """Fill in the field of a CSS selector."""
+        await self.ask("fill_in", within=within, text=text)
+
     async def choose(self, label: str, option: str) -> None:
         await self.ask("choose", label=label, option=option)
 

@@ -71,6 +71,10 @@ class Device:
             Record("temperature", "Cel", Decimal(tenths_celsius, -1), 0),
             Record("humidity", "%RH", percent, 0),
         ]
+        return self.envelope(records, time_ms)
+
+    def envelope(self, records: list[Record], time_ms: int) -> bytes:
+        """The next envelope, of any records; their times are relative to `time_ms` (Unix)."""
         self.sequence += 1
         header = Header(self.kid, self.sequence, self._before, Clock(SYNCHRONISED, 1, self.sequence * 1000))
         protected = protected_header(header)

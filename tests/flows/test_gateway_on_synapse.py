@@ -10,8 +10,9 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,25 @@ class Home:
 
 
 @contextlib.asynccontextmanager
-async def running_home(directory: Path, room_version: str) -> AsyncIterator[Home]:
+async def running_home(
+    directory: Path,
+    room_version: str,
+    *,
+    rate_limited: bool = False,
+    synapse_extra: Mapping[str, Any] | None = None,
+    **gateway_sections: Any,
+) -> AsyncIterator[Home]:
+    """`rate_limited`: Synapse limits the gateway's users like people. `synapse_extra` goes over its configuration."""
     registration, appservice_port = directory / "registration.yaml", free_port()
     write_registration(registration, SERVER_NAME, f"http://127.0.0.1:{appservice_port}")
+    if rate_limited:
+        registration.write_text(json.dumps({**json.loads(registration.read_text()), "rate_limited": True}))
     settings = SynapseSettings(
         server_name=SERVER_NAME,
         appservice_files=(registration,),
         default_rate_limits=True,
         default_room_version=room_version,
+        extra=synapse_extra or {},
     )
     async with (
         running_synapse(directory / "synapse", settings) as synapse,
@@ -71,6 +83,7 @@ async def running_home(directory: Path, room_version: str) -> AsyncIterator[Home
             "coap": {"enabled": False},
             "appservice": {"port": appservice_port},
             "batch": {"seconds": 0.5},
+            **gateway_sections,
         }
         async with running_gateway(directory / "gateway", gateway_settings) as gateway:
             yield Home(synapse, broker, gateway, owner)

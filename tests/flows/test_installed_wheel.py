@@ -7,6 +7,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import aiohttp
 from tests.flows.thingroom_run import Running
 
 ROOT = Path(__file__).parents[2]
@@ -33,5 +34,10 @@ def test_the_demo_runs_from_the_wheel(tmp_path):
             await running.until_printed("signature verified, mqtt")
             await running.until_printed("signature verified, coap")
             await running.until_printed("the first readings are in their Matrix room")
+            await running.until_printed(f"http://127.0.0.1:{running.dashboard_port}")
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{running.dashboard_port}") as session:
+                for path in ("/sign-in", "/static/style.css", "/static/chart.js"):
+                    async with session.get(path) as answer:
+                        assert answer.status == 200, path
 
     asyncio.run(demo())

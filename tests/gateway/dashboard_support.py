@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import html
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.gateway.bot_home import BotHome, Person, bot_home, person
+from tests.gateway.gateway_support import Thing, eventually
 from tests.homeserver.running import PASSWORD
 
 from thingroom_gateway import app
@@ -88,3 +93,46 @@ async def visitor(gateway: app.Gateway) -> AsyncIterator[Visitor]:
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield Visitor(session, f"http://127.0.0.1:{gateway.dashboard.port}")
+
+
+@dataclass
+class Scene:
+    """A home with an owner, a member of one room, and the browsers of both."""
+
+    home: BotHome
+    kitchen: Thing
+    cellar: Thing
+    lamp: Thing
+    owner: Visitor
+    member: Visitor
+    people: dict[str, Person]
+
+
+@contextlib.asynccontextmanager
+async def open_scene(directory: Path) -> AsyncIterator[Scene]:
+    """All of them signed in; the kitchen's readings 2 and 3 are missing."""
+    kitchen, cellar, lamp = Thing(1, "Kitchen"), Thing(2, "<b>Cellar</b>"), Thing(3, "Lamp", "switch")
+    async with contextlib.AsyncExitStack() as stack:
+        home = await stack.enter_async_context(bot_home(directory))
+        owner = await stack.enter_async_context(person(home.homeserver, "owner"))
+        member = await stack.enter_async_context(person(home.homeserver, "member"))
+        await home.enrol(kitchen, "Kitchen")
+        await home.enrol(cellar, "Below & beside")
+        await home.enrol(lamp, "Kitchen")
+        await home.reading(kitchen, 214, ago_ms=300_000)
+        kitchen.sequence += 2
+        await home.reading(kitchen, 223)
+        await home.reading(cellar, 121)
+        rules = "SELECT COUNT(DISTINCT device) FROM alert_rules"
+        await eventually(lambda: home.gateway.core.database.read(lambda c: c.execute(rules).fetchone()[0]) == 3, 30)
+        room = await owner.room("Kitchen")
+        await owner.client.room_invite(room, member.user_id)
+        assert await member.room("Kitchen") == room
+        browsers = [await stack.enter_async_context(visitor(home.gateway)) for _ in range(2)]
+        deadline = time.monotonic() + 30
+        # The member is in the room once the gateway has heard of it.
+        while (await browsers[1].sign_in("member")).status != 200:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.2)
+        assert (await browsers[0].sign_in("owner")).status == 200
+        yield Scene(home, kitchen, cellar, lamp, *browsers, people={"owner": owner, "member": member})

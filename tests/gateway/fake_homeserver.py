@@ -26,7 +26,8 @@ _USER = re.compile(rf"@(thing_.*|thingroom):{SERVER}")
 class Fault:
     """What to do instead of answering: a status with headers and body, to hang, or to drop the connection.
 
-    `commit`: do what was asked first. `match`: only for requests whose path contains it.
+    `gate`: do as was asked, once it is set. `commit`: do what was asked first. `match`: only for requests whose path
+    contains it.
     """
 
     status: int = 0
@@ -35,6 +36,7 @@ class Fault:
     hang: bool = False
     drop: bool = False
     commit: bool = False
+    gate: asyncio.Event | None = None
     match: str = ""
     times: int = 1
 
@@ -122,6 +124,9 @@ class FakeHomeserver:
         fault.times -= 1
         if fault.times <= 0:
             self.faults.remove(fault)
+        if fault.gate is not None:
+            await fault.gate.wait()
+            return await self._handle(request, path)
         if fault.commit:
             await self._handle(request, path)
         if fault.hang:

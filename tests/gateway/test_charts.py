@@ -164,7 +164,19 @@ def test_states_hold_until_the_next_or_a_gap() -> None:
 
 def test_the_summary() -> None:
     assert summary(_line([(1, -0.04, -0.04, 0.04), (2, 21.26, 21.26, 21.3)])) == "0.0 to 21.3, last 21.3 °C"
-    assert summary(_line([(1, -5, -5, -5)], decimals=0)) == "−5 to −5, last −5 °C"
+    assert summary(_line([(1, -5, -5, -5)], decimals=0)) == "−5 °C"
+    assert summary(_line([(1, -5, -5, -5), (2, -5, -5, -5)], decimals=0)) == "always −5 °C"
+    many = _line([(1, 12_345_678, 12_345_678, 12_345_678), (2, 9999, 9999, 9999)], decimals=0)
+    assert summary(many) == "9999 to 12\u2009345\u2009678, last 9999 °C"
+
+
+@pytest.mark.parametrize("value", [12_345_678.0, 0.00012, -1_234_567.0])
+def test_long_numbers_of_a_scale_are_inside_the_picture(value: float) -> None:
+    points = [(float(ts), value * (1 + ts / 1e5), value * (1 + ts / 1e5), value * (1 + ts / 1e5)) for ts in range(50)]
+    line = _line(points, decimals=6 if abs(value) < 1 else 0)
+    picture = Image.open(io.BytesIO(render(Chart(title="Meter", series=[line], from_ms=0, to_ms=50)))).convert("RGB")
+    edge = picture.crop((0, 0, 6, picture.height))
+    assert len(edge.getcolors() or []) == 1
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

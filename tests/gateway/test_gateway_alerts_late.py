@@ -212,4 +212,4 @@ async def test_a_day_offline_in_the_room_also_over_a_restart(tmp_path: Path) -> 
             said = [e["content"]["body"] for where, e in owner.seen if where == room and is_alert(e)]
             assert sorted(text[0] for text in said) == ["⚠", "📋"], said
             humid = next(text for text in said if text[0] == "⚠")
-            assert humid.startswith("⚠️ Kitchen: Humidity is 45 %, above 45 % since 20"), humid
+            assert humid.startswith("⚠️ Kitchen: Humidity is 45.2 %, above 45 % since 20"), humid

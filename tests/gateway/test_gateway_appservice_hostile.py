@@ -98,7 +98,7 @@ async def test_a_body_beyond_all_measure_is_refused(door: Door) -> None:
     assert door.counted("too_large") == before + 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(fields | json_values, max_size=6))
 async def test_odd_events_are_answered(door: Door, events: list[Any]) -> None:
     assert await door.put({"events": events}) == 200

@@ -118,8 +118,8 @@ def in_database(config: GatewayConfig) -> set[int]:
         stored = [row[0] for row in connection.execute("SELECT sequence FROM envelopes")]
         samples = connection.execute("SELECT sequence FROM samples ORDER BY sequence").fetchall()
         counted = [
-            connection.execute(f"SELECT COALESCE(SUM(count), 0) FROM {table}").fetchone()[0]
-            for table in ("history_5min", "history_hour", "history_day")
+            connection.execute(f"SELECT COALESCE(SUM(count), 0) FROM {view}").fetchone()[0]
+            for view in ("readings_5min", "readings_hourly", "readings_daily")
         ]
     assert sorted(stored) == sorted(ledger)
     # Two quantities in each envelope.

@@ -42,7 +42,7 @@ def database() -> Iterator[Transaction]:
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for migration in MIGRATIONS:
             connection.executescript(migration.sql)
-        connection.execute("INSERT INTO devices VALUES (1, x'00', x'00', x'00', x'00', 'n', 'p', 'c', 'active', 0, 0)")
+        connection.execute("INSERT INTO devices VALUES (1, x'00', x'00', x'00', x'00', 'n', 'p', 'c', 'active', 0, 0, x'')")
         connection.execute("INSERT INTO arrivals VALUES (1, 0, 0)")
         yield Transaction(connection)
 

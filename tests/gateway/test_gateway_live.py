@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,7 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 from tests.gateway.fake_homeserver import HS_TOKEN, FakeHomeserver, Fault
-from tests.gateway.gateway_support import Thing, eventually, gateway
+from tests.gateway.gateway_support import Thing, eventually, gateway, write_config
+from tests.gateway.test_gateway_alerts_crash import deliver
+from tests.gateway.test_gateway_crash import process
 from tests.gateway.test_gateway_outbox import Door
 
 from thingroom_common.database import Database
@@ -42,15 +46,16 @@ SAID = Said({"temperature": "21.4", "humidity": "45"}, NOW - 60_000)
         (None, SAID, "21.5", 0, "open"),
         (MESSAGE, SAID, "21.5", 0, "edit"),
         (MESSAGE, SAID, "21.41", 0, "nothing"),
-        (MESSAGE, SAID, "25", 45_000, "nothing"),
+        (MESSAGE, SAID, "25", 45_000, "later"),
+        (MESSAGE, SAID, "21.4", 45_000, "nothing"),
         (MESSAGE, SAID, "25", 61_000, "nothing"),
         (MESSAGE, replace(SAID, ts=NOW - PROFILE.at_most_ms), "21.4", 0, "edit"),
         (replace(MESSAGE, place="Attic"), SAID, "21.4", 0, "open"),
         (replace(MESSAGE, edits=MAX_EDITS), SAID, "25", 0, "open"),
         (replace(MESSAGE, opened_at=NOW - RENEW_MS), SAID, "25", 0, "open"),
     ],
-    ids=["first", "none yet", "moved", "nobody would see it", "too soon", "older", "only time passed", "another room",
-         "often edited", "a day old"],
+    ids=["first", "none yet", "moved", "nobody would see it", "too soon", "nothing new", "older", "only time passed",
+         "another room", "often edited", "a day old"],
 )  # fmt: skip
 def test_what_becomes_of_a_live_message(
     live: Live | None, said: Said | None, latest: str, ago_ms: int, step: str
@@ -84,6 +89,10 @@ class Rows:
         self.now += after_ms
         latest = {"temperature": f"{tenths / 10}"}
         await self.database.write(lambda t: self.announcer.announce(t, self.device, latest, self.now))
+
+    async def catch_up(self, after_ms: int) -> None:
+        self.now += after_ms
+        await self.database.write(lambda t: self.announcer.catch_up(t, self.device))
 
     def waiting(self) -> list[tuple[str, str]]:
         """Type and text of what waits, in order."""
@@ -138,6 +147,30 @@ async def test_a_removed_message_is_followed_by_a_new_one(announced: Rows) -> No
     await announced.read(230)
     kinds = [(kind, text[:15]) for kind, text in announced.waiting()]
     assert kinds == [("m.room.message", "Kitchen 23.0 °C")], "the edit of the removed message need not go out"
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "notices"])
+async def test_what_came_too_soon_is_said_when_the_time_has_come(announced: Rows, live: bool) -> None:
+    database, device = announced.database, announced.device
+    await database.write(lambda t: store.choose_for_place(t, "Kitchen", live))
+    await announced.read(200)
+    await announced.read(300, after_ms=1000)
+    await announced.read(320, after_ms=1000)
+    await announced.catch_up(1000)
+    assert [text[:15] for _, text in announced.waiting()] == ["Kitchen 20.0 °C"]
+    await announced.catch_up(60_000)
+    await announced.catch_up(1000)
+    assert [text[:15] for _, text in announced.waiting()] == ["Kitchen 20.0 °C", "Kitchen 32.0 °C"]
+    # What came back to what was said is nothing to say.
+    await announced.read(200, after_ms=1000)
+    await announced.read(320, after_ms=1000)
+    assert len(announced.waiting()) == 2
+    assert database.read(store.devices_with_unsaid) == []
+    # Nor is what became old meanwhile.
+    await announced.read(200, after_ms=1000)
+    assert database.read(store.devices_with_unsaid) == [device.row.id]
+    await announced.catch_up(16 * 60_000)
+    assert len(announced.waiting()) == 2 and database.read(store.devices_with_unsaid) == []
 
 
 async def test_what_people_choose_goes_before_the_configuration(announced: Rows) -> None:
@@ -251,3 +284,31 @@ async def test_an_edit_that_is_refused_is_followed_by_a_new_message(
         await reading(running, thing, 310)
         await eventually(lambda: shown(homeserver)[-1] == "Kitchen 31.0 °C, 45 %", seconds=30)
         assert len(shown(homeserver)) == 2
+
+
+async def test_killed_at_random_there_is_one_message_with_the_newest_text(
+    tmp_path: Path, live_config: GatewayConfig, homeserver: FakeHomeserver
+) -> None:
+    thing = Thing()
+    async with gateway(live_config, thing):
+        pass
+    config_file = write_config(tmp_path / "thingroom.toml", live_config)
+    dice = random.Random(11)
+    tenths = 200
+    for _ in range(3):
+        async with process(config_file, live_config) as running:
+            for _ in range(dice.randint(1, 3)):
+                tenths += 1
+                payload = thing.pack(tenths, time.time_ns() // 1_000_000)
+                await deliver(live_config, thing.envelope(payload=payload))
+            # Any moment will do: nothing is awaited here, and nothing depends on which one it is.
+            await asyncio.sleep(dice.uniform(0, 0.4))
+            running.kill()
+            await running.wait()
+    async with gateway(live_config, thing) as here:
+        tenths += 1
+        await reading(here, thing, tenths)
+        await eventually(lambda: shown(homeserver) == [f"Kitchen {tenths / 10} °C, 45 %"], seconds=60)
+        await eventually(lambda: here.core.database.read(rows.sizes) == (0, 0), seconds=60)
+    assert shown(homeserver) == [f"Kitchen {tenths / 10} °C, 45 %"]
+    assert homeserver.sequences(thing.hex) == list(range(1, thing.sequence + 1))

@@ -61,7 +61,9 @@ def written(tmp_path: Path, config: GatewayConfig) -> Path:
 
 def test_no_configuration(tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
-    assert start(missing) == f"{missing} does not exist. Write one with: thingroom config > {missing}\n"
+    assert start(missing) == (
+        f"{missing} does not exist. Begin with `thingroom run`, or write one with: thingroom config > {missing}\n"
+    )
 
 
 def test_an_unknown_key(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections import defaultdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,9 +50,16 @@ async def test_down_sampled_is_what_the_raw_readings_give_in_any_order(readings,
         kept.setdefault((one.quantity, one.ts_ms, one.sequence), one)
     with tempfile.TemporaryDirectory() as directory:
         async with store(Path(directory)) as stored:
+            open_hours: dict[int, dict[tuple[str, int], int]] = {}
             edges = [0, *sorted(min(cut, len(arriving)) for cut in cuts), len(arriving)]
             for begin, end in pairwise(edges):
                 await stored.add(*arriving[begin:end])
+                # Hours are brought along now and then, also too early: what comes after that is late.
+                if seed.random() < 0.5:
+                    before, most = START + seed.randrange(9 * DAY), seed.randrange(1, 4)
+                    await stored.database.write(
+                        partial(stored.recorder.merge, before_ms=before, most_series=most, most_rows=13)
+                    )
             raw = list(
                 stored.database.read(
                     lambda c: list(series.stored_readings(c, stored.kitchen.row.id, None, 0, START + 9 * DAY))
@@ -61,6 +69,16 @@ async def test_down_sampled_is_what_the_raw_readings_give_in_any_order(readings,
             assert {(r.series.quantity, r.time, r.sequence, r.value, r.clock) for r in raw} == {
                 (one.quantity, one.ts_ms, one.sequence, one.value, one.clock) for one in kept.values()
             }
+            of_all = stored.database.read(lambda c: series.series_of(c, stored.kitchen.row.id))
+            for level in LEVELS:
+                open_hours[level.size] = {
+                    (one.quantity, row[0]): row[1]
+                    for one in of_all
+                    if one.kind != "text"
+                    for row in stored.database.read(lambda c, one=one, level=level: _level_rows(c, one, level))
+                }
+            while await stored.database.write(lambda t: stored.recorder.merge(t, START + 20 * DAY, 2, 13)):
+                continue
             for level in LEVELS:
                 expected: dict[tuple[str, int], list[float]] = defaultdict(list)
                 for one in kept.values():
@@ -75,10 +93,54 @@ async def test_down_sampled_is_what_the_raw_readings_give_in_any_order(readings,
                     ).fetchall()
                 )
                 assert {(row[0], row[1]) for row in rows} == set(expected)
+                # And the same was to be read before all hours were in.
+                assert open_hours[level.size] == {key: len(values) for key, values in expected.items()}
                 for quantity, start, count, total, minimum, maximum in rows:
                     values = expected[quantity, start]
                     assert (count, minimum, maximum) == (len(values), min(values), max(values))
                     assert total == pytest.approx(sum(values), rel=1e-9, abs=1e-9)
+
+
+def _level_rows(connection, one, level):
+    """(start, count) of a level over the whole time, as readers get them."""
+    found, _ = series._grouped(connection, one, START - 9 * DAY, START + 20 * DAY, level.size, level)
+    counted = connection.execute(
+        f"SELECT start / ?4 * ?4, SUM(count) FROM {series._stretches(level)} GROUP BY 1",
+        (one.id, START - 9 * DAY, START + 20 * DAY, level.size),
+    ).fetchall()
+    assert [point.ts for point in found] == sorted(row[0] for row in counted)
+    return [tuple(row) for row in counted]
+
+
+async def test_an_hour_that_is_open_is_read_as_it_stands(tmp_path: Path) -> None:
+    """A day by days, an hour by hours, before and after the hour is over, and with what comes late; killed or not."""
+    async with store(tmp_path) as stored:
+        row = stored.kitchen.row.id
+        ticks = [SeriesReading("temperature", START + n * MINUTE, str(n), 0, n + 1) for n in range(0, 180, 10)]
+
+        def seen(width: int) -> list[tuple[int, float]]:
+            (one,) = stored.database.read(lambda c: series.series_of(c, row, "temperature"))
+            level = next(level for level in LEVELS if level.size == width)
+            found, _ = stored.database.read(lambda c: series._grouped(c, one, START, START + DAY, width, level))
+            return [(point.ts, point.maximum) for point in found]
+
+        for number, tick in enumerate(ticks):
+            await stored.add(tick)
+            assert seen(DAY) == [(START, float(tick.value))]
+            assert seen(HOUR)[-1] == (START + number // 6 * HOUR, float(tick.value))
+            await stored.database.write(lambda t, tick=tick: stored.recorder.merge(t, tick.ts_ms, 10, 500))
+            assert seen(DAY) == [(START, float(tick.value))]
+        await stored.add(SeriesReading("temperature", START + 5 * MINUTE, "900", 0, 999))
+        assert seen(DAY) == [(START, 900.0)] and seen(HOUR)[0] == (START, 900.0)
+
+        def fail(transaction) -> None:
+            stored.recorder.merge(transaction, START + DAY, 10, 500)
+            raise ValueError
+
+        with pytest.raises(ValueError):
+            await stored.database.write(fail)
+        await stored.add(SeriesReading("temperature", START + 175 * MINUTE, "950", 0, 1000))
+        assert seen(DAY) == [(START, 950.0)] and seen(HOUR)[-1] == (START + 2 * HOUR, 950.0)
 
 
 async def test_a_failed_write_leaves_nothing_and_is_not_remembered(tmp_path: Path) -> None:

@@ -134,7 +134,11 @@ def _raised(name: str, profile: Profile, rule: Rule, event: Raised, timezone: tz
     said = f"{text}: " if text else ""
     threshold = shown_threshold(quantity, rule.threshold)
     since = f" since {shown_time(event.since, timezone, event.ts)}" if event.since else ""
-    return f"{icon} {name}: {said}{quantity.title} is {shown_value(quantity, value)}, {word} {threshold}{since}{flag}."
+    shown_now = shown_value(quantity, value)
+    if shown_now == threshold:
+        # "45 %, above 45 %" helps nobody.
+        shown_now = shown_threshold(quantity, value)
+    return f"{icon} {name}: {said}{quantity.title} is {shown_now}, {word} {threshold}{since}{flag}."
 
 
 def _ended(name: str, profile: Profile, rule: Rule, event: Ended, timezone: tzinfo) -> str:

@@ -37,8 +37,11 @@ def take_span(tokens: Sequence[Token]) -> tuple[Span | None, list[Token]]:
     """The last stretch of time in `tokens` ("24h", "2 weeks", "yesterday", "week"), and the others."""
     for at in range(len(tokens) - 1, -1, -1):
         word = tokens[at].word
-        if word in ("today", "yesterday"):
-            return Span(0, "today" if word == "today" else "yesterday"), [*tokens[:at], *tokens[at + 1 :]]
+        if word == "today":
+            return Span(0, "today"), [*tokens[:at], *tokens[at + 1 :]]
+        if word == "yesterday":
+            since = at > 0 and tokens[at - 1].word == "since"
+            return Span(0, "since yesterday" if since else "yesterday"), [*tokens[:at], *tokens[at + 1 :]]
         unit = UNITS_OF_TIME.get(word)
         if unit is None:
             continue

@@ -36,7 +36,7 @@ class Answer:
 
     `writes` change the database; `then` is called after the commit. With a `question` nothing is done yet: it is, when
     the person says yes. `privately`: in a direct chat with the person, and only there; `secret_until` (Unix ms): taken
-    back then.
+    back then. `refused`: the person may not.
     """
 
     text: str = ""
@@ -47,6 +47,7 @@ class Answer:
     question: Request | None = None
     privately: Answer | None = None
     secret_until: int | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

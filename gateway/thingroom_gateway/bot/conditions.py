@@ -10,7 +10,7 @@ from thingroom_gateway.bot.amounts import number_of, take_hysteresis, take_span
 from thingroom_gateway.bot.requests import Condition, Request, Targets
 from thingroom_gateway.bot.sentence import Sentence, joined
 from thingroom_gateway.bot.vocabulary import Token, longest
-from thingroom_gateway.bot.words import COMPARATORS, ON_OFF, RATES, SILENT
+from thingroom_gateway.bot.words import COMPARATORS, IMPLIED, ON_OFF, RATES, SILENT
 
 
 def condition_in(said: Sentence, after: list[Token]) -> Request | None:
@@ -28,9 +28,9 @@ def preset_in(said: Sentence, after: list[Token]) -> Request | None:
     if len(named) != 1:
         return None
     names = said.scan([token for token in others if token.word not in ON_OFF])
-    if said.not_fillers(names.rest):
+    if said.not_condition(names.rest):
         return None
-    return r.SetPreset(named[0].word, all(token.word != "off" for token in others), names.targets)
+    return r.SetPreset(named[0].word, all(ON_OFF.get(token.word) != "off" for token in others), names.targets)
 
 
 def _rate(said: Sentence, after: list[Token]) -> Request | None:
@@ -78,9 +78,13 @@ def _threshold(said: Sentence, after: list[Token]) -> Request | None:
         hysteresis, tail = take_hysteresis(after[at + length + 1 :])
         unit, later = said.unit(tail)
         more = said.scan(later)
-        if said.not_condition(names.rest + more.rest) or not (names.any or more.any):
+        bare = words[at] in IMPLIED or names.any or more.any
+        if said.not_condition(names.rest + more.rest) or not bare:
             return None
         kind = COMPARATORS[tuple(words[at : at + length])]
+        implied = said.vocabulary.quantities.get((IMPLIED.get(words[at], ""),))
+        if implied is not None and not names.quantities and not more.quantities:
+            names.quantities.append(implied)
         return r.AddAlert(joined(names, more), Condition(kind, number, unit, hysteresis))
     return None
 

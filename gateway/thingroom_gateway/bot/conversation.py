@@ -59,6 +59,10 @@ class Where:
         """The devices that are meant: named ones, those of named places, else all that are here."""
         if targets.devices or targets.places:
             wanted = set(targets.devices)
+            # "the lamp in the living room" is one lamp, and "the lamp and the kitchen" is a lamp and a room.
+            narrowed = [d for d in self.devices if d.row.id in wanted and d.row.place in targets.places]
+            if narrowed:
+                return narrowed
             return [d for d in self.devices if d.row.id in wanted or d.row.place in targets.places]
         return list(self.devices)
 
@@ -79,10 +83,11 @@ def range_of(span: Span, now: int, zone: ZoneInfo) -> tuple[int, int]:
         today = parse_moment("today", now, zone) or 0
         if span.day == "today":
             return today, now
-        return parse_moment("yesterday", now, zone) or 0, today
+        yesterday = parse_moment("yesterday", now, zone) or 0
+        return yesterday, now if span.day == "since yesterday" else today
     return max(0, now - span.ms), now
 
 
 def polite_refusal(needed: str) -> Answer:
     """For somebody who may not."""
-    return Answer(f"Sorry, that is for {needed}.")
+    return Answer(f"Sorry, that is for {needed}.", refused=True)

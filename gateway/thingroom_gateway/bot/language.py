@@ -26,8 +26,11 @@ from thingroom_gateway.bot.vocabulary import (
 from thingroom_gateway.bot.words import (
     CONDITION_FILLERS,
     FILLERS,
+    HEARD,
+    HELP_PHRASES,
     KEYWORDS,
     ON_OFF,
+    PLAIN_UNITS,
     QUESTIONS,
     RATES,
     SYNONYMS,
@@ -42,11 +45,14 @@ def parse(text: str, vocabulary: Vocabulary) -> Request | Unclear:
     tokens = tokens_of(text)
     if not tokens:
         return r.Help() if "?" in text else Unclear()
-    request = _Reader(text, tokens, vocabulary).request()
+    reader = _Reader(text, tokens, vocabulary)
+    request = reader.request()
     if not isinstance(request, Unclear):
         return request
     suggestion = _corrected(text, tokens, vocabulary)
-    return Unclear(suggestion, request.why if not suggestion else "")
+    if suggestion:
+        return Unclear(suggestion)
+    return reader.last_resort() or request
 
 
 def is_plain_question(text: str, vocabulary: Vocabulary) -> bool:
@@ -92,6 +98,11 @@ class _Reader:
 
     def request(self) -> Request | Unclear:
         tokens = self._said.tokens
+        words = tuple(token.word for token in tokens)
+        if any(words[: len(phrase)] == phrase for phrase in HELP_PHRASES) and not self._said.scan(tokens).any:
+            return r.Help()
+        if (HEARD & set(words) or words[0] == "where") and self._asked and (found := self._heard_of()):
+            return found
         start = next((at for at, token in enumerate(tokens) if token.word not in FILLERS), 0)
         verb = VERBS.get(tokens[start].word)
         # A name goes before a verb of the same word: a device may be called Switch.
@@ -115,7 +126,8 @@ class _Reader:
         return r.Help(topic)
 
     def _hello(self, after: list[Token]) -> Request | Unclear:
-        return r.Hello() if len(after) <= 2 else Unclear()
+        thanks = self._said.tokens[0].word in ("thanks", "thx", "thank", "cheers")
+        return r.Hello(thanks) if len(after) <= 2 or thanks else Unclear()
 
     def _devices(self, after: list[Token]) -> Request | Unclear:
         if after and after[0].word in ("alerts", "alarms", "rules"):
@@ -126,12 +138,13 @@ class _Reader:
 
     def _latest(self, after: list[Token]) -> Request | Unclear:
         names = self._said.scan(after)
-        return Unclear() if self._said.not_fillers(names.rest) else r.Latest(names.targets)
+        fine = {"ok", "okay", "fine", "alright", "good", "well"}
+        return Unclear() if self._said.not_fillers(names.rest, fine) else r.Latest(names.targets)
 
     def _spanned(self, after: list[Token]) -> tuple[Targets, Span] | Unclear:
         span, rest = take_span(after)
         names = self._said.scan(rest)
-        if left := self._said.not_fillers(names.rest, {"to"}):
+        if left := self._said.not_fillers(names.rest, {"to", "everything", "csv", "file", "data"}):
             return Unclear(why=f"I do not know {self._said.quoted(left)}.")
         return names.targets, span or Span()
 
@@ -156,6 +169,27 @@ class _Reader:
             return Unclear()
         minutes = 10 if span is None or span.day else max(1, min(60, span.ms // MINUTE))
         return r.Pair(minutes)
+
+    def _add(self, after: list[Token]) -> Request | Unclear:
+        if after and after[0].word in ("a", "an", "new"):
+            return self._add(after[1:])
+        if after and after[0].word in ("alert", "alarm"):
+            return self._alert(after[1:])
+        return self._pair(after) if {token.word for token in after} & {"device", "sensor", "board"} else Unclear()
+
+    def _stop(self, after: list[Token]) -> Request | Unclear:
+        words = {token.word for token in after}
+        if "pairing" in words:
+            return r.EndPairing()
+        if words & {"quiet", "silence"}:
+            return r.EndQuiet()
+        if "live" in words:
+            return r.SetLive(False, self._said.scan([token for token in after if token.word != "live"]).targets)
+        if words & {"alert", "alerts", "alarm", "alarms"}:
+            numbers = [token for token in after if token.word.isdecimal() and len(token.word) < 10]
+            why = "`remove alert 3` ends one (`alerts` lists them), `quiet hours 22:00 to 7:00` makes all of them wait."
+            return r.RemoveAlert(int(numbers[0].word)) if len(numbers) == 1 else Unclear(why=why)
+        return Unclear()
 
     def _move(self, after: list[Token]) -> Request | Unclear:
         found = self._said.device_then_text(after, ("to", "into", "in"))
@@ -204,23 +238,24 @@ class _Reader:
         return r.Snooze(int(numbers[0].word) if numbers else 0, ms)
 
     def _quiet(self, after: list[Token]) -> Request | Unclear:
-        words = [token.word for token in after if token.word not in FILLERS and token.word not in ("hours", "to")]
-        words = [word for word in words if word not in ("until", "till", "between")]
+        names = self._said.scan(after)
+        words = [token.word for token in names.rest if token.word not in FILLERS]
+        words = [word for word in words if word not in ("hours", "to", "until", "till", "between")]
         if not words:
             return r.ShowQuiet()
         if words[0] in ("off", "none", "never", "stop", "end"):
-            return r.EndQuiet()
+            return r.EndQuiet(names.targets)
         times = times_of_day(words)
         if times is None or times[0] == times[1]:
             return Unclear(why="Say from when to when: `quiet hours 22:00 to 7:00`, or `quiet off`.")
-        return r.SetQuiet(*times)
+        return r.SetQuiet(*times, names.targets)
 
     def _live(self, after: list[Token]) -> Request | Unclear:
         names = self._said.scan([token for token in after if token.word not in ON_OFF])
         if self._said.not_fillers(names.rest, {"message", "messages", "mode", "updates", "update"}):
             return Unclear(why="Say `live on`, `live off`, or `live kitchen on`.")
         states = [token.word for token in after if token.word in ON_OFF]
-        return r.SetLive(states[0] == "on", names.targets) if len(states) == 1 else r.ShowLive(names.targets)
+        return r.SetLive(ON_OFF[states[0]] == "on", names.targets) if len(states) == 1 else r.ShowLive(names.targets)
 
     def _one(self, after: list[Token]) -> Request | Unclear:
         """ "one message per device"."""
@@ -232,7 +267,8 @@ class _Reader:
         return r.SetLive(True, names.targets)
 
     def _set(self, after: list[Token]) -> Request | Unclear:
-        return self._actuate(after, loose=True)
+        moved = self._said.device_then_text(after, ("into", "in")) if self._said.tokens[0].word == "put" else None
+        return r.Move(*moved) if moved is not None else self._actuate(after, loose=True)
 
     def _yes(self, after: list[Token]) -> Request | Unclear:
         return r.Yes() if len(after) <= 2 else Unclear()
@@ -241,6 +277,10 @@ class _Reader:
         if after and after[0].word in ("alert", "alarm"):
             return self._remove_alert(after[1:])
         return r.No() if len(after) <= 2 else Unclear()
+
+    def _option_at(self, token: Token) -> bool:
+        """Whether a word like "off" is an option of something here, and no more than that."""
+        return token.word not in ("on", "off") and (token.word,) in self._said.vocabulary.options
 
     # --- alerts ------------------------------------------------------------------------------------------------------
 
@@ -255,10 +295,59 @@ class _Reader:
             return found
         return Unclear(why="Say when: `alert when temperature above 30`, `alert when kitchen is silent for 2h`.")
 
-    # --- without a verb ----------------------------------------------------------------------------------------------
+    # --- without a verb, or beyond what is clear ---------------------------------------------------------------------
+
+    @property
+    def _asked(self) -> bool:
+        return self._said.text.rstrip().endswith("?") or self._said.tokens[0].word in QUESTIONS
+
+    def _heard_of(self) -> Request | None:
+        """ "when did you last hear from the garden?" """
+        names = self._said.scan([token for token in self._said.tokens if token.word not in HEARD])
+        left = self._said.not_fillers(names.rest, {"when", "time", "still", "where"})
+        return None if left or names.quantities else r.Devices(names.targets)
+
+    def last_resort(self) -> Request | None:
+        """What is most likely meant where some words say nothing: values are asked for, or a thing is not here."""
+        said = self._said
+        verb = next((VERBS[token.word] for token in said.tokens if token.word in VERBS), "")
+        if len(said.tokens) > 10:
+            return None
+        if not self._asked and verb in ("", "set", "latest") and (missing := self._missing(verb == "set")):
+            return missing
+        if verb in ("chart", "history", "export"):
+            # "the humidity of the kitchen as a chart"
+            asked_for = [token for token in said.tokens if VERBS.get(token.word) != verb]
+            found: Request | Unclear = getattr(self, f"_{verb}")(asked_for)
+            return None if isinstance(found, Unclear) else found
+        verb = "" if self._asked and verb == "set" else verb
+        span, rest = take_span(said.tokens)
+        names = said.scan(rest)
+        if verb or not names.any or len(said.not_fillers(names.rest)) > 3:
+            return None
+        return r.Latest(names.targets) if span is None else r.History(names.targets, span)
+
+    def _missing(self, told: bool) -> Request | None:
+        """ "lamp on" where there is no lamp. `told`: with a verb like "turn" or "set"."""
+        said = self._said
+        states = [token for token in said.tokens if token.word in ON_OFF]
+        others = [token for token in said.tokens if token not in states and VERBS.get(token.word) != "set"]
+        names = said.scan(others)
+        left = said.not_fillers(names.rest, {"to", "up", "down"} | PLAIN_UNITS)
+        numbers = [token for token in left if number_of(token.word) is not None]
+        unknown = [token for token in left if token not in numbers]
+        if names.actuators and len(unknown) == 1 and not states and not numbers:
+            # "plug toggle": what it can do is said instead.
+            return r.Actuate(names.targets, said.text[unknown[0].start : unknown[0].end][:40])
+        if names.devices or names.actuators or not 0 < len(unknown) <= 4 or len(states) + len(numbers) > 1:
+            return None
+        if not (told or states or (numbers and numbers[0] is left[-1])):
+            return None
+        value = ON_OFF[states[0].word] if states else numbers[0].word if numbers else ""
+        return r.Actuate(names.targets, value, said.text[unknown[0].start : unknown[-1].end][:60])
 
     def _bare(self) -> Request | Unclear:
-        asked = self._said.text.rstrip().endswith("?") or self._said.tokens[0].word in QUESTIONS
+        asked = self._asked
         command: Request | Unclear = Unclear() if asked else self._actuate(self._said.tokens, loose=False)
         if not isinstance(command, Unclear):
             return command
@@ -273,19 +362,28 @@ class _Reader:
     def _actuate(self, tokens: list[Token], loose: bool) -> Request | Unclear:
         """ "lamp on", "heater 21", "turn off the lamp", "fan eco"; `loose`: the rest is the value, whatever it is."""
         why = "Say what and how: `lamp on`, `set heater 21`."
-        edge = [token for token in tokens if token.word in ON_OFF]
+        edge = [token for token in tokens if token.word in ON_OFF and not self._option_at(token)]
+        if not edge and tokens and tokens[-1].word == "an":
+            # No article stands at the end: it is German.
+            edge = [tokens[-1]]
         if len(edge) == 1:
             names = self._said.scan([token for token in tokens if token not in edge])
             if (names.devices or names.actuators) and not self._said.not_fillers(names.rest, {"to"}):
-                return r.Actuate(names.targets, edge[0].word)
+                return r.Actuate(names.targets, ON_OFF.get(edge[0].word, "on"))
             return Unclear(why=why)
         names = self._said.scan(tokens)
         value = [token for token in names.rest if token.word not in FILLERS and token.word not in ("to", "=")]
-        if not (names.devices or names.actuators) or (names.quantities and not names.actuators) or not value:
+        settable = bool(names.devices or names.actuators)
+        if names.quantities and not names.actuators:
+            settable = loose and any(number_of(token.word) is not None for token in value)
+        if not settable or not value:
             return Unclear(why=why)
         number = number_of(value[0].word)
-        if number is not None and (len(value) == 1 or (len(value) == 2 and not value[1].word.isalnum()) or loose):
+        unit = [token.word for token in value[1:]]
+        if number is not None and (set(unit) <= PLAIN_UNITS or not any(word.isalnum() for word in unit)):
             return r.Actuate(names.targets, number)
+        if number is not None and (loose or len(unit) == 1):
+            return r.Actuate(names.targets, f"{number} {self._said.text[value[1].start : value[-1].end]}")
         words = tuple(token.word for token in value)
         if words in self._said.vocabulary.options or loose:
             return r.Actuate(names.targets, self._said.text[value[0].start : value[-1].end])

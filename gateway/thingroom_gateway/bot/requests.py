@@ -24,7 +24,7 @@ class Span(msgspec.Struct, frozen=True):
     """A stretch of time up to now: its length in ms, or a named day of the local calendar."""
 
     ms: int = 86_400_000
-    day: Literal["", "today", "yesterday"] = ""
+    day: Literal["", "today", "yesterday", "since yesterday"] = ""
 
 
 class Help(msgspec.Struct, frozen=True, tag=True):
@@ -32,7 +32,7 @@ class Help(msgspec.Struct, frozen=True, tag=True):
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    pass
+    thanks: bool = False
 
 
 class Devices(msgspec.Struct, frozen=True, tag=True):
@@ -139,10 +139,11 @@ class SetQuiet(msgspec.Struct, frozen=True, tag=True):
 
     first: int
     last: int
+    targets: Targets = Targets()
 
 
 class EndQuiet(msgspec.Struct, frozen=True, tag=True):
-    pass
+    targets: Targets = Targets()
 
 
 class ShowQuiet(msgspec.Struct, frozen=True, tag=True):
@@ -161,10 +162,11 @@ class ShowLive(msgspec.Struct, frozen=True, tag=True):
 
 
 class Actuate(msgspec.Struct, frozen=True, tag=True):
-    """`value` as it was written: "on", "21", "eco"."""
+    """`value` as it was written: "on", "21", "70 F", "eco". `unknown`: what was named, and is nothing that is here."""
 
     targets: Targets
     value: str
+    unknown: str = ""
 
 
 class Yes(msgspec.Struct, frozen=True, tag=True):

@@ -5,7 +5,7 @@ Pure; may import requests, vocabulary, words. language.py and conditions.py read
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from thingroom_gateway.bot.requests import Targets
@@ -43,8 +43,9 @@ class Sentence:
 
     def __init__(self, text: str, tokens: Sequence[Token], vocabulary: Vocabulary) -> None:
         self.text = text
-        self.tokens = list(tokens)
         self.vocabulary = vocabulary
+        known = vocabulary.words()
+        self.tokens = [_singular(token, known) for token in tokens]
 
     def name_at(self, at: int) -> bool:
         return self.name_at_words([token.word for token in self.tokens], at)
@@ -127,6 +128,14 @@ class Sentence:
 
     def quoted(self, tokens: Sequence[Token]) -> str:
         return " ".join(f"“{self.text[token.start : token.end][:40]}”" for token in tokens[:3])
+
+
+def _singular(token: Token, known: Set[str]) -> Token:
+    """ "lights" is "light", and "opens" is "open", where only that is known."""
+    word = token.word
+    if len(word) > 3 and word.endswith("s") and word not in known and word[:-1] in known:
+        return token._replace(word=word[:-1])
+    return token
 
 
 def joined(first: Names, second: Names) -> Targets:

@@ -25,6 +25,7 @@ from thingroom_gateway.bot.answer import (
     message_content,
     with_code,
 )
+from thingroom_gateway.bot.commands.elsewhere import elsewhere, said_of
 from thingroom_gateway.bot.commands.table import answer_to
 from thingroom_gateway.bot.conversation import Tools, Where
 from thingroom_gateway.bot.inbox import Said
@@ -251,12 +252,14 @@ class Bot:
         if isinstance(request, r.Yes | r.No):
             return await self._settle(request, where)
         if isinstance(request, Unclear):
-            if request.suggestion:
+            # What is called so elsewhere is meant rather than what is called nearly so here.
+            near = said_of(await elsewhere(said.body, where, self._tools)) if not request.why else ""
+            if request.suggestion and not near:
                 text = f"Did you mean `{request.suggestion}`? 👍 or `yes` does it."
                 mended = parse(request.suggestion, vocabulary_of(where.devices))
                 assert not isinstance(mended, Unclear)
                 return Answer(text, with_code(text), question=mended)
-            text = request.why or "I did not understand that. `help` says what I can do."
+            text = request.why or near or "I did not understand that. `help` says what I can do."
             return Answer(text, with_code(text))
         return await answer_to(request, where, self._tools)
 

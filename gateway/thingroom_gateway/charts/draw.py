@@ -38,8 +38,13 @@ NORMAL: Final = 15.0
 LARGE: Final = 18.0
 LANE: Final = 78
 HEAD: Final = 124
-HEAD_WITH_LEGEND: Final = 156
+# A row of the legend, and so many series in one.
+LEGEND: Final = 32
+IN_A_ROW: Final = 3
 FOOT: Final = 66
+# Pixels that a digit of a scale takes, and what is left and right of it.
+DIGIT: Final = 12.4
+MARGIN: Final = 30
 # Few points are shown as such.
 FEW: Final = 60
 MAX_TITLE: Final = 60
@@ -56,7 +61,7 @@ def render(chart: Chart) -> bytes:
     canvas = FigureCanvasAgg(figure)
     colours = {id(series): COLOURS[index % len(COLOURS)] for index, series in enumerate(chart.series)}
     units = list(dict.fromkeys(series.unit for series in numbers))
-    head = HEAD if len(numbers) < 2 else HEAD_WITH_LEGEND
+    head = HEAD + (LEGEND * math.ceil(len(numbers) / IN_A_ROW) if len(numbers) > 1 else 0)
     left, right = (92 if numbers else 24), (92 if len(units) > 1 else 26)
     lanes_height = LANE * len(lanes) if numbers else height - HEAD - FOOT
     box = [left / chart.width, 0.0, 1 - (left + right) / chart.width, 0.0]
@@ -69,8 +74,9 @@ def render(chart: Chart) -> bytes:
         bottom += lanes_height + (14 if numbers else 0)
     if numbers or not lanes:
         main = figure.add_axes((box[0], bottom / height, box[2], 1 - (bottom + head) / height))
-        _numbers(main, numbers, units, chart, colours)
+        scales = _numbers(main, numbers, units, chart, colours)
         axes.append(main)
+        _make_room(axes, scales, left, right, chart.width)
     zone = ZoneInfo(chart.timezone)
     _time_axis(axes, chart, zone)
     _words(figure, chart, zone, numbers, colours, height)
@@ -88,7 +94,8 @@ def render(chart: Chart) -> bytes:
 
 def _numbers(
     axes: Axes, numbers: Sequence[ChartSeries], units: Sequence[str], chart: Chart, colours: dict[int, str]
-) -> None:
+) -> list[Axes]:
+    """Draws the lines; returns the axes with a scale, the left one first."""
     by_unit: dict[str, Axes] = {}
     for index, unit in enumerate(units[:2]):
         own = axes if index == 0 else axes.twinx()
@@ -128,12 +135,25 @@ def _numbers(
                 color=INK,
                 fontsize=SMALL - 1,
                 parse_math=False,
+                bbox={"facecolor": GROUND, "alpha": 0.8, "edgecolor": "none", "pad": 1.5},
             )
     if not any(series.points for series in chart.series):
         axes.set_yticks([])
         axes.text(
             0.5, 0.5, "No readings", transform=axes.transAxes, ha="center", va="center", fontsize=LARGE, color=FAINT
         )
+    return list(by_unit.values())
+
+
+def _make_room(axes: Sequence[Axes], scales: Sequence[Axes], left: float, right: float, width: int) -> None:
+    """Make the axes narrower where the numbers of a scale are long."""
+    texts = [max((len(label.get_text()) for label in scale.get_yticklabels()), default=0) for scale in scales]
+    wanted = [MARGIN + DIGIT * longest for longest in texts]
+    left = max(left, wanted[0]) if wanted else left
+    right = max(right, wanted[1]) if len(wanted) > 1 else right
+    for one in axes:
+        box = one.get_position()
+        one.set_position((left / width, box.y0, 1 - (left + right) / width, box.height))
 
 
 def _line(axes: Axes, series: ChartSeries, colour: str, style: Any) -> None:
@@ -149,7 +169,7 @@ def _line(axes: Axes, series: ChartSeries, colour: str, style: Any) -> None:
                 means, lows, highs = means * 2, lows * 2, highs * 2
             axes.fill_between(times, lows, highs, color=colour, alpha=0.2, lw=0, zorder=2)
         elif len(part) == 1 or number <= FEW:
-            axes.plot(times, means, "o", color=colour, ms=4.5, zorder=3)
+            axes.plot(times, means, "o", color=colour, ms=4.5 if number > 1 else 8, zorder=3)
         axes.plot(
             times, means, color=colour, lw=2.2, ls=style, zorder=3, solid_capstyle="round", solid_joinstyle="round"
         )
@@ -180,7 +200,8 @@ def _value_axis(axes: Axes, of_unit: Sequence[ChartSeries], marks: Sequence[floa
         middle, span = (low + high) / 2, max(high - low, least)
         axes.set_ylim(middle - span * 0.56, middle + span * 0.56)
         if low >= 0 > axes.get_ylim()[0]:
-            axes.set_ylim(0, middle + span * 0.56)
+            # A little below, so that a line along zero is whole.
+            axes.set_ylim(-span * 0.02, middle + span * 0.56)
     bottom, top = axes.get_ylim()
     values = [
         float(value)
@@ -294,19 +315,23 @@ def _words(
     if len(numbers) == 1 and numbers[0].points:
         write(chart.width - 24, 38, summary(numbers[0]), SMALL, INK, ha="right")
     if len(numbers) > 1:
-        x, room = 24.0, (chart.width - 24) / len(numbers)
-        for series in numbers:
+        room = (chart.width - 24) / min(IN_A_ROW, len(numbers))
+        for index, series in enumerate(numbers):
+            x, y = 24 + room * (index % IN_A_ROW), 100 + LEGEND * (index // IN_A_ROW)
             extent = f" {_extent(series)}" if series.points and len(numbers) <= 3 else ""
             text = f"● {series.label}{extent}" if series.points else f"○ {series.label}: no readings"
             most = int(room / 11.5)
             text = text if len(text) <= most else f"● {series.label}"
-            write(x, 100, text if len(text) <= most else text[: most - 1] + "…", SMALL, colours[id(series)])
-            x += room
+            write(x, y, text if len(text) <= most else text[: most - 1] + "…", SMALL, colours[id(series)])
 
 
 def summary(series: ChartSeries) -> str:
-    """For one series: "18.2 to 23.4, last 21.4 °C"."""
-    return f"{_extent(series)}, last {_number(series.points[-1][2], series)} {series.unit}".rstrip()
+    """For one series: "18.2 to 23.4, last 21.4 °C"; "always 45 %" where nothing moved."""
+    last = f"{_number(series.points[-1][2], series)} {series.unit}".rstrip()
+    if len(series.points) == 1 and not series.resolution_ms:
+        return last
+    least, most = _extent(series).split(" to ")
+    return f"always {last}" if least == most else f"{least} to {most}, last {last}"
 
 
 def _extent(series: ChartSeries) -> str:
@@ -315,5 +340,6 @@ def _extent(series: ChartSeries) -> str:
 
 
 def _number(value: float, series: ChartSeries) -> str:
-    text = f"{value:.{series.decimals}f}"
+    # Thousands apart where there are many.
+    text = f"{value:,.{series.decimals}f}".replace(",", "\u2009" if abs(value) >= 10_000 else "")
     return text.removeprefix("-") if not text.strip("-0.") else text.replace("-", "−")

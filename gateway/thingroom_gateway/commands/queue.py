@@ -40,7 +40,7 @@ from thingroom_gateway.outcomes import Frame, Greeted
 from thingroom_gateway.outcomes import Outcome as FrameOutcome
 from thingroom_gateway.plain.command import CannotSend, Publish
 from thingroom_gateway.profiles import Actuator
-from thingroom_gateway.storage import commands
+from thingroom_gateway.storage import commands, handover
 from thingroom_wire.downlink import Answer, encode_answer
 
 logger = logging.getLogger(__name__)
@@ -101,8 +101,8 @@ class CommandQueue:
     ) -> None:
         self._database = database
         self._registry = registry
-        self._key = SigningKey(keys.signing_seed)
-        self._kid = keys.kid
+        # By the key id that a device has pinned; empty for our own.
+        self._signers: dict[bytes, tuple[SigningKey, bytes]] = {b"": (SigningKey(keys.signing_seed), keys.kid)}
         self._counters = counters
         self.config = config
         self._now_ms = now_ms
@@ -261,7 +261,16 @@ class CommandQueue:
         if head is None:
             return []
         self._sent(lane, now)
-        return [signed(head, device.row.kid, lane.heard, self._key, self._kid)]
+        return [signed(head, device.row.kid, lane.heard, *self._signer(device))]
+
+    def _signer(self, device: Device) -> tuple[SigningKey, bytes]:
+        """The key that the device has pinned, and its id: ours, or that of the gateway that it was taken over from."""
+        kid = device.row.signer
+        if kid not in self._signers:
+            seed = self._database.read(lambda connection: handover.signing_seed(connection, kid))
+            assert seed is not None, f"no signing key {kid.hex()}"
+            self._signers[kid] = (SigningKey(seed), kid)
+        return self._signers[kid]
 
     def _due(self, device: Device, lane: _Lane, now: int) -> Command | None:
         """The oldest command if it is to be sent now."""
@@ -292,7 +301,7 @@ class CommandQueue:
         head = self._due(device, lane, now)
         if head is None or pusher is None:
             return
-        message = signed(head, device.row.kid, lane.heard, self._key, self._kid)
+        message = signed(head, device.row.kid, lane.heard, *self._signer(device))
         answer = Answer([], None, None, [], None, None, [message], None)
         if pusher(device.row.kid, encode_answer(device.row.downlink_key, device.row.kid, answer)):
             self._sent(lane, now)

@@ -150,6 +150,9 @@ class Live:
                 await self._round()
             except sqlite3.Error as error:
                 logger.error("live pages wait for the database: %s", error)
+            except Exception:
+                # A page that cannot be drawn is no reason to end the gateway: readings go on.
+                logger.exception("live pages were not drawn")
             await asyncio.sleep(ROUND_SECONDS)
 
     async def _round(self) -> None:

@@ -40,7 +40,7 @@ def routes(site: Site) -> Sequence[web.RouteDef]:
 
 
 class SignInPages:
-    """Tries count by visitor, by account, and by both; good ones do not."""
+    """Tries count by visitor, by account and by both, unless they were good or the homeserver did not judge them."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -73,7 +73,7 @@ class SignInPages:
             logger.warning("too many tries to sign in at the dashboard from %s", address)
             return await self._form(request, to, 429, _TOO_OFTEN, name)
         outcome = await self._site.matrix.with_password(user, password)
-        if isinstance(outcome, SignedIn):
+        if isinstance(outcome, SignedIn) or outcome.status >= 500:
             for tries, key in keys:
                 tries.give_back(key)
         return await self._welcome(request, outcome, to, name)
@@ -130,6 +130,8 @@ class SignInPages:
     async def _form(
         self, request: web.Request, to: str, status: int = 200, sentence: str = "", name: str = ""
     ) -> web.StreamResponse:
+        if status in (400, 403, 429):
+            self._site.count("too_many_tries" if status == 429 else "sign_in")
         before = request.cookies.get(PRE, "")
         mark = before if len(before) == TOKEN_LENGTH else new_token()
         response = self._site.page(

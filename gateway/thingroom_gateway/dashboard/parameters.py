@@ -15,6 +15,7 @@ SPANS: Final = {"24h": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR, "1y": 365
 SPAN_TITLES: Final = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "1y": "1 year"}
 MAX_FIELD: Final = 1024
 MAX_FIELDS: Final = 20
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,6})?", re.ASCII)
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9_./-]*)?(?:\?[A-Za-z0-9=&._%+-]*)?")
 
 
@@ -57,6 +58,14 @@ def number(fields: Mapping[str, str], name: str, least: int, most: int, default:
     if not (value.isascii() and value.isdecimal() and len(value) <= 9 and least <= int(value) <= most):
         raise Bad(f"{name} must be a number from {least} to {most}.")
     return int(value)
+
+
+def decimal(fields: Mapping[str, str], name: str) -> str:
+    """A decimal as text; a comma does for the point. Raises Bad."""
+    value = fields.get(name, "").strip().replace(",", ".")
+    if not _DECIMAL.fullmatch(value):
+        raise Bad(f"{name} must be a number, as 21.5.")
+    return value
 
 
 def span(fields: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from thingroom_common.addresses import is_loopback
 from thingroom_common.config_file import ConfigError
@@ -71,6 +72,8 @@ class Dashboard:
         self._site = Site(parts)
         self._runner: web.AppRunner | None = None
         self.port = 0
+        self._http = logging.Logger(f"{__name__}.http")
+        self._http.parent = logger
         self.live = self._site.live
         self.rejections = self._site.rejections
 
@@ -96,7 +99,10 @@ class Dashboard:
         ):
             routes: Sequence[web.RouteDef] = pages.routes(self._site)
             app.router.add_routes(routes)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=30)
+        self._http.addFilter(self._is_worth_a_line)
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=self._http, shutdown_timeout=1.0, keepalive_timeout=30
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=context).start()
         self.port = self._runner.addresses[0][1]
@@ -116,6 +122,14 @@ class Dashboard:
         if self._runner is not None:
             await self._runner.cleanup()
         await self._site.matrix.close()
+
+    def _is_worth_a_line(self, record: logging.LogRecord) -> bool:
+        """What is no HTTP is counted, and no line for each in the log."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            self._site.count("malformed")
+            return False
+        return True
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -166,7 +180,9 @@ class Dashboard:
         """The page, for those who are signed in; forms only from our own pages."""
         if len(request.raw_path) > MAX_PATH:
             return self._site.problem(request, 414, "That address is too long.")
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD", "POST"):
+            return self._site.problem(request, 405, _SENTENCES[405])
+        if request.method == "POST":
             if not _same_origin(request):
                 return self._site.problem(request, 403, "This form was sent by another site.")
             await form_of(request)
@@ -179,7 +195,7 @@ class Dashboard:
         if visitor is None:
             return self._stranger(request)
         request[VISITOR] = visitor
-        if request.method not in ("GET", "HEAD") and not is_form_token((await form_of(request)).get("form", ""), token):
+        if request.method == "POST" and not is_form_token((await form_of(request)).get("form", ""), token):
             return self._site.problem(request, 403, "This form has expired. Go back, load the page anew and try again.")
         return await handler(request)
 

@@ -6,7 +6,7 @@ May import aiohttp, Jinja2, and the modules of this folder but for the pages. se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,12 +26,23 @@ from thingroom_gateway.dashboard.parts import Parts
 from thingroom_gateway.dashboard.rejections import Rejections
 from thingroom_gateway.dashboard.sessions import Said, Sessions, Visitor
 from thingroom_gateway.dashboard.sign_in import Matrix
-from thingroom_gateway.dashboard.view import Card, Detail
+from thingroom_gateway.dashboard.view import Card, Control, Detail
 from thingroom_gateway.devices import Device
 
+REFRESH: Final = "Thingroom-Refresh"
 SESSION: Final = "thingroom_session"
 VISITOR: Final = web.RequestKey("visitor", Visitor)
 FORM: Final = web.RequestKey("form", dict[str, str])
+_COUNTED: Final = {
+    400: "bad_request",
+    401: "not_signed_in",
+    403: "not_allowed",
+    404: "no_such_page",
+    405: "wrong_method",
+    413: "too_large",
+    414: "too_large",
+    429: "too_often",
+}
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FOLDER: Final = Path(__file__).parent
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -71,7 +82,8 @@ class Site:
     def page(self, request: web.Request, template: str, status: int = 200, **data: Any) -> web.Response:
         """A page of HTML. What was to be told to the visitor is told on it."""
         visitor = request.get(VISITOR)
-        said = data.pop("said", None) or (self.sessions.take_said(visitor) if visitor is not None else None)
+        # A page that is only refreshed in place has said it already, or belongs to a form that was just left.
+        said = self.sessions.take_said(visitor) if visitor is not None and REFRESH not in request.headers else None
         html = self._templates.get_template(template).render(
             home=self.tools.home.name, visitor=visitor, said=said, path=request.path, **data
         )
@@ -83,10 +95,16 @@ class Site:
         return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
 
     def problem(self, request: web.Request, status: int, sentence: str) -> web.Response:
-        """Something that did not work, with the reason: a page, or JSON below /api."""
+        """Something that did not work, with the reason: a page, or JSON below /api. It is counted."""
+        if status in _COUNTED:
+            self.count(_COUNTED[status])
         if request.path.startswith(("/api/", "/live")):
             return self.data({"error": sentence}, status)
         return self.page(request, "problem.html", status, sentence=sentence, status_code=status)
+
+    def count(self, word: str) -> None:
+        """Somebody asked for what we do not give; `word` is one of our own."""
+        self.parts.counters.add(f"dashboard.rejected.{word}")
 
     def back(self, visitor: Visitor, to: str, text: str, done: bool = True) -> web.Response:
         """After a form: tell what came of it on the page `to`."""
@@ -154,8 +172,12 @@ def _templates(site: Site) -> jinja2.Environment:
 
     filters: Mapping[str, Any] = {"clock": clock, "iso": iso, "duration": shown_duration, "query": _query}
     environment.filters.update(filters)
-    environment.globals.update(static=static, zone=zone.key)
+    environment.globals.update(static=static, states=_states)
     return environment
+
+
+def _states(controls: Sequence[Control]) -> dict[str, str]:
+    return {control.name: control.state for control in controls}
 
 
 def _query(text: str) -> str:

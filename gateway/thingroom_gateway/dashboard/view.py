@@ -74,10 +74,11 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class AlertRule(msgspec.Struct, frozen=True):
-    """A rule as a list shows it; `since` 0 unless raised."""
+    """A rule as a list shows it: `preset` is its name in the profile, or empty; `since` is 0 unless it is raised."""
 
     number: int
     text: str
+    preset: str
     on: bool
     raised: bool
     since: int
@@ -141,8 +142,10 @@ class Detail(msgspec.Struct, frozen=True):
 
 
 def value_of(quantity: Quantity, name: str, reading: Reading) -> Value:
-    """A stored value for people."""
-    text, unit = reading.value, ""
+    """A stored value for people. One from before the profile changed is shown as it is."""
+    text, unit = reading.value, reading.unit
+    if reading.kind != quantity.kind or reading.unit != (quantity.unit or ""):
+        return Value(name, quantity.title, quantity.icon, text, unit, text, unit, reading.kind, reading.ts)
     if quantity.kind == "number":
         text = shown(format(quantity.for_people(Decimal(reading.value)), "f"), quantity.precision)
         unit = quantity.shown_unit
@@ -164,6 +167,8 @@ def card_of(
     for name, quantity in profile.quantities.items():
         if name in latest:
             (quiet if quantity.quiet or name == battery_name else aloud).append(value_of(quantity, name, latest[name]))
+    # Who has just spoken for the first time may not be known as heard yet.
+    heard = heard or min(now, max((reading.ts for reading in latest.values()), default=0))
     presence = row.status
     if row.status == ACTIVE:
         presence = presence_of(device, heard, now) if heard else "unheard"
@@ -195,7 +200,7 @@ def _battery(profile: Profile, name: str | None, latest: Mapping[str, Reading]) 
         return None
     quantity = profile.quantities[name]
     value = value_of(quantity, name, latest[name])
-    if quantity.kind != "number":
+    if quantity.kind != "number" or latest[name].kind != "number":
         return Battery(f"{value.text} {value.unit}".strip(), None, False)
     number = Decimal(value.value)
     rule = battery_rule(profile)
@@ -234,6 +239,7 @@ def rules_of(rows: Iterable[RuleRow], profile: Profile, state_of: Callable[[int]
                 AlertRule(
                     row.id,
                     text[:1].upper() + text[1:],
+                    row.preset,
                     row.enabled,
                     state.raised,
                     state.since if state.raised else 0,

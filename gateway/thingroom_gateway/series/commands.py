@@ -89,7 +89,14 @@ def history(
 @click.command()
 @config_option
 @click.argument("devices", nargs=-1, required=True, metavar="DEVICE...")
-@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="csv", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    default="csv",
+    show_default=True,
+    help="What it is written as.",
+)
 @click.option("--quantity", help="Only this quantity.")
 @_from_option
 @_to_option

@@ -21,7 +21,7 @@ from thingroom_wire.keys import base_name, eui64_from_key_id
 # RFC 9100: version 10 plus 2 to the power of feature 4, secondary units.
 SECONDARY_UNITS_VERSION: Final = 26
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CLOCKS: Final = ("", "drifting", "unset")
+_CLOCKS: Final = ("", "drifting", "unset", "ahead")
 _LINES: Final = 500
 
 
@@ -46,14 +46,14 @@ def as_csv(readings: Readings) -> Iterator[str]:
     """RFC 4180 with a line of titles; the value exactly as it was stored."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(("device", "name", "quantity", "unit", "time", "value", "clock", "sequence"))
+    writer.writerow(("device", "name", "quantity", "unit", "time", "value", "clock", "sequence", "earliest", "latest"))
     lines = 0
     for source, rows in readings:
         kid = source.kid.hex()
-        for time, sequence, value, clock, series in rows:
-            writer.writerow(
-                (kid, source.name, series.quantity, series.unit, iso_time(time), value, _CLOCKS[clock], sequence)
-            )
+        for time, sequence, value, clock, series, earliest, latest in rows:
+            between = ("" if earliest is None else iso_time(earliest), "" if latest is None else iso_time(latest))
+            about = (kid, source.name, series.quantity, series.unit, iso_time(time), value, _CLOCKS[clock], sequence)
+            writer.writerow((*about, *between))
             lines += 1
             if lines % _LINES == 0:
                 yield buffer.getvalue()
@@ -66,9 +66,11 @@ def as_json_lines(readings: Readings) -> Iterator[str]:
     """One JSON object a line; a number has the very digits that the device sent."""
     for source, rows in readings:
         head = f'{{"device":"{source.kid.hex()}","name":{json.dumps(source.name)},'
-        for time, sequence, value, clock, series in rows:
+        for time, sequence, value, clock, series, earliest, latest in rows:
             unit = f'"unit":{json.dumps(series.unit)},' if series.unit else ""
             state = f'"clock":"{_CLOCKS[clock]}",' if clock else ""
+            state += f'"earliest":"{iso_time(earliest)}",' if earliest is not None else ""
+            state += f'"latest":"{iso_time(latest)}",' if latest is not None else ""
             yield (
                 f'{head}"quantity":"{series.quantity}",{unit}"time":"{iso_time(time)}",{state}'
                 f'"sequence":{sequence},"value":{_json_value(series.kind, value)}}}\n'
@@ -85,7 +87,7 @@ def as_senml(readings: Readings) -> Iterator[str]:
     first = True
     for source, rows in readings:
         fresh = True
-        for time, _, value, _, series in rows:
+        for time, _, value, _, series, *_ in rows:
             head = ""
             if fresh:
                 base = base_name(eui64_from_key_id(source.kid))

@@ -15,7 +15,8 @@ from typing import Final
 from thingroom_common.database import Database
 from thingroom_gateway.config import HistoryConfig
 from thingroom_gateway.storage import series_upkeep as rows
-from thingroom_gateway.storage.series import DAY, LEVELS, RAW, Level, Recorder
+from thingroom_gateway.storage import stamps
+from thingroom_gateway.storage.series import DAY, HOUR, LEVELS, RAW, Level, Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ LOOK_SECONDS: Final = 60.0
 # A step deletes or adds so many rows, and then the others have their turn.
 STEP_ROWS: Final = 500
 STEP_ENVELOPES: Final = 100
+STEP_SERIES: Final = 100
+# So long after its end an hour is taken to be complete; what comes later is added when it comes.
+MERGE_AFTER_MS: Final = 300_000
 PAUSE_SECONDS: Final = 0.05
 # However large the database is: so much stays of the raw readings, and of each level.
 SPARED: Final = ((RAW, 2 * DAY), (LEVELS[0], 31 * DAY), (LEVELS[1], 366 * DAY))
@@ -33,7 +37,7 @@ Due = tuple[Level, int, int]
 
 
 class Upkeep:
-    """Prunes what is too old or too much, and fills in what was stored before there were series."""
+    """Prunes what is too old or too much, brings hours and days along, and fills in what is older than the series."""
 
     def __init__(self, database: Database, recorder: Recorder, keep: HistoryConfig, now_ms: Callable[[], int]) -> None:
         self._database = database
@@ -61,14 +65,35 @@ class Upkeep:
             if work is not None:
                 await self._database.write(lambda t: rows.fill(t, self._recorder, work, STEP_ENVELOPES))
                 return True
+            if await self._merge():
+                return True
             self._due.extend(await self._database.read_in_thread(self._too_old))
             if not self._due:
                 self._due.extend(await self._database.read_in_thread(self._too_much))
-            return bool(self._due)
+            return bool(self._due) or await self._prune_stamps()
         level, series, before = self._due[0]
         deleted = await self._database.write(lambda t: rows.delete_older(t, level, series, before, STEP_ROWS))
         if deleted < STEP_ROWS:
             self._due.popleft()
+        return True
+
+    async def _merge(self) -> bool:
+        """Hours that are over go into hours and days; before anything is pruned that they are made of."""
+        before = self._now_ms() - MERGE_AFTER_MS
+        if not self._database.read(lambda connection: rows.is_behind(connection, before - before % HOUR)):
+            return False
+        await self._database.write(lambda t: self._recorder.merge(t, before, STEP_SERIES, STEP_ROWS))
+        return True
+
+    async def _prune_stamps(self) -> bool:
+        """What bounds the times of readings goes with them."""
+        days = self.keep.readings_days
+        if not days:
+            return False
+        before = self._now_ms() - days * DAY
+        if not self._database.read(lambda connection: stamps.are_older(connection, before)):
+            return False
+        await self._database.write(lambda t: stamps.prune(t, before, STEP_ROWS))
         return True
 
     def _too_old(self, connection: sqlite3.Connection) -> list[Due]:

@@ -13,8 +13,10 @@ from thingroom_common.database import Transaction
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """An enrolled device. `device_key` and `agreement_key` are 32-byte x coordinates; `status` active or revoked.
+    """An enrolled device. `device_key` and `agreement_key` are 32-byte x coordinates; `status` active,
+    revoked or handed_over.
 
+    `signer` is the key id of the gateway whose key it has pinned, empty for our own: it was taken over from another.
     An `attested` one (a plain MQTT device) signs nothing: its keys are empty, the gateway vouches for what it says.
     """
 
@@ -29,9 +31,12 @@ class DeviceRow:
     status: str
     enrolled_at: int
     attested: bool = False
+    signer: bytes = b""
 
 
-_COLUMNS = "id, kid, device_key, agreement_key, downlink_key, name, place, profile, status, enrolled_at, attested"
+_COLUMNS = (
+    "id, kid, device_key, agreement_key, downlink_key, name, place, profile, status, enrolled_at, attested, signer"
+)
 
 
 def load_devices(connection: sqlite3.Connection) -> list[DeviceRow]:
@@ -78,6 +83,29 @@ def set_described(transaction: Transaction, device: DeviceRow) -> None:
 def set_agreement(transaction: Transaction, device: DeviceRow) -> None:
     """The device's new agreement key and what follows from it."""
     transaction.execute(
-        "UPDATE devices SET agreement_key = ?, downlink_key = ? WHERE id = ?",
-        (device.agreement_key, device.downlink_key, device.id),
+        "UPDATE devices SET agreement_key = ?, downlink_key = ?, signer = ? WHERE id = ?",
+        (device.agreement_key, device.downlink_key, device.signer, device.id),
     )
+
+
+def set_handed(transaction: Transaction, device: DeviceRow) -> None:
+    """The device goes to another gateway, or comes from one."""
+    transaction.execute(
+        "UPDATE devices SET agreement_key = ?, downlink_key = ?, name = ?, place = ?, profile = ?, status = ?,"
+        " signer = ? WHERE id = ?",
+        (
+            device.agreement_key,
+            device.downlink_key,
+            device.name,
+            device.place,
+            device.profile,
+            device.status,
+            device.signer,
+            device.id,
+        ),
+    )
+
+
+def signers(transaction: Transaction) -> dict[bytes, bytes]:
+    """Ed25519 seeds, by key id, of gateways whose devices were taken over."""
+    return {row[0]: row[1] for row in transaction.execute("SELECT kid, seed FROM signers")}

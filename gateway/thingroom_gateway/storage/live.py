@@ -6,13 +6,35 @@ outbox, outbox.py reads what an edit is of.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 
 from thingroom_common.database import Transaction
 from thingroom_gateway.matrix_event import EDIT_TYPE
-from thingroom_gateway.notices import Live
+from thingroom_gateway.notices import Live, Said
 from thingroom_gateway.storage import outbox
+
+
+def load_unsaid(connection: sqlite3.Connection | Transaction, device: int) -> Said | None:
+    """What the device has still to say."""
+    row = connection.execute("SELECT latest, ts FROM unsaid WHERE device = ?", (device,)).fetchone()
+    return None if row is None else Said(json.loads(row[0]), row[1])
+
+
+def devices_with_unsaid(connection: sqlite3.Connection) -> list[int]:
+    return [row[0] for row in connection.execute("SELECT device FROM unsaid")]
+
+
+def save_unsaid(transaction: Transaction, device: int, said: Said) -> None:
+    transaction.execute(
+        "INSERT INTO unsaid VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET latest = excluded.latest, ts = excluded.ts",
+        (device, json.dumps(said.latest), said.ts),
+    )
+
+
+def drop_unsaid(transaction: Transaction, device: int) -> None:
+    transaction.execute("DELETE FROM unsaid WHERE device = ?", (device,))
 
 
 def choice_of(connection: sqlite3.Connection | Transaction, device: int, place: str) -> bool | None:

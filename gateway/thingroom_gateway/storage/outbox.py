@@ -96,7 +96,7 @@ def add(transaction: Transaction, row: NewRow) -> None:
     """Append `row`; with a span, mark its envelopes as taken. A row that already waits is left as it is."""
     span = row.span
     transaction.execute(
-        "INSERT INTO outbox (txn_id, place, device, type, state_key, content, ts,"
+        "INSERT INTO outbox (txn_id, place, device, type, state_key, content, ts,"  # noqa: S608
         " arrivals_first, arrivals_last, sequence_first, sequence_last, room_id, sender, queued_at)"
         f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NOW_MS}) ON CONFLICT (txn_id) DO NOTHING",
         (

@@ -61,14 +61,15 @@ CREATE TABLE stamps (
 ) WITHOUT ROWID;
 CREATE INDEX stamps_base ON stamps (base);
 CREATE INDEX stamps_uncounted ON stamps (device, boot) WHERE uncounted;
-DROP VIEW readings;
-CREATE VIEW readings AS
-SELECT lower(hex(d.kid)) AS device, d.name AS name, s.quantity AS quantity, s.unit AS unit,
-    strftime('%Y-%m-%dT%H:%M:%fZ', r.time / 1000.0, 'unixepoch') AS time, r.value AS value,
-    CASE s.kind WHEN 'number' THEN CAST(r.value AS REAL) WHEN 'boolean' THEN r.value = 'true' END AS number,
-    CASE r.clock WHEN 0 THEN 'synchronised' WHEN 1 THEN 'drifting' WHEN 2 THEN 'unset' ELSE 'ahead' END AS clock,
-    r.sequence AS sequence
-FROM samples r JOIN series s ON s.id = r.series JOIN devices d ON d.id = s.device;
+""",
+    ),
+    Migration(
+        "ledger_0003",
+        """
+-- Whose signature a device believes: the key id of the gateway that it was paired with; empty for ours.
+ALTER TABLE devices ADD COLUMN signer BLOB NOT NULL DEFAULT x'';
+-- Ed25519 seeds of gateways whose devices were taken over, by key id.
+CREATE TABLE signers (kid BLOB PRIMARY KEY, seed BLOB NOT NULL) WITHOUT ROWID;
 """,
     ),
 ]

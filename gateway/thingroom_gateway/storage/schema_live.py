@@ -30,6 +30,9 @@ CREATE TABLE live_messages (
 ) WITHOUT ROWID;
 CREATE INDEX live_messages_of_opening ON live_messages (opening);
 CREATE INDEX live_messages_of_event ON live_messages (event_id);
+-- What a device read too soon after it was last heard in its room, and says when the time has come (JSON of values).
+CREATE TABLE unsaid (device INTEGER PRIMARY KEY REFERENCES devices, latest TEXT NOT NULL, ts INTEGER NOT NULL)
+    WITHOUT ROWID;
 -- Pictures by what they show, and where the homeserver keeps them; empty: it would not have this one.
 CREATE TABLE pictures (name TEXT PRIMARY KEY, uri TEXT NOT NULL) WITHOUT ROWID;
 -- Which picture a ghost was given; NULL: none was tried yet.

@@ -10,6 +10,7 @@ import heapq
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from thingroom_gateway.devices import Registry
 from thingroom_gateway.profiles import Quantity
 from thingroom_gateway.series.gaps import find_gaps
 from thingroom_gateway.series.reading import Point, Reading, Series, SeriesReading
+from thingroom_gateway.storage import stamps
 
 FIVE_MINUTES: Final = 300_000
 HOUR: Final = 3_600_000
@@ -53,13 +55,18 @@ class SeriesRow(NamedTuple):
 
 
 class StoredReading(NamedTuple):
-    """A raw reading as it is kept; `time` in Unix ms, `clock` as in SeriesReading."""
+    """A raw reading as it is kept; `time` in Unix ms, `clock` as in SeriesReading.
+
+    Where the clock was not right the reading was taken between `earliest` (None: not known) and `latest`, Unix ms.
+    """
 
     time: int
     sequence: int
     value: str
     clock: int
     series: SeriesRow
+    earliest: int | None = None
+    latest: int | None = None
 
 
 Row = tuple[int, int, int, str, int]
@@ -73,6 +80,8 @@ class Recorder:
         self._registry = registry
         self._known: dict[tuple[int, str], tuple[Quantity | None, int]] = {}
         self._texts: set[int] = set()
+        # By series: up to when the hours and days have what the five minutes hold (Unix ms).
+        self._merged: dict[int, int] = {}
 
     def add(self, transaction: Transaction, device_id: int, readings: Sequence[SeriesReading]) -> None:
         """Store the readings of one device, raw and in every level; see `add_many`."""
@@ -108,10 +117,42 @@ class Recorder:
                 buckets[key] = [1, number, number, number]
             else:
                 _merge(bucket, 1, number, number, number)
-        for level in LEVELS:
-            if level.size != FIVE_MINUTES:
-                buckets = _coarser(buckets, level.size)
+        add_buckets(transaction, LEVELS[0], buckets)
+        merged = self._merged
+        late = {key: values for key, values in buckets.items() if key[1] < merged[key[0]]}
+        if late:
+            self._add_to_coarser(transaction, late)
+
+    @staticmethod
+    def _add_to_coarser(transaction: Transaction, buckets: Buckets) -> None:
+        for level in LEVELS[1:]:
+            buckets = _coarser(buckets, level.size)
             add_buckets(transaction, level, buckets)
+
+    def merge(self, transaction: Transaction, before_ms: int, most_series: int, most_rows: int) -> int:
+        """Bring hours and days along, up to the last full hour before `before_ms` (Unix ms), a part of it at a time.
+
+        At most so many series, and about so many rows of each; returns how many series were behind, 0 when all is done.
+        """
+        until = before_ms - before_ms % HOUR
+        behind = transaction.execute(
+            "SELECT id, merged FROM series WHERE merged < ? ORDER BY merged LIMIT ?", (until, most_series)
+        ).fetchall()
+        for series, merged in behind:
+            rows = transaction.execute(
+                "SELECT start, count, total, minimum, maximum FROM history_5min WHERE series = ? AND start >= ?"
+                " AND start < ? ORDER BY start LIMIT ?",
+                (series, merged, until, most_rows),
+            ).fetchall()
+            # A whole number of hours: the last one may have been cut.
+            reached = until if len(rows) < most_rows else rows[-1][0] - rows[-1][0] % HOUR
+            buckets: Buckets = {(series, row[0]): list(row[1:]) for row in rows if row[0] < reached}
+            self._add_to_coarser(transaction, buckets)
+            transaction.execute("UPDATE series SET merged = ? WHERE id = ?", (reached, series))
+            if series in self._merged:
+                self._merged[series] = reached
+                transaction.after_rollback(partial(self._merged.__setitem__, series, merged))
+        return len(behind)
 
     def _look_up(
         self, transaction: Transaction, device_id: int, name: str, quantity: Quantity | None, value: str
@@ -120,13 +161,14 @@ class Recorder:
         kind = quantity.kind if quantity else _kind_of(value)
         where = (device_id, name, unit, kind)
         row = transaction.execute(
-            "SELECT id FROM series WHERE device = ? AND quantity = ? AND unit = ? AND kind = ?", where
+            "SELECT id, merged FROM series WHERE device = ? AND quantity = ? AND unit = ? AND kind = ?", where
         ).fetchone()
         if row is None:
             row = transaction.execute(
-                "INSERT INTO series (device, quantity, unit, kind) VALUES (?, ?, ?, ?) RETURNING id", where
+                "INSERT INTO series (device, quantity, unit, kind) VALUES (?, ?, ?, ?) RETURNING id, merged", where
             ).fetchone()
             transaction.after_rollback(lambda: self._forget(device_id, name))
+        self._merged[int(row[0])] = int(row[1])
         found = (quantity, int(row[0]))
         self._known[device_id, name] = found
         if kind == "text":
@@ -191,6 +233,8 @@ def _coarser(buckets: Buckets, size: int) -> Buckets:
 
 def add_buckets(transaction: Transaction, level: Level, buckets: Buckets) -> None:
     """Add to a level: (series, start) -> [count, total, minimum, maximum]."""
+    if not buckets:
+        return
     transaction.executemany(
         f"INSERT INTO {level.table} VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"  # noqa: S608
         " count = count + excluded.count, total = total + excluded.total,"
@@ -315,15 +359,28 @@ def _grouped(
     if level is RAW:
         value = _OF_KIND[row.kind]
         columns, time = f"MIN({value}), SUM({value}), MAX({value}), COUNT(*)", "time"
+        source = "samples WHERE series = ?1 AND time >= ?2 AND time < ?3"
     else:
-        columns, time = "MIN(minimum), SUM(total), MAX(maximum), SUM(count)", "start"
+        columns, time, source = "MIN(minimum), SUM(total), MAX(maximum), SUM(count)", "start", _stretches(level)
     found = connection.execute(
-        f"SELECT {time} / ?4 * ?4, {columns} FROM {level.table}"  # noqa: S608
-        f" WHERE series = ?1 AND {time} >= ?2 AND {time} < ?3 GROUP BY 1 ORDER BY 1",
-        (row.id, from_ms - from_ms % level.size, to_ms, width),
+        f"SELECT {time} / ?4 * ?4, {columns} FROM {source} GROUP BY 1 ORDER BY 1",  # noqa: S608
+        (row.id, from_ms - from_ms % level.size, -(-to_ms // level.size) * level.size, width),
     ).fetchall()
     points = [Point(start, least, total / count, most) for start, least, total, most, count in found]
     return points, sum(one[4] for one in found)
+
+
+def _stretches(level: Level) -> str:
+    """Where the rows of a level are, of series ?1 from ?2 up to ?3, whole stretches: what is not merged yet counts."""
+    chosen = "series = ?1 AND start < ?3 AND start >="
+    columns = "start, count, total, minimum, maximum"
+    if level is LEVELS[0]:
+        return f"{level.table} WHERE {chosen} ?2"
+    return (
+        f"(SELECT {columns} FROM {level.table} WHERE {chosen} ?2 UNION ALL"  # noqa: S608
+        f" SELECT {columns} FROM {LEVELS[0].table} WHERE {chosen}"
+        " MAX(?2, (SELECT merged FROM series WHERE id = ?1)))"
+    )
 
 
 def buckets(
@@ -337,9 +394,9 @@ def buckets(
     level = _level(connection, row, from_ms, to_ms, fitting.size, -1) or LEVELS[0]
     level = level if level in LEVELS else LEVELS[0]
     found = connection.execute(
-        f"SELECT start, count, total, minimum, maximum FROM {level.table}"  # noqa: S608
-        " WHERE series = ? AND start >= ? AND start < ? ORDER BY start",
-        (row.id, from_ms - from_ms % level.size, to_ms),
+        "SELECT start / ?4 * ?4, SUM(count), SUM(total), MIN(minimum), MAX(maximum)"  # noqa: S608
+        f" FROM {_stretches(level)} GROUP BY 1 ORDER BY 1",
+        (row.id, from_ms - from_ms % level.size, -(-to_ms // level.size) * level.size, level.size),
     )
     return [tuple(one) for one in found]
 
@@ -357,6 +414,7 @@ def stored_readings(
     connection: sqlite3.Connection, device_id: int, quantity: str | None, from_ms: int, to_ms: int
 ) -> Iterator[StoredReading]:
     """Every raw reading of a device (of one quantity) in order of time; they stream, whatever their number."""
+    moments = stamps.moments(connection, device_id)
 
     def of(series: SeriesRow) -> Iterator[StoredReading]:
         for row in connection.execute(
@@ -364,7 +422,13 @@ def stored_readings(
             " ORDER BY time, sequence",
             (series.id, from_ms, to_ms),
         ):
-            yield StoredReading(row[0], row[1], row[2], row[3], series)
+            moment = moments.get(row[1]) if row[3] else None
+            if moment is None:
+                yield StoredReading(row[0], row[1], row[2], row[3], series)
+                continue
+            since = row[0] - moment.base
+            earliest = None if moment.earliest is None else moment.earliest + since
+            yield StoredReading(row[0], row[1], row[2], row[3], series, earliest, moment.latest + since)
 
     return heapq.merge(
         *(of(series) for series in series_of(connection, device_id, quantity)), key=attrgetter("time", "sequence")

@@ -66,6 +66,11 @@ def delete_older(transaction: Transaction, level: Level, series: int, before: in
     ).rowcount
 
 
+def is_behind(connection: sqlite3.Connection, until: int) -> bool:
+    """Whether hours and days of some series lack what the five minutes hold before `until` (Unix ms)."""
+    return connection.execute("SELECT 1 FROM series WHERE merged < ? LIMIT 1", (until,)).fetchone() is not None
+
+
 def next_fill(connection: sqlite3.Connection) -> Fill | None:
     """A device of which older envelopes are not in the series yet."""
     row = connection.execute("SELECT device, done, goal FROM series_to_fill LIMIT 1").fetchone()

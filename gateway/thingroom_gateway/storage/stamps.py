@@ -90,6 +90,11 @@ def moments(connection: sqlite3.Connection, device: int) -> dict[int, Moment]:
     return {row[0]: Moment(row[1], row[2], row[3]) for row in rows}
 
 
+def are_older(connection: sqlite3.Connection, before: int) -> bool:
+    """Whether there is anything for `prune` to delete."""
+    return connection.execute("SELECT 1 FROM stamps WHERE base < ? LIMIT 1", (before,)).fetchone() is not None
+
+
 def prune(transaction: Transaction, before: int, limit: int) -> int:
     """Delete bounds of what is older than `before` (Unix ms), `limit` at most; returns how many."""
     return transaction.execute(

@@ -25,6 +25,7 @@ from tests.homeserver.running import MatrixClient, RunningHomeserver, escape, ma
 
 from thingroom_common.config_file import ConfigError
 from thingroom_common.log_lines import REQUEST_ID, Lines
+from thingroom_common.version import version
 from thingroom_homeserver.config import HomeserverConfig, Listener, Support, check_config, load_config, local_url
 from thingroom_homeserver.http.routes import Routes
 from thingroom_homeserver.server import ENDPOINTS, allow_many_files
@@ -93,7 +94,7 @@ serves = ["federation"]
             async with http.get(f"http://127.0.0.1:{federation}/_matrix/client/versions") as answer:
                 assert (answer.status, (await answer.json())["errcode"]) == (404, "M_UNRECOGNIZED")
             async with http.get(f"http://127.0.0.1:{federation}/health") as answer:
-                assert await answer.json() == {"status": "ok"}
+                assert (await answer.json())["status"] == "ok"
             async with http.get(f"http://127.0.0.1:{plain}/metrics") as answer:
                 assert answer.status == 404
             async with http.get(f"http://127.0.0.1:{metrics}/metrics") as answer:
@@ -214,7 +215,7 @@ def test_a_line_of_the_log_is_one_line_whatever_it_says() -> None:
 
 
 async def test_health(anyone: MatrixClient) -> None:
-    assert (await anyone.get("/health")).ok() == {"status": "ok"}
+    assert (await anyone.get("/health")).ok() == {"status": "ok", "server": f"Thingroom {version()}"}
 
 
 async def test_the_token_may_stand_in_the_query_unless_that_is_off(tmp_path: Path) -> None:

@@ -54,8 +54,11 @@ async def answer_add_alert(request: AddAlert, where: Where, tools: Tools) -> Ans
 
     described = "; ".join(f"{device.row.name}: {describe_rule(rule, device.profile)}" for device, rule in made)
     hint = _hysteresis_hint(made[0]) if len(made) == 1 else ""
+    # An alert is told in the device's room, wherever it was asked for.
+    rooms = sorted({device.row.place for device, _ in made} - {where.place})
+    place = "here" if not rooms else f"in the room {rooms[0]}" if len(rooms) == 1 else "in their rooms"
     return Answer(
-        f"I will tell you here. {described}{hint}.", writes=[write], then=_reload(tools, [d for d, _ in made])
+        f"I will tell you {place}. {described}{hint}.", writes=[write], then=_reload(tools, [d for d, _ in made])
     )
 
 
@@ -67,6 +70,12 @@ def rule_for(device: Device, quantity_name: str, condition: Condition) -> Rule |
     if condition.kind == "battery":
         return battery_rule(profile) or ""
     quantity = profile.quantities.get(quantity_name)
+    if quantity is None and not quantity_name:
+        aloud = [one for one in profile.quantities.values() if one.kind == "number" and not one.quiet]
+        if len(aloud) > 1:
+            titles = " and ".join(one.title for one in aloud[:4])
+            return f"{device.row.name} measures {titles}: say which of them."
+        quantity = aloud[0] if aloud else None
     if quantity is None:
         return ""
     if condition.kind == "is":
@@ -74,7 +83,8 @@ def rule_for(device: Device, quantity_name: str, condition: Condition) -> Rule |
             return f"{quantity.title} is a number: `alert when {quantity.name} above 30`."
         return Rule("is", quantity.name, Decimal(1 if condition.threshold == "true" else 0))
     if quantity.kind != "number":
-        return f"{quantity.title} is no number: `alert when {quantity.name} is on`."
+        word = quantity.words.get("true", "on")
+        return f"{quantity.title} is no number: `alert when {quantity.title.lower()} is {word}`."
     unit = _unit_meant(quantity, condition.unit)
     if unit is None:
         return f"{quantity.title} is in {quantity.shown_unit or 'no unit'}, and I cannot make {condition.unit} of that."
@@ -133,21 +143,33 @@ def _hysteresis_hint(made: tuple[Device, Rule]) -> str:
 async def answer_list_alerts(request: ListAlerts, where: Where, tools: Tools) -> Answer:
     lines = Lines()
     now = tools.now_ms()
+    idle: list[str] = []
+    usual = 0
     for device in where.devices:
         for row in _rules(tools, device):
             rule = _rule_of(row, device)
             if rule is None or (not row.enabled and not row.preset):
                 continue
             words = describe_rule(rule, device.profile)
-            state = tools.alerts.state(row.id)
-            marks = [f"{row.preset}, of the profile" if row.preset else f"asked by {row.asked_by}"]
             if not row.enabled:
-                marks.append("off")
-            elif state.raised:
+                idle.append(f"{row.preset} ({device.row.name}: {words})")
+                continue
+            state = tools.alerts.state(row.id)
+            if rule.kind in ("silence", "clock") and row.preset and len(where.devices) > 2 and not state.raised:
+                usual += 1
+                continue
+            asked = "you" if row.asked_by == where.person else row.asked_by
+            marks = [f"{row.preset}, of the profile" if row.preset else f"asked by {asked}"]
+            if state.raised:
                 marks.append(f"raised for {shown_duration(now - state.since)}")
             if row.snoozed_until > now:
                 marks.append(f"snoozed for {shown_duration(row.snoozed_until - now)}")
             lines.item(f"{row.id}", f"{device.row.name}: {words} ({', '.join(marks)})")
+    if usual:
+        lines.line("And of every device: silence, and a clock that runs ahead. In their rooms they have numbers.")
+    if idle:
+        shown = ", ".join(idle[:12]) + (f" and {len(idle) - 12} more" if len(idle) > 12 else "")
+        lines.line(f"Off: {shown}. “alert {idle[0].partition(' ')[0]} on” turns one on.")
     if not lines.text:
         return Answer("There are no alerts here. `alert when temperature above 30` makes one.")
     if len(lines.text) > MAX_LINES:

@@ -38,6 +38,8 @@ async def answer_help(request: Help, where: Where, tools: Tools) -> Answer:
 
 
 async def answer_hello(request: Hello, where: Where, tools: Tools) -> Answer:
+    if request.thanks:
+        return Answer("You are welcome.")
     return _marked("Hello. Ask me about your devices: `status`, `chart temperature 24h`, `help`.")
 
 

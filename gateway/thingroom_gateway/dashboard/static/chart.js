@@ -240,11 +240,16 @@ async function load(figure) {
   }
 }
 
-const figures = [...document.querySelectorAll(".chart")];
 const seen = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) if (isIntersecting && !plots.has(target)) load(target);
 }, { rootMargin: "200px" });
-figures.forEach((figure) => seen.observe(figure));
+function begin() {
+  plots.clear();
+  seen.disconnect();
+  document.querySelectorAll(".chart").forEach((figure) => seen.observe(figure));
+}
+begin();
+document.addEventListener("thingroom:page", begin);
 
 let loadedAt = Date.now();
 document.addEventListener("thingroom:piece", ({ detail }) => {

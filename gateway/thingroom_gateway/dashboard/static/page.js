@@ -42,25 +42,41 @@ function replacePiece({ id, html }) {
   showAges(holder.content);
   old.replaceWith(fresh);
   if (focused) fresh.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  if (fresh.dataset.states) showStates(JSON.parse(fresh.dataset.states));
   document.dispatchEvent(new CustomEvent("thingroom:piece", { detail: id }));
+}
+
+// Which of a switch's buttons is pressed is what the device says, not what was clicked.
+function showStates(states) {
+  for (const form of document.querySelectorAll("form.control")) {
+    const state = states[form.elements.actuator.value];
+    for (const button of form.querySelectorAll("button[aria-pressed]")) {
+      button.setAttribute("aria-pressed", String({ on: "true", off: "false" }[button.value] === state));
+    }
+  }
 }
 
 // Somebody who is typing is not disturbed.
 const isBusy = () => main().contains(document.activeElement) && /^(INPUT|SELECT)$/.test(document.activeElement.tagName);
 
 let loading = false;
+let leaving = false;
 async function loadAnew() {
-  if (loading || document.hidden || isBusy()) return;
+  if (loading || leaving || document.hidden || isBusy()) return;
   loading = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const answer = await fetch(location.href, { headers: { "Thingroom-Refresh": "1" } });
     if (answer.redirected) return void location.reload();
     if (!answer.ok) return void tell("The gateway does not answer at the moment.");
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("content");
+    if (leaving || isBusy()) return;
+    const said = main().querySelector(":scope > .said[role=status]");
+    if (said) fresh.prepend(said);
     const open = [...main().querySelectorAll("details")].map((one) => one.open);
     fresh.querySelectorAll("details").forEach((one, index) => (one.open = open[index] ?? false));
     main().replaceChildren(...fresh.childNodes);
     showAges();
+    document.dispatchEvent(new CustomEvent("thingroom:page"));
     tell("");
   } catch {
     tell("The gateway does not answer at the moment.");
@@ -102,6 +118,7 @@ document.addEventListener("submit", (event) => {
   // A second click must not send a second command.
   if (event.target.dataset.sent) event.preventDefault();
   event.target.dataset.sent = "yes";
+  leaving ||= event.target.method === "post" && !event.defaultPrevented;
 });
 showAges();
 showCountdown();
