@@ -127,7 +127,7 @@ async def configure(home: Home, board: Board, **settings: Any) -> None:
     assert answer.get("outcome") == "done", answer
 
 
-@pytest.mark.timeout(180 * DAYS)
+@pytest.mark.timeout(600 * DAYS)
 @pytest.mark.parametrize("kind", HOMESERVERS)
 async def test_a_long_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     clock = MovedClock(tmp_path, monkeypatch)
@@ -290,12 +290,18 @@ class Day:
                 break
             await asyncio.sleep(0.3)
         for board in self.boards:
-            there = sorted(found[board.kid], key=lambda reading: reading.sequence)
-            assert [reading.sequence for reading in there] == expected[board.kid], board.folder
-            assert made[board.kid] == sorted(set(made[board.kid])) and board.lost() == 0, board.folder
+            numbers, there = made[board.kid], sorted(found[board.kid], key=lambda reading: reading.sequence)
+            assert numbers == sorted(set(numbers)) and board.lost() == 0, board.folder
+            in_rooms = [reading.sequence for reading in there]
+            if board is self.porch:
+                # It may have been killed before it heard that one was taken, and never heard since.
+                assert in_rooms == sorted(set(in_rooms)) and sorted({*in_rooms, *porch}) == numbers
+            else:
+                assert in_rooms == numbers, board.folder
             # Numbers that a restart has skipped were never a reading's: each reading names the one before it.
-            before = [reading.predecessor and reading.predecessor[0] for reading in there]
-            assert before == [None, *expected[board.kid][:-1]], board.folder
+            before = dict(zip(numbers, [None, *numbers], strict=False))
+            for reading in there:
+                assert (reading.predecessor and reading.predecessor[0]) == before[reading.sequence], board.folder
         assert set(found) == {board.kid for board in self.boards}
         devices = (await self.home.gateway.ask("devices"))["devices"]
         assert not [gap for device in devices for gap in device["missing"] if gap["kind"] == "lost"], devices

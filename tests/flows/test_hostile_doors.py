@@ -252,10 +252,10 @@ COUNTED = (
     "appservice.too_large",
     "appservice.not_json",
     "appservice.events_odd",
-    "dashboard.rejected.401",
-    "dashboard.rejected.403",
-    "dashboard.rejected.404",
-    "dashboard.rejected.413",
+    "dashboard.rejected.not_signed_in",
+    "dashboard.rejected.not_allowed",
+    "dashboard.rejected.no_such_page",
+    "dashboard.rejected.too_large",
 )
 
 

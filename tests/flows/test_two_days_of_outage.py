@@ -19,11 +19,11 @@ import psutil
 import pytest
 from bench.mqtt_publisher import Publisher, publish_packets
 from tests.browser.homeservers import running_thingroom
+from tests.federation.peers import ReservedPort
 from tests.flows.gateway_stack import Device, Gateway, running_gateway, running_mosquitto
 from tests.flows.household import PASSWORD
 from tests.flows.readings import device_keys, newest_first, prove, unpadded
 from tests.flows.soak import soaked
-from tests.free_port import free_port
 
 from thingroom_gateway.registration import write_registration
 
@@ -92,9 +92,10 @@ async def each_once_and_in_order(client: nio.AsyncClient, room_id: str, number: 
     assert expected == 0
 
 
-@pytest.mark.timeout(180 + READINGS // 50)
+@pytest.mark.timeout(600 + READINGS // 50)
 async def test_two_days_of_outage(tmp_path: Path) -> None:
-    port, appservice = free_port(), free_port()
+    reserved = [ReservedPort(), ReservedPort()]
+    port, appservice = (one.number for one in reserved)
     registration = tmp_path / "registration.yaml"
     write_registration(registration, "thingroom.test", f"http://127.0.0.1:{appservice}")
     devices = [Device(f"Sensor {number}") for number in range(DEVICES)]
@@ -161,3 +162,5 @@ async def test_two_days_of_outage(tmp_path: Path) -> None:
                     for number, device in enumerate(devices):
                         await each_once_and_in_order(owner, rooms[f"Sensor {number}"], device.sequence)
     assert sum(device.sequence for device in devices) == READINGS
+    for one in reserved:
+        one.close()
