@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
 
-.PHONY: run test lint bench clean
+.PHONY: run test soak lint bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/thingroom run --demo --data $(DATA)
@@ -11,6 +11,11 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m tests.prepare
 	$(BIN)/pytest -n 2 --dist loadfile
+
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m tests.prepare
+	THINGROOM_SOAK=1 $(BIN)/pytest -s tests/flows/test_two_days_of_outage.py tests/flows/test_everything_at_once.py \
+		tests/flows/test_a_long_day.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from typing import Any
 
 import nio
 from tests.browser.homeservers import Homeserver, running_reference, running_thingroom
+from tests.federation.peers import ReservedPort
 from tests.flows.gateway_stack import Gateway, Mosquitto, running_gateway, running_mosquitto
 from tests.flows.readings import Proven, proven_readings, timeline
 from tests.free_port import free_port
@@ -134,14 +135,15 @@ class Board:
 @contextlib.asynccontextmanager
 async def household(directory: Path, kind: str) -> AsyncIterator[Home]:
     """A home without devices. `kind` is one of HOMESERVERS; the owner is to be called "owner"."""
-    server, coap_port = f"{kind}.test", free_port(socket.SOCK_DGRAM)
-    appservice_port, dashboard_port = free_port(), free_port()
-    registration, serial = directory / "registration.yaml", directory / "gateway-tty"
-    write_registration(registration, server, f"http://127.0.0.1:{appservice_port}")
-    async with (
-        HOMESERVERS[kind](directory / "homeserver", [registration]) as homeserver,
-        running_mosquitto(directory / "broker") as broker,
-    ):
+    server, registration, serial = f"{kind}.test", directory / "registration.yaml", directory / "gateway-tty"
+    async with contextlib.AsyncExitStack() as stack:
+        # A homeserver takes long to start: meanwhile nobody else is to get them.
+        reserved = [stack.enter_context(contextlib.closing(ReservedPort())) for _ in range(2)]
+        appservice_port, dashboard_port = (port.number for port in reserved)
+        write_registration(registration, server, f"http://127.0.0.1:{appservice_port}")
+        homeserver = await stack.enter_async_context(HOMESERVERS[kind](directory / "homeserver", [registration]))
+        broker = await stack.enter_async_context(running_mosquitto(directory / "broker"))
+        coap_port = free_port(socket.SOCK_DGRAM)
         settings: dict[str, Any] = {
             "homeserver_url": homeserver.base_url,
             "server_name": server,

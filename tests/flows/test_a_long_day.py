@@ -22,6 +22,7 @@ from PIL import Image
 from tests.flows.household import HOMESERVERS, SECONDS, Board, Home, household, proven_in, said_in
 from tests.flows.preloaded import MovedClock
 from tests.flows.readings import Proven, device_keys, timeline, unpadded
+from tests.flows.soak import soaked
 from tests.gateway.bot_home import Person
 from tests.gateway.command_support import SWITCH, movements
 from tests.gateway.gateway_support import eventually
@@ -30,6 +31,7 @@ from tests.gateway.serial_cable import Cable
 RESULTS = -65540
 STEP_SECONDS = 50 * 60
 """Less than the hour after which a profile calls its device silent."""
+DAYS = soaked(1, 7)
 DAY_STEPS = 29
 
 
@@ -125,6 +127,7 @@ async def configure(home: Home, board: Board, **settings: Any) -> None:
     assert answer.get("outcome") == "done", answer
 
 
+@pytest.mark.timeout(600 * DAYS)
 @pytest.mark.parametrize("kind", HOMESERVERS)
 async def test_a_long_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     clock = MovedClock(tmp_path, monkeypatch)
@@ -222,7 +225,7 @@ class Day:
         self.cut_at = self.clock.now_ms()
         self.cellar_then = self.cellar.newest()
         alive = [self.kitchen, self.lamp]
-        await hours_pass(self.clock, DAY_STEPS, [*alive, self.cellar], alive)
+        await hours_pass(self.clock, DAYS * DAY_STEPS, [*alive, self.cellar], alive)
         # What the cellar has to tell of this day is beyond it, and it is not now.
         answer = (await ask(self.owner, self.rooms["Cellar"], "!alert when temperature above 5"))["body"]
         assert answer.startswith("I will tell you here."), answer
@@ -238,7 +241,9 @@ class Day:
         await self.cellar.switch_on()
         self.cable.gateway.plug_in()
         await self.cellar.now.until(lambda: self.cellar.is_beyond(self.cellar_back), SECONDS)
-        await seen(owner, self.rooms["Cellar"], owner.bot, "✅ Cellar is back after 24 h")
+        await seen(
+            owner, self.rooms["Cellar"], owner.bot, f"✅ Cellar is back after {'24 h' if DAYS == 1 else f'{DAYS} days'}"
+        )
         await seen(owner, self.rooms["Cellar"], ghost(home, self.cellar), "⚠️ Cellar: Temperature is ")
 
         assert (await ask(owner, self.rooms["Kitchen"], "!rename kitchen to Pantry"))[
@@ -285,12 +290,18 @@ class Day:
                 break
             await asyncio.sleep(0.3)
         for board in self.boards:
-            there = sorted(found[board.kid], key=lambda reading: reading.sequence)
-            assert [reading.sequence for reading in there] == expected[board.kid], board.folder
-            assert made[board.kid] == sorted(set(made[board.kid])) and board.lost() == 0, board.folder
+            numbers, there = made[board.kid], sorted(found[board.kid], key=lambda reading: reading.sequence)
+            assert numbers == sorted(set(numbers)) and board.lost() == 0, board.folder
+            in_rooms = [reading.sequence for reading in there]
+            if board is self.porch:
+                # It may have been killed before it heard that one was taken, and never heard since.
+                assert in_rooms == sorted(set(in_rooms)) and sorted({*in_rooms, *porch}) == numbers
+            else:
+                assert in_rooms == numbers, board.folder
             # Numbers that a restart has skipped were never a reading's: each reading names the one before it.
-            before = [reading.predecessor and reading.predecessor[0] for reading in there]
-            assert before == [None, *expected[board.kid][:-1]], board.folder
+            before = dict(zip(numbers, [None, *numbers], strict=False))
+            for reading in there:
+                assert (reading.predecessor and reading.predecessor[0]) == before[reading.sequence], board.folder
         assert set(found) == {board.kid for board in self.boards}
         devices = (await self.home.gateway.ask("devices"))["devices"]
         assert not [gap for device in devices for gap in device["missing"] if gap["kind"] == "lost"], devices
@@ -301,9 +312,9 @@ class Day:
     def _at_their_own_times(self, found: dict[str, list[Proven]]) -> None:
         late = [r for r in found[self.cellar.kid] if self.cellar_then < r.sequence <= self.cellar_back]
         times = stamps(late)
-        assert len(late) >= 2 * DAY_STEPS and times == sorted(times)
+        assert len(late) >= 2 * DAYS * DAY_STEPS and times == sorted(times)
         assert self.cut_at - 10_000 < times[0] and times[-1] < self.back_at
-        assert times[-1] - times[0] > 20 * 3_600_000
+        assert times[-1] - times[0] > DAYS * 20 * 3_600_000
         for board in self.boards:
             rows = self.home.query(
                 "SELECT m.sequence, m.time FROM samples m JOIN series s ON s.id = m.series"
@@ -346,7 +357,7 @@ class Day:
         assert [one["state"] for one in warm if one["state"] != "raised"] in ([], ["missed"]), cellar
         steps = 6 + 1 + 2
         assert len(notices(said["Cellar"], ghost(self.home, self.cellar))) <= steps + 2
-        assert len(notices(said["Kitchen"], ghost(self.home, self.kitchen))) <= steps + DAY_STEPS + 2
+        assert len(notices(said["Kitchen"], ghost(self.home, self.kitchen))) <= steps + DAYS * DAY_STEPS + 2
         assert alerts(said["Lamp"], self.lamp) == []
         refused = [content["body"] for _, content in said["Lamp"] if "may change this room" in content["body"]]
         assert len(refused) == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.flows.preloaded import FullDisk
+from tests.flows.soak import SOAK, soaked
 from tests.gateway.fake_homeserver import FakeHomeserver, Fault
 from tests.gateway.gateway_support import Thing, eventually, make_config, write_config
 from tests.gateway.redelivering_broker import RedeliveringBroker, redelivering_broker
@@ -21,12 +22,13 @@ from tests.gateway.test_gateway_crash import enrol, process
 from thingroom_gateway import control
 from thingroom_gateway.config import GatewayConfig, MqttConfig
 
-DEVICES, READINGS = 5, 1_200
-KILLS_WHILE_IT_COMES = 12
-KILLS_WHILE_IT_DRAINS = 8
+DEVICES, READINGS = 5, soaked(1_200, 12_000)
+HISTORY = ("readings_5min", "readings_hourly", "readings_daily")
+KILLS_WHILE_IT_COMES, KILLS_WHILE_IT_DRAINS = soaked(12, 150), soaked(8, 100)
 SECONDS = 60.0
 
 
+@pytest.mark.timeout(600 + 1800 * SOAK)
 async def test_everything_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(5)
     things = [Thing(number, f"Sensor {number}") for number in range(1, DEVICES + 1)]
@@ -138,8 +140,8 @@ def assert_database(config: GatewayConfig) -> None:
         number = DEVICES * READINGS
         assert connection.execute("SELECT COUNT(*) FROM envelopes").fetchone() == (number,)
         assert connection.execute("SELECT COUNT(*) FROM samples").fetchone() == (2 * number,)
-        for table in ("history_5min", "history_hour", "history_day"):
-            assert connection.execute(f"SELECT SUM(count) FROM {table}").fetchone() == (2 * number,)
+        for view in HISTORY:
+            assert connection.execute(f"SELECT SUM(count) FROM {view}").fetchone() == (2 * number,)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

@@ -1,14 +1,13 @@
 """The homeserver is away while readings come in: they wait on disk, not in memory, and arrive in order, each once.
 
-Two days at 50 readings a second are 8,640,000. A test run takes THINGROOM_OUTAGE_READINGS of them, 30,000 unless told
-otherwise, as fast as the gateway takes them; `make soak` takes them all. With -s it prints what it measured.
+Two days at 50 readings a second are 8,640,000. A test run takes 30,000 of them, as fast as the gateway takes them;
+`make soak` takes them all (soak.py). With -s it prints what it measured.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -20,14 +19,15 @@ import psutil
 import pytest
 from bench.mqtt_publisher import Publisher, publish_packets
 from tests.browser.homeservers import running_thingroom
+from tests.federation.peers import ReservedPort
 from tests.flows.gateway_stack import Device, Gateway, running_gateway, running_mosquitto
 from tests.flows.household import PASSWORD
 from tests.flows.readings import device_keys, newest_first, prove, unpadded
-from tests.free_port import free_port
+from tests.flows.soak import soaked
 
 from thingroom_gateway.registration import write_registration
 
-READINGS = int(os.environ.get("THINGROOM_OUTAGE_READINGS", "30000"))
+READINGS = soaked(30_000, 2 * 86_400 * 50)
 DEVICES = 10
 ROUND = 2_500
 OUTAGE_MS = 2 * 86_400_000
@@ -92,9 +92,10 @@ async def each_once_and_in_order(client: nio.AsyncClient, room_id: str, number: 
     assert expected == 0
 
 
-@pytest.mark.timeout(180 + READINGS // 50)
+@pytest.mark.timeout(600 + READINGS // 50)
 async def test_two_days_of_outage(tmp_path: Path) -> None:
-    port, appservice = free_port(), free_port()
+    reserved = [ReservedPort(), ReservedPort()]
+    port, appservice = (one.number for one in reserved)
     registration = tmp_path / "registration.yaml"
     write_registration(registration, "thingroom.test", f"http://127.0.0.1:{appservice}")
     devices = [Device(f"Sensor {number}") for number in range(DEVICES)]
@@ -161,3 +162,5 @@ async def test_two_days_of_outage(tmp_path: Path) -> None:
                     for number, device in enumerate(devices):
                         await each_once_and_in_order(owner, rooms[f"Sensor {number}"], device.sequence)
     assert sum(device.sequence for device in devices) == READINGS
+    for one in reserved:
+        one.close()

@@ -122,6 +122,24 @@ async def one_round(
             board.plug.write(villain.serial())
 
 
+async def listening(config: GatewayConfig) -> None:
+    """Wait until the gateway is subscribed: before, this broker keeps nothing for it."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await asyncio.to_thread(control.ask, config.directory, {"command": "status"})
+            if answer["status"]["brokers"][0]["connected"]:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def measure_on(thing: Thing, broker: Mosquitto) -> None:
+    """A device that publishes one reading after the other until it is cancelled."""
+    async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+        while True:
+            await client.publish(f"thingroom/1/{thing.hex[0]}/{thing.hex}/up", thing.envelope(), qos=1)
+            await asyncio.sleep(0.02)
+
+
 async def test_hostile_bytes_on_every_door(
     tmp_path: Path, broker: Callable[..., Mosquitto], homeserver: FakeHomeserver
 ) -> None:
@@ -130,6 +148,8 @@ async def test_hostile_bytes_on_every_door(
     config = make_config(tmp_path, homeserver.url, mosquitto)
     config = msgspec.structs.replace(config, serial=SerialConfig(ports=(str(port),), console_bytes=100_000))
     await enrol(config, thing)
+    honest = Thing(2, "Honest")
+    await enrol(config, honest)
     villain = Villain(thing, 1)
     context = await aiocoap.Context.create_client_context()
     udp = []
@@ -142,6 +162,8 @@ async def test_hostile_bytes_on_every_door(
     with SerialBoard(port) as board:
         async with process(write_config(tmp_path / "thingroom.toml", config), config) as running:
             await eventually_counted(config, lambda found: found.get("serial.opened", 0) == 1)
+            await listening(config)
+            measuring = asyncio.create_task(measure_on(honest, mosquitto))
             watched = psutil.Process(running.pid)
             sizes = []
             async with aiomqtt.Client("127.0.0.1", mosquitto.port, max_inflight_messages=1000) as client:
@@ -151,6 +173,12 @@ async def test_hostile_bytes_on_every_door(
                     await _all_doors_work(thing, client, context, config, board)
                     sizes.append(watched.memory_info().rss)
             assert running.returncode is None
+            measuring.cancel()
+            await asyncio.gather(measuring, return_exceptions=True)
+            # The last one may have been cut short.
+            await eventually(lambda: len(homeserver.sequences(honest.hex)) >= honest.sequence - 1, 30)
+            numbers = sorted(homeserver.sequences(honest.hex))
+            assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) > 10
             found = await counters(config)
             for door in DOORS:
                 refused = {name: count for name, count in found.items() if name.startswith(f"{door}.rejected.")}

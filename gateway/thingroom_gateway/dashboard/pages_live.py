@@ -28,7 +28,7 @@ SEND_SECONDS: Final = 30.0
 
 
 def routes(site: Site) -> Sequence[web.RouteDef]:
-    return [web.get("/live", LivePages(site).stream)]
+    return [web.get("/live", LivePages(site).stream, allow_head=False)]
 
 
 class LivePages:

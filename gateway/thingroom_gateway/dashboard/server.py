@@ -68,7 +68,6 @@ class Dashboard:
 
     def __init__(self, parts: Parts) -> None:
         self._config = parts.config.dashboard
-        self._counters = parts.counters
         self._site = Site(parts)
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -84,7 +83,6 @@ class Dashboard:
         check_listening("the dashboard", "gateway.dashboard", host, port, socket.SOCK_STREAM, both="listen")
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY, handler_args={"max_line_size": 8190})
         app.on_response_prepare.append(_add_headers)
-        app.on_response_prepare.append(self._count)
         app.router.add_get("/static/{name}", self._static)
         app.router.add_get("/favicon.ico", self._static)
         for pages in (
@@ -112,10 +110,6 @@ class Dashboard:
                 "public_url in [gateway.dashboard]",
                 self._config.listen,
             )
-
-    async def _count(self, _request: web.Request, response: web.StreamResponse) -> None:
-        if response.status >= 400:
-            self._counters.add(f"dashboard.rejected.{response.status}")
 
     async def close(self) -> None:
         self._site.live.close()
