@@ -11,9 +11,10 @@ import click
 
 from thingroom.board_file import BoardFile
 from thingroom.boards import BoardError, bus_pins, find_board, load_board, load_boards
+from thingroom_common.command_group import Group
 
 
-@click.group(name="board")
+@click.group(name="board", cls=Group)
 def board_commands() -> None:
     """Boards: chips, pins, buses, images. List and read them, check a file of your own."""
 

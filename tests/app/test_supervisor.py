@@ -127,7 +127,7 @@ async def test_who_will_not_go_is_killed_at_once_when_it_hurries(started, tmp_pa
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(300)"
     )
     await supervisor.start(program(tmp_path, "stubborn", source, lines.append))
-    await until(lambda: lines, 60)
+    await until(lambda: lines)
     process_id = supervisor.process_ids()["stubborn"]
     stopping = asyncio.create_task(supervisor.stop())
     await asyncio.sleep(0)

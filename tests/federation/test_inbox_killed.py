@@ -57,7 +57,9 @@ async def test_nothing_that_was_answered_for_is_lost(tmp_path: Path, authority: 
             sending = Sending(other)
             for _ in range(4):
                 task = asyncio.create_task(sending.run())
-                await asyncio.sleep(chance.uniform(0.05, 0.3))
+                enough = len(sending.answered) + chance.randrange(6, 16)
+                await eventually(lambda enough=enough: len(sending.answered) >= enough)
+                await asyncio.sleep(chance.uniform(0, 0.05))
                 await peer.kill()
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

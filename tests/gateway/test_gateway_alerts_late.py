@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.gateway.bot_home import BotHome, person, running_gateway_here, running_homeserver_for_gateway
 from tests.gateway.gateway_support import Thing
 from tests.gateway.test_gateway_alerts import is_alert
+from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway.alerts.late import SETTLED_MS, STRETCHES_TOLD
 from thingroom_gateway.alerts.rules import Ended, Event, Missed, Raised, Rule, Sample, State, Tick, step
@@ -178,7 +179,7 @@ async def examined(home: BotHome, arrival: int) -> None:
         await home.gateway.alerts.save()
         return home.gateway.core.database.read(store.progress)
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (await saved()).get(1) != arrival:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
@@ -202,7 +203,7 @@ async def test_a_day_offline_in_the_room_also_over_a_restart(tmp_path: Path) -> 
             now = time.time_ns() // 1_000_000
             await home.gateway.alerts.tick(now + SETTLED_MS)
             await home.gateway.alerts.tick(now + 2 * SETTLED_MS)
-            told = await owner.until(room, lambda e: is_alert(e) and e["content"]["body"].startswith("📋"), 30)
+            told = await owner.until(room, lambda e: is_alert(e) and e["content"]["body"].startswith("📋"))
             text = told["content"]["body"]
             assert text.startswith("📋 Kitchen, while it was away: Temperature was above 30 °C from "), text
             assert text.endswith("(31.5 °C at most).")

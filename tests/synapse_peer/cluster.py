@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.free_port import free_port
+from tests.patience import PATIENCE_SECONDS
 from tests.scaling.engines import DATABASE_USER, Engine, running_postgres, running_redis
 from tests.synapse_peer.environment import synapse_python
 from tests.synapse_peer.server import (
     START_ATTEMPTS,
-    START_SECONDS,
     Synapse,
     SynapseFailed,
     SynapseSettings,
@@ -102,7 +102,7 @@ class Cluster:
             self._processes.append(process)
             base_url = f"http://127.0.0.1:{port}"
             try:
-                await wait_until_answers(base_url, process, START_SECONDS)
+                await wait_until_answers(base_url, process, PATIENCE_SECONDS)
                 return Worker(name, base_url, process)
             except TimeoutError as error:
                 await end_process(process)
