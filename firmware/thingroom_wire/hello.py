@@ -38,8 +38,8 @@ Hello = namedtuple(
 )
 """key_id, nonce: 8 bytes each; boot, uptime (ms), waiting (envelopes in the outbox): int; firmware, profile: str;
 device_key, agreement_key: 32-byte public keys, in pairing only, else None; name: str or None; commanded: the counter of
-the last command that was taken, or None for none; held: (newest number in the outbox, list of the (first, last) that wait
-there, oldest first, at most MAX_HELD), or None where the device does not say."""
+the last command that was taken, or None for none; held: (newest number in the outbox, list of the (first, last) that
+wait there, oldest first, at most MAX_HELD), or None where the device does not say."""
 
 SignedHello = namedtuple("SignedHello", ("hello", "signed_bytes", "signature"))
 """A parsed hello whose signature nobody has checked yet; signed_bytes is what the signature covers."""

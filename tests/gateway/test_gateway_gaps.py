@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiocoap import Code
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gateway.command_support import enrolled_board
 from tests.gateway.gateway_support import TIME, Thing, eventually, gateway
@@ -186,6 +186,7 @@ def test_when_by_example() -> None:
     assert (bounded.base, bounded.earliest, bounded.latest) == (NOW - 56_000, NOW - 86_000, NOW - 56_000)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**7), times, times, st.sampled_from([SYNCHRONISED, DRIFTING, UNSET]), st.booleans())
 def test_the_truth_is_within_the_bounds(uptime: int, started: int, delay: int, state: int, is_known: bool) -> None:
     """A device that started then, whose clock is right where it has one, and a network that takes `delay`."""

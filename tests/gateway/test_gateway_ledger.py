@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thingroom_common.database import Transaction
@@ -42,11 +42,15 @@ def database() -> Iterator[Transaction]:
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for migration in MIGRATIONS:
             connection.executescript(migration.sql)
-        connection.execute("INSERT INTO devices VALUES (1, x'00', x'00', x'00', x'00', 'n', 'p', 'c', 'active', 0, 0, x'')")
+        connection.execute(
+            "INSERT INTO devices (id, kid, device_key, agreement_key, downlink_key, name, place, profile, status,"
+            " enrolled_at) VALUES (1, x'00', x'00', x'00', x'00', 'n', 'p', 'c', 'active', 0)"
+        )
         connection.execute("INSERT INTO arrivals VALUES (1, 0, 0)")
         yield Transaction(connection)
 
 
+@settings(deadline=None)
 @given(st.sets(sequences))
 def test_runs_cover_exactly_the_set(numbers: set[int]) -> None:
     found = runs(numbers)
@@ -54,6 +58,7 @@ def test_runs_cover_exactly_the_set(numbers: set[int]) -> None:
     assert all(before[1] + 1 < after[0] for before, after in pairwise(found))
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(sequences, max_size=12), max_size=12))
 def test_the_ledger_in_sqlite_is_a_set(batches: list[list[int]]) -> None:
     """Against a plain set: what is new, the intervals, and the stored envelopes, after every batch."""
@@ -73,6 +78,7 @@ def test_the_ledger_in_sqlite_is_a_set(batches: list[list[int]]) -> None:
             assert all(int.from_bytes(row[2], "big") == row[1] for row in rows)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(1, 25)), st.integers(1, 7))
 def test_gaps_do_not_depend_on_the_order_of_arrival(order: list[int], step: int) -> None:
     """A chain of every `step`-th number with some left out tells the same gaps in any order."""
@@ -171,6 +177,7 @@ def test_what_was_before_this_gateway_is_not_called_lost() -> None:
     assert gaps([Interval(90, 95, None)]) == []
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.integers(1, 60), min_size=1),
     st.sets(st.integers(1, 70)),

@@ -12,9 +12,11 @@ from thingroom_gateway.bot.answer import Answer, Lines
 from thingroom_gateway.bot.conversation import Tools, Where
 from thingroom_gateway.bot.requests import Devices, Latest
 from thingroom_gateway.devices import Device
+from thingroom_gateway.ledger import summary
 from thingroom_gateway.profiles import Quantity
 from thingroom_gateway.series.reading import Reading
 from thingroom_gateway.storage import series
+from thingroom_gateway.storage.missing import gaps_of
 
 MAX_LINES: Final = 40
 # An older value is told with its age.
@@ -72,14 +74,22 @@ async def answer_devices(request: Devices, where: Where, tools: Tools) -> Answer
     if not devices:
         return Answer("There are no devices here yet. The owner can say `pair` to let one in.")
     now = tools.now_ms()
+    listed = devices[:MAX_LINES]
+
+    def read(connection: sqlite3.Connection) -> list[str]:
+        return [summary(gaps_of(connection, device.row.id)) for device in listed]
+
     lines = Lines()
-    for device in devices[:MAX_LINES]:
+    for device, missing in zip(listed, await tools.database.read_in_thread(read), strict=True):
         heard = tools.alerts.heard(device.row.id)
         presence = presence_of(device, heard, now) if heard else "never heard"
         ago = f", heard {shown_duration(now - heard)} ago" if heard else ""
         place = f" in {device.row.place}" if where.place is None and device.row.place != device.row.name else ""
         attested = ", not signed by the device" if device.row.attested else ""
-        lines.item(device.row.name, f"{device.profile.title}{place}, {presence}{ago}{attested}")
+        lines.item(
+            device.row.name,
+            f"{device.profile.title}{place}, {presence}{ago}{attested}{f'; {missing}' if missing else ''}",
+        )
     if len(devices) > MAX_LINES:
         lines.line(f"… and {len(devices) - MAX_LINES} more.")
     return lines.answer()
