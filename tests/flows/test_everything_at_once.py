@@ -119,10 +119,12 @@ async def full_and_known(config: GatewayConfig) -> None:
 async def says_stalled(config: GatewayConfig, stalled: bool) -> None:
     async with asyncio.timeout(SECONDS):
         while True:
-            answer = await asyncio.to_thread(control.ask, config.directory, {"command": "status"})
-            assert answer["ok"], answer
-            if answer["status"]["stalled"] is stalled:
-                return
+            # A gateway that has just been started may not listen yet.
+            with contextlib.suppress(OSError):
+                answer = await asyncio.to_thread(control.ask, config.directory, {"command": "status"})
+                assert answer["ok"], answer
+                if answer["status"]["stalled"] is stalled:
+                    return
             await asyncio.sleep(0.05)
 
 

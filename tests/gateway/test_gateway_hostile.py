@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -126,9 +127,10 @@ async def listening(config: GatewayConfig) -> None:
     """Wait until the gateway is subscribed: before, this broker keeps nothing for it."""
     async with asyncio.timeout(30):
         while True:
-            answer = await asyncio.to_thread(control.ask, config.directory, {"command": "status"})
-            if answer["status"]["brokers"][0]["connected"]:
-                return
+            with contextlib.suppress(OSError):
+                answer = await asyncio.to_thread(control.ask, config.directory, {"command": "status"})
+                if answer["status"]["brokers"][0]["connected"]:
+                    return
             await asyncio.sleep(0.05)
 
 
