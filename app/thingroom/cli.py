@@ -145,9 +145,9 @@ def status(config_file: Path | None, as_json: bool, programs_only: bool, wait: f
     from rich.console import Console
 
     from thingroom.status import nothing_here, show
-    from thingroom_common.config_file import ConfigError, default_path
+    from thingroom_common.config_file import ConfigError, default_path, settled_path
 
-    path = config_file or default_path()
+    path = settled_path(config_file or default_path())
     if not path.exists():
         click.echo(nothing_here(path), err=True)
         sys.exit(2)

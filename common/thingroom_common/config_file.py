@@ -26,6 +26,12 @@ def default_path() -> Path:
     return settled if settled.exists() and not own.exists() else own
 
 
+def settled_path(path: Path) -> Path:
+    """What `thingroom run` made of the person's file `path`, below the same directory; `path` where it made nothing."""
+    settled = path.parent / "run" / "programs.toml"
+    return settled if path.name == "thingroom.toml" and settled.exists() else path
+
+
 def load(path: Path, kind: type[T]) -> T:
     """Read `path` as TOML into `kind`. Raises ConfigError."""
     try:

@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from thingroom_common.command_group import Group
-from thingroom_common.config_file import ConfigError, default_path
+from thingroom_common.config_file import ConfigError, default_path, settled_path
 from thingroom_common.database import SchemaTooNew
 from thingroom_gateway.__main__ import main as run_command
 from thingroom_gateway.app import opened_core, plain_account
@@ -38,6 +38,7 @@ config_option = click.option(
     "config_path",
     type=click.Path(path_type=Path),
     default=default_path,
+    callback=lambda _context, _option, path: settled_path(path),
     help="The configuration file; its section [gateway] counts. "
     "[default: thingroom.toml, else what `thingroom run` made of it: data/run/programs.toml]",
 )

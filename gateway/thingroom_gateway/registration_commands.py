@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from thingroom_common.config_file import ConfigError, default_path
+from thingroom_common.config_file import ConfigError, default_path, settled_path
 from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.registration import SENDER_LOCALPART, RegistrationError, load_registration, write_registration
 from thingroom_gateway.registration_check import check_now
@@ -22,6 +22,7 @@ from thingroom_gateway.registration_check import check_now
     "config_path",
     type=click.Path(path_type=Path),
     default=default_path,
+    callback=lambda _context, _option, path: settled_path(path),
     help="The configuration file; its section [gateway] counts. [default: thingroom.toml]",
 )
 @click.option("--check", "is_check", is_flag=True, help="Write nothing; ask the homeserver whether all is right.")

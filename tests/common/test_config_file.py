@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from thingroom_common.config_file import ConfigError, default_path, example, load
+from thingroom_common.config_file import ConfigError, default_path, example, load, settled_path
 
 
 class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -92,3 +92,13 @@ def test_without_a_name_it_is_the_file_here_else_the_one_that_run_settled(tmp_pa
     assert default_path() == Path("data/run/programs.toml")
     (tmp_path / "thingroom.toml").touch()
     assert default_path() == Path("thingroom.toml")
+
+
+def test_what_run_settled_is_meant_by_the_persons_file(tmp_path: Path) -> None:
+    own, settled = tmp_path / "thingroom.toml", tmp_path / "run" / "programs.toml"
+    own.touch()
+    assert settled_path(own) == own
+    settled.parent.mkdir()
+    settled.touch()
+    assert settled_path(own) == settled_path(settled) == settled
+    assert settled_path(tmp_path / "other.toml") == tmp_path / "other.toml"
