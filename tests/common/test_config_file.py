@@ -73,7 +73,9 @@ def test_what_is_wrong_is_named_with_file_and_key(tmp_path, text, words):
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
-    with pytest.raises(ConfigError, match=r"does not exist\. Write one with: thingroom config >"):
+    with pytest.raises(
+        ConfigError, match=r"does not exist\. Begin with `thingroom run`, or write one with: thingroom config >"
+    ):
         load(tmp_path / "none.toml", Outer)
 
 
