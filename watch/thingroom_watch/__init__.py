@@ -4,8 +4,27 @@
 docs/integrators.md is the tutorial. Depends on neither gateway nor homeserver.
 """
 
+from thingroom_watch.home import Account
 from thingroom_watch.model import Finding, Gap, Judged, KeyNews, Sample, Trust, Verdict
+from thingroom_watch.session import WatchEnded, login
 from thingroom_watch.trust import RoomTrust
 from thingroom_watch.verify import Verifier
+from thingroom_watch.watching import FROM_BEGINNING, FROM_NOW, watch
 
-__all__ = ["Finding", "Gap", "Judged", "KeyNews", "RoomTrust", "Sample", "Trust", "Verdict", "Verifier"]
+__all__ = [
+    "FROM_BEGINNING",
+    "FROM_NOW",
+    "Account",
+    "Finding",
+    "Gap",
+    "Judged",
+    "KeyNews",
+    "RoomTrust",
+    "Sample",
+    "Trust",
+    "Verdict",
+    "Verifier",
+    "WatchEnded",
+    "login",
+    "watch",
+]

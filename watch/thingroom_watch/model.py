@@ -59,7 +59,8 @@ class Judged:
 
     `device`: key id in hex, empty if there is none to be read. `sequence`: 0 if there is none. `index`: place within
     the event. `reason`: a snake_case word, empty where there is nothing to add. `clock`: synchronised, drifting, unset
-    or empty. `sent_ms`: when the event was sent, as its server says.
+    or empty. `base_name`: SenML's, empty
+    without samples of a device. `sent_ms`: when the event was sent, as its server says.
     """
 
     verdict: Verdict
@@ -70,6 +71,7 @@ class Judged:
     profile: str
     sequence: int
     clock: str
+    base_name: str
     samples: tuple[Sample, ...]
     event_id: str
     index: int

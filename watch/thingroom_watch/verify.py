@@ -161,22 +161,22 @@ class Verifier:
             return [_forged("bad_signature", about, index, device, sequence)]
         trust, clock = self.trust.of(state), _CLOCKS[header.clock.state]
         judged = Judged(
-            *(Verdict.VALID, "", trust, device, state.name, state.profile, sequence, clock, ()),
+            *(Verdict.VALID, "", trust, device, state.name, state.profile, sequence, clock, "", ()),
             *(about.event_id, index, about.sender, about.sent_ms),
         )
         if state.status == "revoked":
-            samples, reason = _samples(envelope.payload)
-            return [replace(judged, verdict=Verdict.REVOKED, samples=samples, reason=reason)]
+            name, samples, reason = _samples(envelope.payload)
+            return [replace(judged, verdict=Verdict.REVOKED, base_name=name, samples=samples, reason=reason)]
         if sequence in known.received:
             return [replace(judged, verdict=Verdict.REPLAYED)]
-        samples, reason = _samples(envelope.payload)
+        name, samples, reason = _samples(envelope.payload)
         highest, before = known.received.highest, header.predecessor
         if before is not None and before[0] == highest and known.newest not in ("", before[1].hex()):
             reason = reason or "another_predecessor"
         gaps = self._count(known, sequence, before[0] if before is not None else 0, about)
         if sequence > highest:
             known.newest = digest(envelope.protected_bytes, envelope.payload).hex()
-        return [*gaps, replace(judged, samples=samples, reason=reason)]
+        return [*gaps, replace(judged, base_name=name, samples=samples, reason=reason)]
 
     def _count(self, known: Known, sequence: int, before: int, about: _Event) -> list[Gap]:
         """Number `sequence` is here, and says that `before` was the one before it (0: it is the first)."""
@@ -224,7 +224,7 @@ class Verifier:
         found: list[Finding] = []
         for index, (sequence, samples) in enumerate(by_number.items()):
             judged = Judged(
-                *(Verdict.ATTESTED, "", Trust.NONE, device, state.name, state.profile, sequence, clocks[sequence]),
+                *(Verdict.ATTESTED, "", Trust.NONE, device, state.name, state.profile, sequence, clocks[sequence], ""),
                 *(tuple(samples), about.event_id, index, about.sender, about.sent_ms),
             )
             if state.status == "revoked":
@@ -263,22 +263,23 @@ def _is_signed(key: bytes, signature: bytes, signed: bytes) -> bool:
 
 def _forged(reason: str, about: _Event, index: int, device: str = "", sequence: int = 0) -> Judged:
     return Judged(
-        *(Verdict.FORGED, reason, Trust.NONE, device, "", "", sequence, "", ()),
+        *(Verdict.FORGED, reason, Trust.NONE, device, "", "", sequence, "", "", ()),
         *(about.event_id, index, about.sender, about.sent_ms),
     )
 
 
-def _samples(payload: bytes) -> tuple[tuple[Sample, ...], str]:
-    """What a signed payload says; or nothing and why: the device signed it, so it is no forgery."""
+def _samples(payload: bytes) -> tuple[str, tuple[Sample, ...], str]:
+    """Base name and samples of a signed payload; or nothing and why: the device signed it, so it is no forgery."""
     try:
         pack = decode_pack(payload)
     except WireError as error:
-        return (), str(error.reason)
+        return "", (), str(error.reason)
     base = pack.base_time_ms
-    return tuple(
+    samples = (
         Sample(record.name, record.unit, _exact(record.value), None if base is None else base + record.time)
         for record in pack.records
-    ), ""
+    )
+    return pack.base_name, tuple(samples), ""
 
 
 def _exact(value: Any) -> Value:
