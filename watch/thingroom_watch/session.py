@@ -131,6 +131,9 @@ class Session:
             "presence": _NOTHING,
             "account_data": _NOTHING,
         }
+        if not since:
+            # Else matrix-nio goes on from its last sync, which was about other things.
+            self._client.next_batch = ""
         answer = await self._ask(lambda: self._client.sync(timeout_ms, sync_filter, since or None))
         if not isinstance(answer, nio.SyncResponse):
             raise WatchEnded(f"The homeserver refuses to tell of the room: {answer.message}")
