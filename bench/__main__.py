@@ -63,6 +63,12 @@ def _history() -> object:
     return history.main()
 
 
+def _watch() -> object:
+    from bench import watch
+
+    return watch.main()
+
+
 def _end_to_end() -> object:
     from bench import end_to_end
 
@@ -78,6 +84,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "homeserver": _homeserver,
     "federation": _federation,
     "history": _history,
+    "watch": _watch,
     "end_to_end": _end_to_end,
     "scaling": _scaling,
 }

@@ -10,7 +10,7 @@ from thingroom.cli import main
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-FOLDERS = "app|bench|common|device_profiles|docs|firmware|gateway|homeserver|tests"
+FOLDERS = "app|bench|common|device_profiles|docs|firmware|gateway|homeserver|tests|watch"
 SOURCE_PATH = re.compile(rf"`((?:{FOLDERS})/[^`\s{{}}<>*]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 

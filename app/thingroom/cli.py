@@ -27,6 +27,8 @@ _GROUPS = {
         "What devices' values mean: list, write, check.",
     ),
     "service": ("thingroom.service_commands", "service_commands", "Let systemd run it, from boot on."),
+    "watch": ("thingroom_watch.cli", "watch", "Readings of a room on any server, each with a verdict."),
+    "audit": ("thingroom_watch.cli", "audit", "What a room's history says about each device."),
     "homeserver": ("thingroom_homeserver.cli", "homeserver_commands", "The homeserver: make accounts, look after it."),
 }
 
@@ -34,6 +36,7 @@ _GROUPS = {
 _SECTIONS = (
     ("Begin", ("run", "service", "config")),
     ("See", ("status", "history", "chart", "export")),
+    ("Elsewhere", ("watch", "audit")),
     ("Look after", ("reload", "gateway", "profile", "board", "homeserver")),
 )
 
