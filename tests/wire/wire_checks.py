@@ -24,6 +24,7 @@ from thingroom_wire import (
     keys,
     senml,
     sha512,
+    sha512_portable,
     x25519,
 )
 from thingroom_wire.errors import WireError
@@ -117,12 +118,12 @@ def check_cbor_refused(folder):
 def check_sha512(folder):
     vectors = load(folder, "sha512.json")
     for row in vectors["digests"]:
-        same(hexed(sha512.sha512_portable(unhexlify(row["message"]))), row["digest"], row["message"])
+        same(hexed(sha512_portable.sha512_portable(unhexlify(row["message"]))), row["digest"], row["message"])
         same(hexed(sha512.sha512(unhexlify(row["message"]))), row["digest"], row["message"])
     for row in vectors["chain"]:
         digest = b""
         for length in range(row["lengths"]):
-            digest = sha512.sha512_portable(digest + bytes((length & 255,)) * length)
+            digest = sha512_portable.sha512_portable(digest + bytes((length & 255,)) * length)
         same(hexed(digest), row["digest"], "chain")
         digest = b""
         for length in range(row["lengths"]):
@@ -327,6 +328,7 @@ def check_hellos(folder):
             row["name"],
             row.get("commanded"),
             held_of(row.get("held")),
+            None,
         )
         message = hello.encode_hello(unhexlify(row["seed"]), plain)
         same(hexed(message), row["message"], "message")
