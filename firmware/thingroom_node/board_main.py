@@ -10,13 +10,16 @@ import gc
 import json
 import sys
 
-from thingroom_node import board, composition, durable
+from thingroom_node import board, composition, durable, memory
 from thingroom_node.settings import SettingsError, parse_settings
 from thingroom_wire import ed25519
 
 SETTINGS = "/node.json"
 BOARD = "/board.json"
 MAX_SETTINGS = 4096
+NEEDED_AT_START = tuple(
+    "thingroom_" + name for name in ("node.composition", "node.settings", "node.equipment", "wire.sha512_portable")
+)
 # Long enough to be read on a console, and for an owner to send better settings.
 PAUSE_MS = 30_000
 
@@ -82,7 +85,7 @@ def main():
         gc.threshold(8192)
         ed25519.prepare()
         runner = make_runner()
-        composition.unload("composition", "settings")
+        memory.unload(*NEEDED_AT_START)
         gc.collect()
         gc.threshold(-1)
         asyncio.run(runner.run())

@@ -7,7 +7,6 @@ and `light()` (a callable that takes True for on, or None). runner.py is what co
 """
 
 import asyncio
-import sys
 import time
 from binascii import hexlify
 
@@ -130,14 +129,6 @@ def make_runner(settings, emit, platform):
     if (light := platform.light()) is not None:
         runner.tasks.append(runner.signs.show_forever(light, asyncio.sleep_ms))
     return runner
-
-
-def unload(*modules):
-    """Take modules of the package out of memory: what is needed at the start only. They can be imported again."""
-    package = sys.modules["thingroom_node"]
-    for name in modules:
-        if sys.modules.pop("thingroom_node." + name, None) is not None and hasattr(package, name):
-            delattr(package, name)
 
 
 def _is_pinned(gateway, settings):

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from thingroom_node import board, composition, durable
+from thingroom_node import board, composition, durable, memory
 from thingroom_node.settings import SettingsError, parse_settings
 
 MAX_SETTINGS = 4096
@@ -76,6 +76,8 @@ def main(arguments):
         with open(arguments[1]) as file:
             settings = parse_settings(file.read(MAX_SETTINGS))
         runner = make_runner(settings, emit)
+        memory.unload("thingroom_node.composition", "thingroom_node.settings", "thingroom_node.equipment")
+        gc.collect()
     except (SettingsError, durable.StorageError, OSError) as error:
         print("{}: {}".format(arguments[1], error), file=sys.stderr)
         return 2
