@@ -150,20 +150,25 @@ class Runner:
 
         self.watchdog.promise("link", PATIENCE_MS)
         try:
-            return await step(self, self._session, link, now)
+            more = await step(self._session, link, now, self._emit)
         except Refused as error:
-            self._emit({"event": "update", "reason": error.reason})
+            self._emit({"event": "update", "not_taken": error.reason})
             return False
         except OSError as error:
-            self.end_update("storage_failed", str(error))
-            return True
+            self._session.outcome = "storage_failed"
+            self._emit({"event": "storage_failed", "reason": str(error)})
+            more = None
+        if more is None:
+            self._end_update()
+        return more is not False
 
-    def end_update(self, outcome, detail=""):
-        """The update under way is over, for `outcome`; the gateway hears of it at once."""
+    def _end_update(self):
+        """The update under way has failed; the gateway hears of it at once."""
+        outcome = self._session.outcome
         self._session.close()
         self._session = None
-        self.update = (self.update[0], self.update[1], outcome)
-        self._emit({"event": "update", "outcome": outcome, "detail": detail})
+        self.update = (self.update[0], self._updating, outcome)
+        self._emit({"event": "update", "outcome": outcome})
         self._next_hello = self._clock.uptime()
 
     def _take_manifest(self, data):
@@ -171,7 +176,12 @@ class Runner:
             return
         from thingroom_node.update.steps import begin
 
-        begin(self, data, self._session, self._own.key_id, self._gateway)
+        begun = begin(data, self._session, self._own.key_id, self._gateway, self._emit)
+        if begun is not None:
+            self._session, self._updating, outcome = begun
+            if outcome:
+                self.update = (self.update[0], self._updating, outcome)
+                self._next_hello = self._clock.uptime()
 
     async def _pair(self, link):
         await self._pairing.ask(link, self._hello, self._is_to_be_paired, self._wait_for_pairing)
@@ -386,7 +396,8 @@ class Runner:
         try:
             is_block = self._session.take(data)
         except OSError as error:
-            self.end_update("storage_failed", str(error))
+            self._session.outcome = "storage_failed"
+            self._emit({"event": "storage_failed", "reason": str(error)})
             is_block = True
         if is_block:
             self._news.set()
