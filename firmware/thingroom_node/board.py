@@ -15,6 +15,9 @@ except ImportError:
 
 from thingroom_wire import keys
 
+# What a program on a host ends with that wants to be started again.
+RESTART = 75
+
 
 def eui64(key_id):
     """The board's EUI-64: from its Wi-Fi MAC, or from `key_id` (8 bytes) where it has none."""
@@ -55,5 +58,9 @@ def pause(milliseconds):
 
 
 def reset():
-    """Start again, as after a loss of power."""
-    machine.reset()
+    """Start again, as after a loss of power; on a host the program ends, and whoever started it starts it again."""
+    if hasattr(machine, "reset"):
+        machine.reset()
+    import sys
+
+    sys.exit(RESTART)

@@ -10,7 +10,7 @@ import asyncio
 import time
 from binascii import hexlify
 
-from thingroom_node import durable, identity
+from thingroom_node import board, durable, identity, memory
 from thingroom_node.actuators import Actuator, Actuators
 from thingroom_node.clock import Clock, Uptime
 from thingroom_node.commander import Commander
@@ -119,6 +119,7 @@ def make_runner(settings, emit, platform):
     linker = Linker(settings, own.kid, uptime, platform.port_opener(settings) if settings.link == "serial" else None)
     runner = Runner(settings, own, gateway, clock, counters, outbox, numbering, sensors, linker, emit, commander)
     runner.wifi = platform.wifi(settings) if settings.link != "serial" else None
+    _prepare_updates(runner, numbering.last + 1)
     if strips:
         from thingroom_node.equipment import animate
 
@@ -129,6 +130,23 @@ def make_runner(settings, emit, platform):
     if (light := platform.light()) is not None:
         runner.tasks.append(runner.signs.show_forever(light, asyncio.sleep_ms))
     return runner
+
+
+def _prepare_updates(runner, first):
+    """What the runner has to know of updates; `first` is the number of the first reading of this run."""
+    from thingroom_node.update import slots
+
+    place = slots.where()
+    if place is not None:
+        state = slots.read(*place)
+        runner.update = (slots.architecture(), state["counter"], state["outcome"])
+        if state["trial"] == place[1]:
+            from thingroom_node.update.trial import Trial
+
+            runner.trial = Trial(place[0], place[1], first)
+            runner.tasks.append(runner.trial.watch(asyncio.sleep_ms, board.reset))
+            return
+    memory.unload("thingroom_node.update.slots", "thingroom_node.update")
 
 
 def _is_pinned(gateway, settings):

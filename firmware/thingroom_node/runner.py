@@ -30,8 +30,7 @@ class Runner:
 
     `own` is the Identity; `gateway` the pinned Gateway or None; `sensors` is a Sensors; `emit` takes event dicts;
     `make_link(username, password, on_answer, pairing)` gives a link (see links/__init__.py); `commander` is a
-    Commander. `wifi` has `async connect()`, or is None; `tasks` are more coroutines that run as long as the node;
-    `update_state` is a callable for the hello's `update`, or None.
+    Commander. `wifi` has `async connect()`, or is None; `tasks` are more coroutines that run as long as the node.
     """
 
     def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, sensors, make_link, emit, commander):
@@ -62,7 +61,6 @@ class Runner:
         self.watchdog = Watchdog(clock.uptime)
         self.signs = signs.Signs()
         self.wifi = None
-        self.update_state = None
         self.tasks = []
 
     async def run(self):
@@ -164,10 +162,10 @@ class Runner:
 
     def _end_update(self):
         """The update under way has failed; the gateway hears of it at once."""
-        outcome = self._session.outcome
+        counter, outcome = self._session.manifest.counter, self._session.outcome
         self._session.close()
         self._session = None
-        self.update = (self.update[0], self._updating, outcome)
+        self.update = (self.update[0], counter, outcome)
         self._emit({"event": "update", "outcome": outcome})
         self._next_hello = self._clock.uptime()
 
@@ -178,9 +176,9 @@ class Runner:
 
         begun = begin(data, self._session, self._own.key_id, self._gateway, self._emit)
         if begun is not None:
-            self._session, self._updating, outcome = begun
+            self._session, counter, outcome = begun
             if outcome:
-                self.update = (self.update[0], self._updating, outcome)
+                self.update = (self.update[0], counter, outcome)
                 self._next_hello = self._clock.uptime()
 
     async def _pair(self, link):
@@ -308,7 +306,6 @@ class Runner:
             self._commander.highest,
             self._outbox.held(MAX_HELD),
             None if pairing else self.update,
-            self.update_state() if self.update_state is not None else None,
         )
 
     def _on_answer(self, data):

@@ -13,6 +13,7 @@ import time
 
 from thingroom_node import board, composition, durable, memory
 from thingroom_node.settings import SettingsError, parse_settings
+from thingroom_wire import ed25519
 
 MAX_SETTINGS = 4096
 
@@ -72,14 +73,26 @@ def main(arguments):
     if len(arguments) != 2:
         print("usage: unix_main.py NODE.JSON", file=sys.stderr)
         return 2
+    return run(arguments[1])
+
+
+def start(path):
+    """Run the node of a slot (firmware/flash/main.py) with the settings in the file `path`; as `main`."""
+    gc.threshold(16_384)
+    ed25519.prepare()
+    return run(path)
+
+
+def run(path):
+    """Run the node with the settings in the file `path`. Returns the exit status, when there is one."""
     try:
-        with open(arguments[1]) as file:
+        with open(path) as file:
             settings = parse_settings(file.read(MAX_SETTINGS))
         runner = make_runner(settings, emit)
         memory.unload("thingroom_node.composition", "thingroom_node.settings", "thingroom_node.equipment")
         gc.collect()
     except (SettingsError, durable.StorageError, OSError) as error:
-        print("{}: {}".format(arguments[1], error), file=sys.stderr)
+        print("{}: {}".format(path, error), file=sys.stderr)
         return 2
     # From here on nothing is compiled any more.
     gc.threshold(-1)

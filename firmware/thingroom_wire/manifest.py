@@ -17,7 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-Manifest = namedtuple("Manifest", ("device", "counter", "number", "version", "architecture", "kind", "size", "digest", "patience"))
+Manifest = namedtuple(
+    "Manifest", ("device", "counter", "number", "version", "architecture", "kind", "size", "digest", "patience")
+)
 """device: the kid of the device it is for; counter: 1 to 2**53-1, grows from update to update of a device; number: what
 versions are compared by; version: its text; architecture: as mpy-cross -march calls it, or the chip of a whole image;
 kind: FILES or IMAGE; size: bytes; digest: the 32 bytes of their SHA-256; patience: seconds within which

@@ -1,4 +1,4 @@
-"""What runner.py does about an update: begin one, go on with it, and restart into it. May import session, slots, board."""
+"""What runner.py does about an update: begin one, go on with it, restart into it. May import session, slots, board."""
 
 import asyncio
 
