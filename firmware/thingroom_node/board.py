@@ -33,6 +33,13 @@ def open_hardware(config):
     return Hardware(config, machine, __import__)
 
 
+def host_time():
+    """Unix time in milliseconds where an operating system keeps it."""
+    import time
+
+    return time.time_ns() // 1_000_000
+
+
 def watchdog():
     """A function that feeds the chip's watchdog, which runs from now on; None where there is none."""
     if not hasattr(machine, "WDT"):

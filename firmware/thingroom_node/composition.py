@@ -17,12 +17,12 @@ from thingroom_node.commander import Commander
 from thingroom_node.commands import open_journal
 from thingroom_node.configuration import open_configuration
 from thingroom_node.counters import open_counters
+from thingroom_node.errors import SettingsError
 from thingroom_node.linker import Linker
 from thingroom_node.node import Numbering
 from thingroom_node.outbox import open_outbox, shape
 from thingroom_node.runner import Runner
 from thingroom_node.sensors import Sensors
-from thingroom_node.settings import SettingsError
 from thingroom_wire import keys
 from thingroom_wire.errors import WireError
 

@@ -5,6 +5,16 @@ What they made stays, as do functions that somebody still holds. May import the 
 
 import sys
 
+# What puts a node together.
+FOR_THE_START = (
+    "thingroom_node.unix_node",
+    "thingroom_node.board_start",
+    "thingroom_node.composition",
+    "thingroom_node.settings",
+    "thingroom_node.equipment",
+    "thingroom_wire.sha512_portable",
+)
+
 
 def unload(*modules):
     """Forget `modules`, by their full names. On CPython nothing is forgotten: memory is no trouble there."""
