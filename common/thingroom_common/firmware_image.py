@@ -36,7 +36,7 @@ HOST_MODULES: Final = ("thingroom_node/unix_main.py", "thingroom_node/unix_node.
 MAX_VERSION: Final = 32
 
 _VERSION = re.compile(r'^VERSION = "([^"\n]*)"$', re.MULTILINE)
-_NUMBERS = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[-+.][A-Za-z0-9.+-]*)?", re.ASCII)
+_NUMBERS = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[-+][A-Za-z0-9.+-]*)?", re.ASCII)
 _WORKERS = 4
 
 

@@ -36,7 +36,7 @@ def test_another_folder(tmp_path: Path) -> None:
     ours, theirs = build("x64"), build("x64", folder=tmp_path)
     assert ours.version == theirs.version and ours.digest != theirs.digest
     (tmp_path / "thingroom_node" / "signs.py").write_text("x = = 1\n")
-    with pytest.raises(ImageError, match="signs.py does not compile"):
+    with pytest.raises(ImageError, match=r"signs\.py does not compile"):
         build("x64", folder=tmp_path)
     with pytest.raises(ImageError, match="thingroom_wire is not in"):
         build("x64", folder=tmp_path / "thingroom_node")

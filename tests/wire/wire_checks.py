@@ -22,6 +22,7 @@ from thingroom_wire import (
     hello,
     hkdf,
     keys,
+    manifest,
     senml,
     sha512,
     sha512_portable,
@@ -397,7 +398,13 @@ def check_results(folder):
 
 
 def parse_with(parser, data, key):
-    """Call one of the five parsers of messages by its name in the vectors."""
+    """Call a parser of messages by its name in the vectors and samples."""
+    if parser == "manifest":
+        return manifest.parse_manifest(data)
+    if parser == "ask":
+        return manifest.parse_ask(data, key)
+    if parser == "block":
+        return manifest.parse_block(data, key)
     if parser in ("command", "configuration"):
         return command.parse_command(data)
     if parser == "envelope":
