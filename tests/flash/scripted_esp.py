@@ -39,7 +39,9 @@ class Chip:
 
 # SPI's first data word holds the flash's identity; an ESP32's UART divider tells a crystal of 40 MHz.
 CHIPS = {
-    "esp32": Chip(0x00F01D83, None, {0x3FF42080: FLASH_ID, 0x3FF40014: 347, 0x3FF5A004: 0x11223344, 0x3FF5A008: 0x5566}),
+    "esp32": Chip(
+        0x00F01D83, None, {0x3FF42080: FLASH_ID, 0x3FF40014: 347, 0x3FF5A004: 0x11223344, 0x3FF5A008: 0x5566}
+    ),
     "esp32c3": Chip(0x1B31506F, 5, {0x60002058: FLASH_ID, 0x60008844: 0x11223344, 0x60008848: 0x5566}),
 }
 

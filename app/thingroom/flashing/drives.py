@@ -71,7 +71,9 @@ def copy_image(data: bytes, drive: Path, board: BoardFile, progress: Progress) -
     try:
         descriptor = os.open(drive / "thingroom.uf2", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     except OSError as error:
-        raise FlashError(f"{drive} cannot be written: {error.strerror}. Mount it for your user and try again.") from error
+        raise FlashError(
+            f"{drive} cannot be written: {error.strerror}. Mount it for your user and try again."
+        ) from error
     written = 0
     try:
         while written < len(data):

@@ -19,6 +19,8 @@ from thingroom_gateway.config import GatewayConfig, load
 from thingroom_gateway.control import ask
 from thingroom_gateway.profiles import ProfileError, load_profiles
 
+# A device as the gateway's command `devices` describes it.
+Known = Mapping[str, Any]
 NOT_RUNNING = (
     "No gateway runs here. Start it (`thingroom run`) and say the same again; or flash now and enrol later, with --host"
     " and --pairing-code, or with --no-enrol."
@@ -60,7 +62,9 @@ def address_for(config: GatewayConfig, link: str, is_here: bool) -> GatewayAddre
         return GatewayAddress("serial")
     part = config.mqtt if link == "mqtt" else config.coap
     if not part.enabled:
-        raise FlashError(f"The gateway takes nothing over {link}: set enabled in [gateway.{link}], or say another --link.")
+        raise FlashError(
+            f"The gateway takes nothing over {link}: set enabled in [gateway.{link}], or say another --link."
+        )
     host = part.host
     if is_here:
         return GatewayAddress(link, "127.0.0.1" if _kind(host) == "any" else host, part.port)
@@ -85,7 +89,7 @@ def own_address() -> str:
     return address
 
 
-def running_devices(config: GatewayConfig) -> dict[str, Mapping[str, Any]]:
+def running_devices(config: GatewayConfig) -> dict[str, Known]:
     """The gateway's devices by key id; {} where none runs."""
     try:
         answer = ask(config.directory, {"command": "devices"})

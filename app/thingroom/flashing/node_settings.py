@@ -87,7 +87,9 @@ def check_network(network: Network) -> None:
     if not isinstance(network.ssid, str) or not 1 <= len(network.ssid.encode()) <= 32:
         raise FlashError("A Wi-Fi network's name has 1 to 32 bytes.")
     if not isinstance(network.password, str) or (network.password and not 8 <= len(network.password.encode()) <= 64):
-        raise FlashError(f"The password of the Wi-Fi network {network.ssid} must have 8 to 63 characters, or none at all.")
+        raise FlashError(
+            f"The password of the Wi-Fi network {network.ssid} must have 8 to 63 characters, or none at all."
+        )
 
 
 def node_json(

@@ -90,7 +90,9 @@ def make_plan(wanted: Wanted) -> list[Step]:
         steps.append(Step(Kind.ENROL, f"Enrol it at the gateway as {wanted.name}{place}, profile {wanted.profile}"))
     settings = [f"link {wanted.address.link}"]
     if wanted.address.host:
-        settings.append(f"gateway at {wanted.address.host}" + (f":{wanted.address.port}" if wanted.address.port else ""))
+        settings.append(
+            f"gateway at {wanted.address.host}" + (f":{wanted.address.port}" if wanted.address.port else "")
+        )
     settings += [f"Wi-Fi {network.ssid}" for network in wanted.networks]
     settings += ["sensor " + str(sensor["driver"]) for sensor in wanted.sensors]
     steps.append(Step(Kind.SETTINGS, f"Write its settings: {', '.join(settings)}"))

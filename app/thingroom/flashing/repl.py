@@ -24,13 +24,14 @@ from mpremote.transport_serial import SerialTransport
 
 from thingroom.board_file import BoardFile
 from thingroom.flashing import board_scripts, ports
-from thingroom.flashing.trouble import FlashError, board_failed, busy, missing, no_permission, no_repl
+from thingroom.flashing.trouble import FlashError, board_failed, busy, no_permission, no_repl
 
 Progress = Callable[[int, int], None]
 BAUD = 115_200
 # A board that makes its first key computes for seconds.
 SCRIPT_SECONDS = 90
-_READ_SECONDS = 5
+_READ_SECONDS = 10
+_CONNECT_READ_SECONDS = 0.5
 _CHUNK = 512
 _FAILURES = (TransportError, serial.SerialException, OSError, struct.error)
 
@@ -73,10 +74,11 @@ class Board:
             try:
                 # A new transport for each try: what was half said before must not be taken for an answer.
                 with contextlib.redirect_stdout(io.StringIO()):
-                    self._transport = SerialTransport(self.device, BAUD, timeout=_READ_SECONDS)
+                    self._transport = SerialTransport(self.device, BAUD, timeout=_CONNECT_READ_SECONDS)
                     self._transport.serial.write(b"\r\x03\x03")
                     time.sleep(0.1)
                     self._transport.enter_raw_repl(soft_reset=False, timeout_overall=2)
+                    self._transport.serial.timeout = _READ_SECONDS
                     return
             except TransportError as error:
                 if "failed to access" in str(error):
@@ -123,7 +125,9 @@ class Board:
         try:
             told = json.loads(lines[-1])
         except (ValueError, IndexError):
-            raise FlashError(f"The board on {self.device} gave no sensible answer. Press RESET and say it again.") from None
+            raise FlashError(
+                f"The board on {self.device} gave no sensible answer. Press RESET and say it again."
+            ) from None
         return dict(told)
 
     def about(self) -> About:

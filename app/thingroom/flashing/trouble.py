@@ -75,14 +75,12 @@ def esptool_failed(output: str, port: str, board: BoardFile | None) -> str:
     lowered = output.lower()
     if "permission denied" in lowered:
         return f"You may not use {port}: add yourself to the group dialout and sign in again."
-    if "busy" in lowered and "could not open" in lowered or "exclusively lock" in lowered:
+    if ("busy" in lowered and "could not open" in lowered) or "exclusively lock" in lowered:
         return busy(port, [])
     if "wrong boot mode" in lowered or "download mode successfully detected" in lowered:
         return f"The board on {port} did not go into its boot loader. {boot_hint(board)}"
     if "failed to connect" in lowered:
-        return (
-            f"Nothing on {port} answers like an ESP32 in its boot loader. {boot_hint(board)} If that does not help: {CABLE}"
-        )
+        return f"Nothing on {port} answers like an ESP32 in its boot loader. {boot_hint(board)} If that does not help: {CABLE}"
     if "not in secure download mode" in lowered or "secure download mode" in lowered:
         return "This chip was locked by whoever used it before (secure download mode). It cannot be flashed by us."
     if "md5 of file does not match" in lowered or "hash of data does not match" in lowered:
@@ -122,5 +120,7 @@ def board_failed(error: str) -> str:
     if "EROFS" in last or "Errno 30" in last:
         return "The board's file system cannot be written. Flash it with --wipe."
     if "incompatible .mpy file" in last:
-        return "The MicroPython on the board is too old or too new for our files. Say the same without --keep-micropython."
+        return (
+            "The MicroPython on the board is too old or too new for our files. Say the same without --keep-micropython."
+        )
     return f"The board says: {last}"

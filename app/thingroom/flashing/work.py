@@ -68,7 +68,7 @@ class Work:
         self._image_path: Path | None = None
         self._image_data = b""
         self._version = ""
-        self._files: dict[str, bytes] = {}
+        self._main = b""
         self._keys = wanted.keys
         self._flashed = Flashed("", "", "", "", "", wanted.port)
         self._board: repl.Board | None = None
@@ -173,7 +173,9 @@ class Work:
                 f" {', '.join(board.platforms)}. Say another --board."
             )
         if about.mpy & 0xFF != _MPY_VERSION:
-            raise FlashError("The MicroPython on the board is too old for our files. Say it without --keep-micropython.")
+            raise FlashError(
+                "The MicroPython on the board is too old for our files. Say it without --keep-micropython."
+            )
         version = ".".join(map(str, about.version))
         self._screen.say(f"MicroPython {version} runs there ({about.machine}), {about.free // 1024} KiB are free.")
 
@@ -184,10 +186,10 @@ class Work:
         board = self._wanted.board
         image = firmware_image.build(board.mpy_arch)
         self._version = image.version
+        starters = firmware_image.flash_files()
+        self._main = starters["main.py"]
         application = {f"{SLOT}/{path}": data for path, data in sorted(image.files.items())}
-        self._files = {f"/{name}": data for name, data in firmware_image.flash_files().items()}
-        application["/boot.py"] = self._files.pop("boot.py", self._files.get("/boot.py", b""))
-        application["/board.json"] = board_json(board)
+        application |= {"/boot.py": starters["boot.py"], "/board.json": board_json(board)}
         there, others = self._there.digests(list(application))
         stale = [path for path in others if path not in application]
         differing = {path: data for path, data in application.items() if _digest(data) != there[path]}
@@ -228,7 +230,9 @@ class Work:
         self._flashed = Flashed(
             flashed.kid, flashed.key, flashed.agreement_key, done.name, flashed.version, flashed.port
         )
-        self._screen.say(f"It is enrolled as {done.name}." if done.fresh else f"It was enrolled already, as {done.name}.")
+        self._screen.say(
+            f"It is enrolled as {done.name}." if done.fresh else f"It was enrolled already, as {done.name}."
+        )
 
     def _write_settings(self) -> None:
         wanted = self._wanted
@@ -242,7 +246,7 @@ class Work:
             pairing_code=wanted.pairing_code,
             others=wanted.others,
         )
-        self._there.put({"/node.json": settings, "/main.py": self._files["/main.py"]}, lambda done, total: None)
+        self._there.put({"/node.json": settings, "/main.py": self._main}, lambda done, total: None)
 
     def _start(self) -> None:
         self._there.restart()
