@@ -204,9 +204,12 @@ def _networks(flags: Flags, board: BoardFile, link: str) -> list[Network]:
     networks += [_with_password(ssid) for ssid in flags.wifi]
     if networks:
         return networks
-    while ssid := str(click.prompt("Wi-Fi network" if not networks else "Another one (Enter: no)", default="" if networks else None, show_default=False)):  # fmt: skip
+    while True:
+        question = "Another Wi-Fi network (Enter: no)" if networks else "Wi-Fi network (Enter: none)"
+        ssid = str(click.prompt(question, default="", show_default=False))
+        if not ssid:
+            return networks
         networks.append(_with_password(ssid))
-    return networks
 
 
 def _with_password(ssid: str) -> Network:

@@ -5,12 +5,13 @@ May import trouble, psutil.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from thingroom.board_file import BoardFile
 from thingroom.flashing.trouble import CABLE, FlashError, boot_hint
@@ -88,7 +89,5 @@ def copy_image(data: bytes, drive: Path, board: BoardFile, progress: Progress) -
                 " again with BOOTSEL held and say the same."
             ) from error
     finally:
-        try:
+        with contextlib.suppress(OSError):
             os.close(descriptor)
-        except OSError:
-            pass

@@ -12,6 +12,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import serial
@@ -68,7 +69,7 @@ def watch(
     lines = Lines()
     is_first = True
     while True:
-        if not is_first and not os.path.exists(device) and "://" not in device:
+        if not is_first and not Path(device).exists() and "://" not in device:
             if _left(keys, 0.3, None):
                 return
             continue
