@@ -20,13 +20,26 @@ import tty
 from pathlib import Path
 
 _CHILD = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from micropython_unix import run_main;"
-    " sys.exit(run_main(['micropython', '-i', *sys.argv[1:]]) & 255)"
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from micropython_unix import run_main; sys.exit(run_main(['micropython', '-i', *sys.argv[1:]]) & 255)"
 )
 _BOOT = """
 import os, sys, vfs
+class Files:
+    # VfsPosix joins both names of a rename in the same buffer when it has a root, so that one goes another way.
+    def __init__(self, root):
+        self.root = root
+        self.rooted = vfs.VfsPosix(root)
+        self.plain = vfs.VfsPosix()
+        for name in ('umount', 'open', 'ilistdir', 'mkdir', 'remove', 'rmdir', 'stat', 'statvfs', 'chdir', 'getcwd'):
+            setattr(self, name, getattr(self.rooted, name))
+    def mount(self, readonly, mkfs):
+        self.rooted.mount(readonly, mkfs)
+    def rename(self, old, new):
+        self.plain.rename(*((self.root + one if one[:1] == '/' else one) for one in (old, new)))
+files = Files(sys.argv[1])
 vfs.umount('/')
-vfs.mount(vfs.VfsPosix(sys.argv[1]), '/')
+vfs.mount(files, '/')
 os.chdir('/')
 sys.path[:] = ['', '.frozen', '/lib']
 def start():

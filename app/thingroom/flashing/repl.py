@@ -185,6 +185,27 @@ class Board:
         except _FAILURES as failure:
             raise FlashError(_went_away(self.device, failure)) from failure
 
+    def restart_and_listen(self, seconds: float) -> Iterator[str]:
+        """Restart it, then what it prints, line by line, for `seconds`; the port may go and come meanwhile. FlashError."""
+        self.restart()
+        line: Any = self._transport.serial
+        deadline = time.monotonic() + seconds
+        kept = b""
+        while time.monotonic() < deadline:
+            try:
+                if line is None:
+                    line = serial.serial_for_url(self.device, BAUD)
+                line.timeout = 0.2
+                kept += line.read(max(1, line.in_waiting))
+            except (serial.SerialException, OSError):
+                self.close()
+                line = None
+                time.sleep(0.2)
+            *whole, kept = kept[-8192:].split(b"\n")
+            yield from (one.decode(errors="replace").strip() for one in whole)
+        if line is not None:
+            line.close()
+
     def to_boot_loader(self) -> None:
         """A Pico becomes a disk. Raises FlashError."""
         try:
@@ -192,21 +213,6 @@ class Board:
         except _FAILURES as failure:
             raise FlashError(_went_away(self.device, failure)) from failure
         self.close()
-
-
-def lines_of(device: str, seconds: float) -> Iterator[str]:
-    """What the board prints, line by line, for `seconds`; the port may go and come meanwhile."""
-    deadline = time.monotonic() + seconds
-    kept = b""
-    while time.monotonic() < deadline:
-        try:
-            with serial.serial_for_url(device, BAUD, timeout=0.2) as line:
-                while time.monotonic() < deadline:
-                    kept += line.read(max(1, line.in_waiting))
-                    *whole, kept = kept[-8192:].split(b"\n")
-                    yield from (one.decode(errors="replace").strip() for one in whole)
-        except (serial.SerialException, OSError):
-            time.sleep(0.2)
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -249,15 +249,13 @@ class Work:
         self._there.put({"/node.json": settings, "/main.py": self._main}, lambda done, total: None)
 
     def _start(self) -> None:
-        self._there.restart()
-        self._there.close()
-        for line in repl.lines_of(self._port, _START_SECONDS):
+        for line in self._there.restart_and_listen(_START_SECONDS):
             event = event_of(line)
             if event.get("event") == "stopped":
                 raise FlashError(f"The node stopped: {event.get('reason')} Mend that and say the same again.")
-            if event.get("event") == "key":
-                if event.get("kid") != self._flashed.kid:
-                    raise FlashError("The board has another key than before. Flash it again with --wipe.")
+            if event.get("event") == "key" and event.get("kid") != self._flashed.kid:
+                raise FlashError("The board has another key than before. Flash it again with --wipe.")
+            if "event" in event:
                 self._screen.say("The node runs.")
                 return
         raise FlashError(
