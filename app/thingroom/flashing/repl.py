@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 BAUD = 115_200
 # A board that makes its first key computes for seconds.
 SCRIPT_SECONDS = 90
-_READ_SECONDS = 10
+_READ_SECONDS = 4
 _CONNECT_READ_SECONDS = 0.5
 _CHUNK = 512
 _FAILURES = (TransportError, serial.SerialException, OSError, struct.error)
