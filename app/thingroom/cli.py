@@ -35,9 +35,9 @@ _GROUPS = {
 
 
 _SECTIONS = (
-    ("Begin", ("run", "service", "config")),
+    ("Begin", ("run", "flash", "service", "config")),
     ("See", ("status", "history", "chart", "export")),
-    ("Look after", ("reload", "gateway", "profile", "board", "homeserver")),
+    ("Look after", ("reload", "gateway", "profile", "board", "devices", "monitor", "homeserver")),
 )
 
 

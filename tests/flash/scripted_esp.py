@@ -1,4 +1,4 @@
-"""An ESP32 of software behind a pseudo-terminal: its ROM boot loader, and what the flasher stub answers, as esptool asks.
+"""An ESP32 of software behind a pseudo-terminal: its ROM's boot loader and the flasher stub, as esptool knows them.
 
 After Espressif's "Serial Protocol" document: SLIP packets, direction, operation, size, check value; status bytes at the
 end of an answer, four from a ROM and two from a stub. The flash is a byte array that tests look at.

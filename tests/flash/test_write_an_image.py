@@ -1,4 +1,5 @@
-"""Images: the real esptool against an ESP32 of software; downloads over real TLS; UF2 files onto a disk that is a folder."""
+"""Images: the real esptool against an ESP32 of software; downloads over real TLS; UF2 files onto a disk"
+" that is a folder."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.flash.scripted_esp import ScriptedEsp
 
 from thingroom.boards import find_board
+from thingroom.cli import main
 from thingroom.flashing import drives, esptool_child, images
 from thingroom.flashing.esp_image import CHIP_IDS, image_trouble
 from thingroom.flashing.trouble import FlashError
@@ -67,10 +70,53 @@ def test_esptool_writes_the_image_where_it_belongs(board, erase: bool, tmp_path:
     assert bar.seen[-1] == (len(image), len(image)) and len(bar.seen) > 3
 
 
-def test_another_chip_is_named_with_the_boards_that_have_it() -> None:
-    with ScriptedEsp("esp32c3") as esp, pytest.raises(FlashError, match="stopped answering|esptool|chip"):
-        esptool_child.write_image(esp.port, DEVKIT, Path(__file__), 115_200, False, Bar())
+def test_another_chip_is_named_with_the_boards_that_have_it(tmp_path: Path) -> None:
+    file = tmp_path / "image.bin"
+    file.write_bytes(esp_image("esp32"))
+    with ScriptedEsp("esp32c3") as esp:
+        words = [
+            "flash",
+            "--board",
+            "esp32-devkit",
+            "--port",
+            esp.port,
+            "--image",
+            str(file),
+            "--no-enrol",
+            "--no-wifi",
+        ]
+        said = CliRunner().invoke(main, [*words, "--host", "x", "--name", "A", "--sensor", "bme280"])
+    assert said.exit_code == 1 and "The chip is an esp32c3, but esp32-devkit has an esp32." in said.output, said.output
+    assert "Boards with it: esp32-c3, xiao-esp32c3" in said.output
     assert not esp.surprises and set(esp.flash) == {0xA5}
+
+
+def test_an_image_for_another_chip_never_reaches_the_board(tmp_path: Path) -> None:
+    file = tmp_path / "image.bin"
+    file.write_bytes(esp_image("esp32s3"))
+    with ScriptedEsp("esp32") as esp:
+        words = [
+            "flash",
+            "--board",
+            "esp32-devkit",
+            "--port",
+            esp.port,
+            "--image",
+            str(file),
+            "--no-enrol",
+            "--no-wifi",
+        ]
+        said = CliRunner().invoke(main, [*words, "--host", "x", "--name", "A", "--sensor", "bme280"])
+    assert said.exit_code == 1 and "for an esp32s3, the board has an esp32" in said.output, said.output
+    assert not esp.commands
+
+
+def test_a_board_that_stops_in_between_says_what_to_try(tmp_path: Path) -> None:
+    file = tmp_path / "image.bin"
+    file.write_bytes(esp_image("esp32"))
+    with ScriptedEsp("esp32", breaks_after=2) as esp, pytest.raises(FlashError, match="stopped answering"):
+        esptool_child.write_image(esp.port, DEVKIT, file, 115_200, False, Bar())
+    assert esp.flash[0x1000:0x1010] == esp_image("esp32")[:16], "it had begun"
 
 
 def test_a_board_that_is_not_in_its_boot_loader_says_which_button() -> None:
@@ -138,8 +184,11 @@ def test_a_pico_is_a_disk(tmp_path: Path) -> None:
 
 
 @contextmanager
-def https_server(files: dict[str, tuple[int, dict[str, str], bytes]]) -> Iterator[tuple[str, ssl.SSLContext, list[str]]]:
-    """Serves `files` (path: status, headers, body) on 127.0.0.1; gives its address, whom to trust, and what was asked."""
+def https_server(
+    files: dict[str, tuple[int, dict[str, str], bytes]],
+) -> Iterator[tuple[str, ssl.SSLContext, list[str]]]:
+    """Serves `files` (path: status, headers, body) on 127.0.0.1; gives its address, whom to trust, and"
+    " what was asked."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -221,9 +270,9 @@ def test_downloads_trust_only_certificates_and_only_https(tmp_path: Path) -> Non
 
 def test_an_endless_download_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_IMAGE", 1000)
-    with https_server({"/a.bin": (200, {}, bytes(5000))}) as (base, context, _):
-        with pytest.raises(FlashError, match="larger than any image"):
-            images.get_image(f"{base}/a.bin", "", tmp_path, Bar(), context)
+    served = https_server({"/a.bin": (200, {}, bytes(5000))})
+    with served as (base, context, _), pytest.raises(FlashError, match="larger than any image"):
+        images.get_image(f"{base}/a.bin", "", tmp_path, Bar(), context)
     file = tmp_path / "own.bin"
     file.write_bytes(bytes(5000))
     with pytest.raises(FlashError, match="larger than any image"):

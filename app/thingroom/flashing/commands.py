@@ -114,8 +114,9 @@ def flash(
 ) -> None:
     """Put MicroPython and Thingroom onto a board, and the board into its room.
 
-    Finds the port and the chip, asks what it is called, what is attached, for Wi-Fi; writes what the board needs; lets it
-    make its key and enrols that at the gateway that runs here. Saying the same again goes on where it was interrupted.
+    Finds the port and the chip, asks what it is called, what is attached, for Wi-Fi; writes what the board needs; lets
+    it make its key and enrols that at the gateway that runs here. Saying the same again goes on where it was
+    interrupted.
     """
     flags = asked.Flags(
         port, board, image, sha256, keep_micropython, wipe, baud, name, place, profile, sensors, settings, link or "",
@@ -141,7 +142,8 @@ def flash(
     else:
         terminal.say("Enrol it where its gateway is:")
         terminal.say(
-            f"  thingroom gateway enrol --name {wanted.name!r} --profile {wanted.profile} {done.key} {done.agreement_key}"
+            f"  thingroom gateway enrol --name {wanted.name!r} --profile {wanted.profile} {done.key}"
+            f" {done.agreement_key}"
         )
 
 

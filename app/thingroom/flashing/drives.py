@@ -58,7 +58,8 @@ def wait_for_drive(board: BoardFile, seconds: float, places: Callable[[], Iterab
             return drive
         if time.monotonic() > deadline:
             raise FlashError(
-                f"No disk of an {board.chip} is mounted. {boot_hint(board)} Open it in the file manager where it does not"
+                f"No disk of an {board.chip} is mounted. {boot_hint(board)} Open it in the file manager"
+                " where it does not"
                 f" appear by itself. {CABLE}"
             )
         time.sleep(0.2)

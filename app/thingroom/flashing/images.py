@@ -77,7 +77,8 @@ def get_image(
     return GotImage(
         path,
         found,
-        f"Nobody has told us its digest, so this first download is trusted because it came from {urlsplit(url).hostname} "
+        f"Nobody has told us its digest, so this first download is trusted because it came from"
+        f" {urlsplit(url).hostname} "
         f"over TLS. Its SHA-256 is noted and must be the same from now on: {found}",
     )
 
@@ -85,7 +86,8 @@ def get_image(
 def _compare(found: str, expected: str, what: str) -> None:
     if expected and not hmac.compare_digest(found, expected.lower()):
         raise FlashError(
-            f"{what} is not what it should be: its SHA-256 is {found}, wanted is {expected}. It is not used. Download it"
+            f"{what} is not what it should be: its SHA-256 is {found}, wanted is {expected}. It is not"
+            " used. Download it"
             " by hand from micropython.org and give it with --image, if you trust it."
         )
 
@@ -114,7 +116,8 @@ def _download(url: str, progress: Progress, context: ssl.SSLContext | None) -> b
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise FlashError(
-            f"{url} could not be downloaded: {reason}. Is this computer online? Or download it elsewhere and give it with"
+            f"{url} could not be downloaded: {reason}. Is this computer online? Or download it elsewhere"
+            " and give it with"
             " --image FILE."
         ) from error
     if len(data) > MAX_IMAGE:

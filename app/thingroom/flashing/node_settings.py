@@ -1,7 +1,7 @@
 """node.json, the owner's word to the node, made of what flags, files and questions have told. Pure.
 
-The firmware's own parser has the last word: what it would refuse on the board is refused here. May import thingroom_node
-(settings, equipment) and trouble. Wi-Fi passwords are in it: it goes onto the board and nowhere else.
+The firmware's own parser has the last word: what it would refuse on the board is refused here. May import
+thingroom_node (settings, equipment) and trouble. Wi-Fi passwords are in it: it goes onto the board and nowhere else.
 """
 
 from __future__ import annotations

@@ -5,12 +5,17 @@ Asks the operating system; opens no port, so no board is disturbed. May import t
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+try:
+    import grp
+except ImportError:  # Windows, which has no such groups
+    grp = None  # type: ignore[assignment]
 
 from serial.tools import list_ports
 
@@ -67,12 +72,17 @@ def check_access(device: str) -> None:
     path = Path(device)
     if not path.exists():
         raise FlashError(missing(device))
-    if not os.access(device, os.R_OK | os.W_OK):
-        try:
-            group = path.group()
-        except KeyError:
-            group = ""
-        raise FlashError(no_permission(device, "" if group == "root" else group, getpass.getuser()))
+    # The port is opened with the effective rights.
+    if not os.access(device, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise FlashError(no_permission(device, _group_of(path), os.environ.get("USER", "$USER")))
+
+
+def _group_of(path: Path) -> str:
+    """The group that may use it; "" where none but root may."""
+    with contextlib.suppress(KeyError, OSError):
+        name: str = grp.getgrgid(path.stat().st_gid).gr_name
+        return "" if name == "root" else name
+    return ""
 
 
 def holders(device: str, processes: Path = Path("/proc")) -> list[str]:

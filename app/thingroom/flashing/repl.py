@@ -96,7 +96,8 @@ class Board:
                 self._pulse_reset()
 
     def _pulse_reset(self) -> None:
-        """RTS is RESET on boards with a USB-to-serial chip: a node that listens to no interrupt is caught at its start."""
+        """RTS is RESET on boards with a USB-to-serial chip: a node that listens to no interrupt is caught"
+        " at its start."""
         with contextlib.suppress(*_FAILURES, AttributeError):
             line = self._transport.serial
             line.dtr = False
@@ -186,7 +187,8 @@ class Board:
             raise FlashError(_went_away(self.device, failure)) from failure
 
     def restart_and_listen(self, seconds: float) -> Iterator[str]:
-        """Restart it, then what it prints, line by line, for `seconds`; the port may go and come meanwhile. FlashError."""
+        """Restart it, then what it prints, line by line, for `seconds`; the port may go and come"
+        " meanwhile. FlashError."""
         self.restart()
         line: Any = self._transport.serial
         deadline = time.monotonic() + seconds
@@ -224,7 +226,8 @@ def _parents(path: str) -> Iterator[str]:
 
 def _went_away(device: str, failure: Exception) -> str:
     return (
-        f"The board on {device} stopped answering ({type(failure).__name__}). Is the plug loose? Say the same again: what"
+        f"The board on {device} stopped answering ({type(failure).__name__}). Is the plug loose? Say the"
+        " same again: what"
         " was copied is kept."
     )
 

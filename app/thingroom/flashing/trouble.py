@@ -80,7 +80,8 @@ def esptool_failed(output: str, port: str, board: BoardFile | None) -> str:
     if "wrong boot mode" in lowered or "download mode successfully detected" in lowered:
         return f"The board on {port} did not go into its boot loader. {boot_hint(board)}"
     if "failed to connect" in lowered:
-        return f"Nothing on {port} answers like an ESP32 in its boot loader. {boot_hint(board)} If that does not help: {CABLE}"
+        return f"Nothing on {port} answers like an ESP32 in its boot loader. {boot_hint(board)} If that"
+        f" does not help: {CABLE}"
     if "not in secure download mode" in lowered or "secure download mode" in lowered:
         return "This chip was locked by whoever used it before (secure download mode). It cannot be flashed by us."
     if "md5 of file does not match" in lowered or "hash of data does not match" in lowered:
@@ -90,9 +91,13 @@ def esptool_failed(output: str, port: str, board: BoardFile | None) -> str:
         )
     if "does not fit" in lowered or "will not fit" in lowered:
         return "The image is larger than the board's flash. Is the board the one that --board says?"
-    if any(words in lowered for words in ("no serial data", "timed out", "invalid head", "response doesn't match")):
+    if any(
+        words in lowered
+        for words in ("no serial data", "no more data", "timed out", "invalid head", "response doesn't match")
+    ):
         return (
-            f"The board on {port} stopped answering. Try again with --baud 115200; if it happens again, try another cable"
+            f"The board on {port} stopped answering. Try again with --baud 115200; if it happens again, try"
+            " another cable"
             " and a port without a hub."
         )
     if any(words in lowered for words in ("disconnected", "input/output error", "device not configured")):
@@ -105,7 +110,8 @@ def no_repl(port: str, board: BoardFile | None) -> str:
     """MicroPython does not answer on the port."""
     return (
         f"MicroPython does not answer on {port}. Press the board's RESET button and say the same again at once. If it"
-        f" never answers, there is no MicroPython on it: {boot_hint(board)} Then say the same without --keep-micropython."
+        f" never answers, there is no MicroPython on it: {boot_hint(board)} Then say the same without"
+        " --keep-micropython."
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from thingroom.boards import board_json
+from thingroom.boards import board_json, load_boards
 from thingroom.flashing import board_scripts, drives, esptool_child, gateway_side, images, ports, repl
 from thingroom.flashing.esp_image import image_trouble
 from thingroom.flashing.node_settings import GatewayKeys, node_json
@@ -123,10 +123,15 @@ class Work:
         ports.check_access(self._port)
         found = esptool_child.find_chip(self._port, board=wanted.board)
         if found.chip != wanted.board.chip:
-            raise FlashError(wrong_chip(found.chip, wanted.board, []))
+            raise FlashError(
+                wrong_chip(
+                    found.chip, wanted.board, [one.name for one in load_boards().values() if one.chip == found.chip]
+                )
+            )
         if 0 < found.flash_bytes < wanted.board.flash_bytes:
             self._screen.say(
-                f"This board has {found.flash_bytes >> 20} MiB of flash, its file says {wanted.board.flash_bytes >> 20}."
+                f"This board has {found.flash_bytes >> 20} MiB of flash, its file says"
+                f" {wanted.board.flash_bytes >> 20}."
             )
         self._screen.say(f"Found an {found.title}, {found.mac}.")
         with self._screen.progress("Writing MicroPython") as progress:
