@@ -21,6 +21,9 @@ _GROUPS = {
     "export": ("thingroom_gateway.series.commands", "export", "Readings as CSV, JSON lines or SenML."),
     "chart": ("thingroom_gateway.series.commands", "chart", "What a device measured, as a picture."),
     "board": ("thingroom.board_commands", "board_commands", "Boards: list, read, check."),
+    "flash": ("thingroom.flashing.commands", "flash", "Put Thingroom onto a board, and the board into its room."),
+    "monitor": ("thingroom.flashing.commands", "monitor_command", "What a board prints."),
+    "devices": ("thingroom.flashing.commands", "devices_command", "What is plugged in."),
     "profile": (
         "thingroom_gateway.profile_commands",
         "profile_commands",
@@ -34,10 +37,10 @@ _GROUPS = {
 
 
 _SECTIONS = (
-    ("Begin", ("run", "service", "config")),
+    ("Begin", ("run", "flash", "service", "config")),
     ("See", ("status", "history", "chart", "export")),
     ("Elsewhere", ("watch", "audit")),
-    ("Look after", ("reload", "gateway", "profile", "board", "homeserver")),
+    ("Look after", ("reload", "gateway", "profile", "board", "devices", "monitor", "homeserver")),
 )
 
 

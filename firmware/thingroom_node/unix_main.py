@@ -21,8 +21,11 @@ ed25519.prepare()
 
 from thingroom_node import unix_node  # noqa: E402 - it comes after what needs the most memory
 
+if len(sys.argv) != 2:
+    print("usage: unix_main.py NODE.JSON", file=sys.stderr)
+    sys.exit(2)
 try:
-    status = unix_node.main(sys.argv)
+    status = unix_node.start(sys.argv[1])
 except Exception as error:
     sys.print_exception(error, sys.stderr)
     status = 1

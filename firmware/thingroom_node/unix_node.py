@@ -1,25 +1,19 @@
 """The node on MicroPython's unix port: no pins, the host's files, clock and serial lines.
 
-Prints one JSON object a line for every event. Being killed is the normal way to stop. unix_main.py is the file to run;
-composition.py puts the node together: read it next.
+Being killed is the normal way to stop. unix_main.py is the file to run; composition.py puts the node together:
+read it next.
 """
 
 import asyncio
 import gc
-import json
 import os
 import sys
-import time
 
-from thingroom_node import board, composition, durable
-from thingroom_node.settings import SettingsError, parse_settings
+from thingroom_node import board, durable, memory
+from thingroom_node.console import emit
+from thingroom_node.errors import SettingsError
 
 MAX_SETTINGS = 4096
-
-
-def emit(event):
-    """Print an event as one line of JSON."""
-    print(json.dumps(event))
 
 
 class Host:
@@ -28,10 +22,7 @@ class Host:
     def __init__(self, hardware=None):
         self.hardware = hardware
         self.eui64 = board.eui64
-
-    def host_time(self):
-        """Unix time in milliseconds, of the operating system."""
-        return time.time_ns() // 1_000_000
+        self.host_time = board.host_time
 
     def make_private(self, directory):
         """For the owner's eyes only: MicroPython's files have no mode argument."""
@@ -40,14 +31,9 @@ class Host:
 
     def port_opener(self, settings):
         """The function that a serial link opens its line with: `host` is the line's path."""
-        from thingroom_node.links.serial_port import SerialPort
+        from thingroom_node.links.serial_port import opener
 
-        path, baud = settings.host, settings.baud
-
-        def open_port():
-            return SerialPort(path, baud)
-
-        return open_port
+        return opener(settings.host, settings.baud)
 
     def wifi(self, settings):
         """The host's network is there."""
@@ -64,22 +50,28 @@ class Host:
 
 def make_runner(settings, emit, hardware=None):
     """Open everything and put the node together. Raises StorageError, SettingsError, OSError."""
+    from thingroom_node import composition
+
     return composition.make_runner(settings, emit, Host(hardware))
 
 
-def main(arguments):
-    """Run the node. Returns the exit status, when there is one."""
-    if len(arguments) != 2:
-        print("usage: unix_main.py NODE.JSON", file=sys.stderr)
-        return 2
+def start(path):
+    """Run the node of the settings at `path`. Returns the exit status, when there is one."""
     try:
-        with open(arguments[1]) as file:
-            settings = parse_settings(file.read(MAX_SETTINGS))
-        runner = make_runner(settings, emit)
+        runner = make_runner(_settings(path), emit)
     except (SettingsError, durable.StorageError, OSError) as error:
-        print("{}: {}".format(arguments[1], error), file=sys.stderr)
+        print("{}: {}".format(path, error), file=sys.stderr)
         return 2
+    memory.unload(*memory.FOR_THE_START)
+    gc.collect()
     # From here on nothing is compiled any more.
     gc.threshold(-1)
     asyncio.run(runner.run())
     return 1
+
+
+def _settings(path):
+    from thingroom_node.settings import parse_settings
+
+    with open(path) as file:
+        return parse_settings(file.read(MAX_SETTINGS))
