@@ -15,6 +15,7 @@ from nacl.signing import SigningKey
 
 from thingroom_gateway.profiles import Actuator
 from thingroom_wire import cbor, command, cose
+from thingroom_wire.configured import Configuration
 
 Outcome = Literal["done", "failed", "expired"]
 # The value of a command that brings a configuration is JSON, and its actuator this word, which no actuator is called.
@@ -142,7 +143,7 @@ def wire_number(text: str) -> Any:
 def wire_configuration(text: str) -> Any:
     """The Configuration of the wire format in a stored JSON text."""
     settings = Settings.from_json(text)
-    return command.Configuration(
+    return Configuration(
         json.loads(text)["version"],
         settings.interval_ms,
         settings.longest_ms,
