@@ -14,7 +14,8 @@ from thingroom_homeserver.config import load_config
 from thingroom_homeserver.federation.service import federates
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operation.md").read_text(encoding="utf-8")
-EXAMPLES = [textwrap.dedent(found) for found in re.findall(r"^ *```toml\n(.*?)^ *```$", TEXT, re.DOTALL | re.MULTILINE)]
+BLOCKS = [textwrap.dedent(found) for found in re.findall(r"^ *```toml\n(.*?)^ *```$", TEXT, re.DOTALL | re.MULTILINE)]
+EXAMPLES = [block for block in BLOCKS if "[[homeserver.listeners]]" in block]
 COMMANDS = re.findall(r"^    thingroom homeserver ([a-z -]+[a-z])", TEXT, re.MULTILINE)
 
 
