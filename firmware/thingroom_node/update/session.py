@@ -109,6 +109,7 @@ class Session:
         durable.make_directory(self._root + "/app")
         for _ in slots.wipe(self._root + "/app/" + slots.other(self._slot)):
             continue
+        durable.make_directory(self._root + "/state")
         durable.write_atomic(mark, digest)
 
     @property

@@ -1,0 +1,131 @@
+"""Updates of the real firmware on MicroPython by the real gateway, over each link; and versions that do not live."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.gateway.brokers import Mosquitto
+from tests.gateway.command_support import enrolled_board
+from tests.gateway.fake_homeserver import FakeHomeserver
+from tests.gateway.gateway_support import eventually, gateway, make_config
+from tests.gateway.serial_cable import Cable
+from tests.micropython_runner import FIRMWARE
+from tests.node.slotted_node import SlottedNode, flash
+from tests.patience import PATIENCE_SECONDS
+
+from thingroom_gateway import app
+from thingroom_gateway.config import GatewayConfig, SerialConfig, UpdatesConfig
+from thingroom_gateway.devices import Device
+from thingroom_gateway.storage import received
+from thingroom_gateway.updates.queue import Refused, Updates
+from thingroom_gateway.updates.update import OPEN, Update
+
+Start = Callable[..., Mosquitto]
+SIMULATED: dict[str, Any] = {"actuators": [], "sensor": {"kind": "simulated", "seed": 1}, "interval_ms": 100}
+
+
+async def board(running: app.Gateway, folder: Path, **changes: Any) -> tuple[Device, dict[str, Any]]:
+    """A board with version 0.1.0 in the slot a, enrolled."""
+    flash(folder, "0.1.0")
+    return await enrolled_board(running, folder, "climate", "Kitchen", **{**SIMULATED, **changes})
+
+
+def updates_of(running: app.Gateway) -> Updates:
+    assert running.updates is not None
+    return running.updates
+
+
+async def begun(running: app.Gateway, *devices: Device, version: str = "0.2.0", folder: Path | None = None) -> Update:
+    queued = await updates_of(running).request(devices, version, str(folder or ""), "")
+    assert not isinstance(queued, Refused), queued
+    return queued[0]
+
+
+async def over(running: app.Gateway, update: Update) -> tuple[str, str]:
+    """State and reason of an update, waiting until it is over."""
+
+    def state() -> Update:
+        found = updates_of(running).find(update.id)
+        assert found is not None
+        return found[0]
+
+    await eventually(lambda: state().state not in OPEN, 2 * PATIENCE_SECONDS)
+    return state().state, state().reason
+
+
+def said(running: app.Gateway) -> str:
+    """What waits for the rooms, or went there."""
+    rows = running.core.database.read(lambda c: c.execute("SELECT content FROM outbox").fetchall())
+    return " ".join(row[0] for row in rows)
+
+
+async def nothing_lost(running: app.Gateway, device: Device, node: SlottedNode) -> None:
+    """Every reading that the node kept reaches the gateway."""
+    kept = set(node.sampled())
+
+    def missing() -> set[int]:
+        there = running.core.database.read(lambda c: received.intervals(c, device.row.id, 10_000))
+        return {one for one in kept if not any(i.first <= one <= i.last for i in there)}
+
+    await eventually(lambda: not missing())
+
+
+def broken(folder: Path, **changes: str) -> Path:
+    """A copy of the firmware, some of its modules with more at their end: `runner="1 / 0"`."""
+    for package in ("thingroom_wire", "thingroom_node"):
+        shutil.copytree(FIRMWARE / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for module, text in changes.items():
+        with (folder / "thingroom_node" / f"{module}.py").open("a") as file:
+            file.write(f"\n\n{text}\n")
+    return folder
+
+
+async def updated(running: app.Gateway, device: Device, node: SlottedNode) -> None:
+    await node.event("clock", PATIENCE_SECONDS)
+    update = await begun(running, device)
+    assert await over(running, update) == ("done", ""), node.events[-20:]
+    assert device.presence.firmware == "0.2.0"
+    assert (node.state["active"], node.state["trial"], node.state["floor"]) == ("b", "", 2_000)
+    await nothing_lost(running, device, node)
+    assert node.stderr == b""
+
+
+async def test_over_mqtt_and_back_never(tmp_path: Path, broker: Start, homeserver: FakeHomeserver) -> None:
+    mosquitto = broker()
+    config = make_config(tmp_path, homeserver.url, mosquitto)
+    async with gateway(config) as running:
+        device, settings = await board(running, tmp_path, port=mosquitto.port)
+        async with SlottedNode(tmp_path, settings) as node:
+            await updated(running, device, node)
+            assert "Kitchen runs 0.2.0 now." in said(running) or "Kitchen runs 0.2.0 now." in str(homeserver.events)
+            # And again, into the other slot.
+            assert await over(running, await begun(running, device, version="0.3.0")) == ("done", "")
+            assert node.state["active"] == "a"
+            refused = await updates_of(running).request([device], "0.2.9", "", "")
+            assert isinstance(refused, Refused) and "versions do not go back" in refused.reason
+            # A gateway that thinks otherwise is not obeyed.
+            device.presence.firmware = ""
+            assert await over(running, await begun(running, device, version="0.2.9")) == ("failed", "old_version")
+
+
+async def test_over_coap(tmp_path: Path, config: GatewayConfig) -> None:
+    async with gateway(config) as running:
+        device, settings = await board(running, tmp_path, link="coap", port=config.coap.port)
+        async with SlottedNode(tmp_path, settings) as node:
+            await updated(running, device, node)
+
+
+async def test_over_a_serial_line(tmp_path: Path, config: GatewayConfig) -> None:
+    port = tmp_path / "ttyBoard0"
+    config = msgspec.structs.replace(config, serial=SerialConfig(ports=(str(port),)))
+    async with gateway(config) as running:
+        device, settings = await board(running, tmp_path, link="serial", host=str(tmp_path / "node-tty"))
+        with Cable(tmp_path / "node-tty", port):
+            async with SlottedNode(tmp_path, settings) as node:
+                await updated(running, device, node)
