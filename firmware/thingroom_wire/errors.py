@@ -8,8 +8,8 @@ at its own door; the reason is stable and meant for counters, the sentence is me
 class WireError(Exception):
     """Bytes from outside are not what the format allows.
 
-    `reason` is a short snake_case string that does not change between versions; `str(error)` is a sentence, which boards
-    leave out.
+    `reason` is a short snake_case string that does not change between versions; `str(error)` is a sentence, which is
+    left out on boards.
     """
 
     def __init__(self, reason: str, sentence: str = "") -> None:

@@ -129,3 +129,54 @@ async def test_over_a_serial_line(tmp_path: Path, config: GatewayConfig) -> None
         with Cable(tmp_path / "node-tty", port):
             async with SlottedNode(tmp_path, settings) as node:
                 await updated(running, device, node)
+
+
+async def test_versions_that_do_not_live(tmp_path: Path, config: GatewayConfig) -> None:
+    """One that ends at its import, one whose readings never arrive, one that does not compile."""
+    config = msgspec.structs.replace(config, updates=UpdatesConfig(confirm_seconds=3))
+    async with gateway(config) as running:
+        device, settings = await board(running, tmp_path, link="coap", port=config.coap.port)
+        async with SlottedNode(tmp_path, settings) as node:
+            await node.event("clock", PATIENCE_SECONDS)
+            crashing = broken(tmp_path / "crashing", signs="raise RuntimeError('not this one')")
+            update = await begun(running, device, folder=crashing)
+            assert await over(running, update) == ("failed", "did_not_start")
+            assert (node.state["active"], node.state["trial"], node.state["tries"]) == ("a", "", 4)
+            assert b"not this one" in node.stderr and device.presence.firmware == "0.1.0"
+            mute = broken(tmp_path / "mute", node="def sign(identity, protected, payload):\n    return b'nothing'")
+            update = await begun(running, device, folder=mute)
+            assert await over(running, update) == ("failed", "no_healthy_reading")
+            assert device.presence.firmware == "0.1.0"
+            update = await begun(running, device, folder=broken(tmp_path / "torn", node="x = = 1"))
+            assert await over(running, update) == ("failed", "not_built")
+            everything = said(running)
+            assert "Kitchen went back to 0.1.0: the new version did not start." in everything
+            assert "Kitchen went back to 0.1.0: no healthy reading came from the new version." in everything
+            # The way forward is open, and nothing was lost.
+            assert await over(running, await begun(running, device)) == ("done", "")
+            await nothing_lost(running, device, node)
+
+
+async def test_killed_at_random_and_the_gateway_restarted(tmp_path: Path, config: GatewayConfig) -> None:
+    chance = random.Random(7)
+    async with gateway(config) as running:
+        device, settings = await board(running, tmp_path, link="coap", port=config.coap.port)
+        async with SlottedNode(tmp_path, settings) as node:
+            await node.event("clock", PATIENCE_SECONDS)
+            update = await begun(running, device)
+            await eventually(lambda: updates_of(running).find(update.id)[1] > 0)  # type: ignore[index]
+            for _ in range(6):
+                node.cut_power()
+                await asyncio.sleep(chance.random())
+            node._wanted = False
+            await node.kill()
+    async with gateway(config) as running:
+        device = running.core.registry.by_kid(device.row.kid)
+        async with SlottedNode(tmp_path, settings) as again:
+            for _ in range(6):
+                await asyncio.sleep(chance.random())
+                again.cut_power()
+            assert await over(running, update) == ("done", "")
+            again.events[:0] = node.events
+            await nothing_lost(running, device, again)
+            assert again.stderr == node.stderr == b""
