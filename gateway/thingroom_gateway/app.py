@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -184,6 +184,17 @@ class Gateway:
     commands: CommandQueue | None = None
     dashboard: Dashboard | None = None
     updates: Updates | None = None
+
+
+async def _advertise(config: GatewayConfig) -> Callable[[], Awaitable[None]]:
+    """Tell the network where we are; returns what takes it back."""
+    from thingroom_gateway.links import mdns
+
+    own = mdns.own_addresses()
+    found = await mdns.services(config.mqtt, config.coap, own)
+    advertiser = mdns.Advertiser(config.mdns.name or config.home_name or "Thingroom", found, own)
+    await advertiser.open()
+    return advertiser.close
 
 
 async def serve(config: GatewayConfig, events: EventsOut, read: Callable[[], GatewayConfig]) -> None:
@@ -366,6 +377,8 @@ async def running(
             if plain is not None:
                 plain.observed.append(coap.latest.seen)
             stack.push_async_callback(coap.close)
+        if config.mdns.enabled:
+            stack.push_async_callback(await _advertise(config))
         consoles = Consoles(config.directory / "serial", config.serial.console_bytes)
         stack.callback(consoles.close)
         serial = SerialLink(config.serial.ports, config.serial.baud, ingest, registry, core.counters, consoles)

@@ -98,6 +98,17 @@ class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ] = 1_000_000
 
 
+class MdnsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Tell the local network by multicast DNS where devices reach the broker and CoAP, so that a\n"
+            "node finds us without an address. Only what listens beyond this machine is advertised."
+        ),
+    ] = False
+    name: Annotated[str, Meta(max_length=63, description="The name to be found under; empty: the home's name.")] = ""
+
+
 class AppserviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     host: Annotated[str, Meta(description="Where the homeserver reaches the gateway.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="The port for the homeserver's transactions.")] = 29333
@@ -333,6 +344,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     mqtt: MqttConfig = MqttConfig()
     coap: CoapConfig = CoapConfig()
     serial: SerialConfig = SerialConfig()
+    mdns: MdnsConfig = MdnsConfig()
     appservice: AppserviceConfig = AppserviceConfig()
     bot: BotConfig = BotConfig()
     notices: NoticesConfig = NoticesConfig()
