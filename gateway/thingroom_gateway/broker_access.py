@@ -112,7 +112,7 @@ def mosquitto_configuration(
     `user`: the system account that Mosquitto becomes when root starts it; it must own the files. `window`: how many
     messages it may have under way to the gateway (for MQTT 3.1.1; a version 5 gateway says so itself). `largest`: the
     size of a message at most, in bytes; plain devices may send larger ones. Nothing is kept on disk: a device sends
-    again what was not acknowledged.
+    again what was not acknowledged. Without delay: an answer would wait for the acknowledgement of what it answers.
     """
     return f"""per_listener_settings false
 listener {port} {host}
@@ -126,6 +126,7 @@ message_size_limit {largest}
 max_inflight_messages {window}
 max_queued_messages 10000
 max_keepalive 600
+set_tcp_nodelay true
 log_dest stderr
 log_type error
 log_type warning
