@@ -93,7 +93,9 @@ def make_runner(settings, emit, platform):
             )
         except WireError as error:
             raise SettingsError("The setting 'gateway' holds no usable keys: {}.".format(error.reason))
-    outbox = open_outbox(settings.directory + "/outbox", counters, *shape(settings.outbox_bytes))
+    outbox = open_outbox(
+        settings.directory + "/outbox", counters, *shape(settings.outbox_bytes), settings.full == "thin"
+    )
     newest = outbox.load_newest()
     numbering = Numbering(own.key_id, keys.base_name(platform.eui64(own.key_id)), counters, newest)
     strips = []

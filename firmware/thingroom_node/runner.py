@@ -139,7 +139,10 @@ class Runner:
         except OSError as error:
             self._emit({"event": "storage_failed", "reason": str(error)})
         if loss is not None:
-            self._emit({"event": "lost", "range": list(loss)[:2], "count": loss.count, "total": self._counters.lost})
+            event = {"event": "lost", "range": list(loss)[:2], "count": loss.count, "total": self._counters.lost}
+            if loss.every:
+                event["kept_every"] = loss.every
+            self._emit(event)
         event = {"event": "sampled", "sequence": numbered.sequence}
         if self.batch is not None:
             event["samples"] = samples

@@ -35,6 +35,7 @@ Settings = namedtuple(
         "uart",
         "wifi",
         "batch",
+        "full",
     ),
 )
 
@@ -51,6 +52,7 @@ DEFAULTS = {
     "ca": "",
     "ntp": "",
     "batch": {},
+    "full": "thin",
     "name": "",
     "link": "mqtt",
     "port": 0,
@@ -112,6 +114,7 @@ def parse_settings(text):
     _require(merged["uart"] is None or type(merged["uart"]) in (int, str), "uart", "is a UART's number or name")
     _require(isinstance(merged["wifi"], list), "wifi", "is a list of objects")
     _require(merged["clock"] in ("gateway", "host"), "clock", "is one of gateway, host")
+    _require(merged["full"] in ("thin", "drop"), "full", "is one of thin, drop")
     _integer(merged, "port", 0, 65535)
     _require(merged["baud"] in BAUDS, "baud", "is one of " + ", ".join(str(baud) for baud in BAUDS))
     _integer(merged, "interval_ms", 1, 86_400_000)
@@ -151,6 +154,7 @@ def parse_settings(text):
         merged["uart"],
         merged["wifi"],
         _batch(merged["batch"]),
+        merged["full"],
     )
 
 
