@@ -16,7 +16,7 @@ from tests.gateway.fake_homeserver import FakeHomeserver
 from tests.gateway.gateway_support import eventually, gateway, make_config
 from tests.gateway.serial_cable import Cable
 from tests.micropython_runner import FIRMWARE
-from tests.node.slotted_node import SlottedNode, flash
+from tests.node.slotted_node import SlottedNode, flash, image
 from tests.patience import PATIENCE_SECONDS
 
 from thingroom_gateway import app
@@ -31,8 +31,9 @@ SIMULATED: dict[str, Any] = {"actuators": [], "sensor": {"kind": "simulated", "s
 
 
 async def board(running: app.Gateway, folder: Path, **changes: Any) -> tuple[Device, dict[str, Any]]:
-    """A board with version 0.1.0 in the slot a, enrolled."""
+    """A board with version 0.1.0 in the slot a, enrolled; what is built is built once for all tests."""
     flash(folder, "0.1.0")
+    updates_of(running)._make = lambda _architecture, version, sources: image(version or "", sources)
     return await enrolled_board(running, folder, "climate", "Kitchen", **{**SIMULATED, **changes})
 
 
