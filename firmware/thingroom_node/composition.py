@@ -121,6 +121,10 @@ def make_runner(settings, emit, platform):
     linker = Linker(settings, own.kid, uptime, platform.port_opener(settings) if settings.link == "serial" else None)
     runner = Runner(settings, own, gateway, clock, counters, outbox, numbering, sensors, linker, emit, commander)
     runner.wifi = platform.wifi(settings) if settings.link != "serial" else None
+    if settings.ntp:
+        from thingroom_node.links import ntp
+
+        runner.tasks.append(ntp.keep(clock, settings.ntp, emit, board.set_clock))
     _prepare_updates(runner, numbering.last + 1)
     batched = settings.batch["samples"] > 1
     if batched or durable.exists(settings.directory + "/batch"):

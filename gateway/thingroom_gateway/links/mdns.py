@@ -1,4 +1,4 @@
-"""Says by multicast DNS where devices reach this gateway (RFC 6762, RFC 6763): _thingroom._tcp for MQTT, ._udp for CoAP.
+"""Says by multicast DNS (RFC 6762, RFC 6763) where devices reach us: _thingroom._tcp for MQTT, ._udp for CoAP.
 
 Only what listens beyond this machine is advertised. Advertising is a help and never a reason not to run: what fails is
 logged. May import zeroconf, psutil, config. app.py opens and closes it; a node's part is thingroom_node/links/mdns.py.
@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from zeroconf import Error, IPVersion, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
