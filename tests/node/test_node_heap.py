@@ -13,8 +13,7 @@ from tests.node.stand_in_gateway import StandInGateway
 from tests.node.test_node_over_mosquitto import acknowledged
 
 CODE = bytes(range(16))
-# CoAP takes datagrams in one piece.
-HEAPS = {"mqtt": "208k", "coap": "256k"}
+HEAP = "212k"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ async def test_over_mqtt(tmp_path: Path, image: Path) -> None:
     async with (
         Broker(tmp_path) as broker,
         gateway_on(broker, gateway),
-        NodeProcess(tmp_path, settings(tmp_path, "mqtt", broker.port), HEAPS["mqtt"], image) as node,
+        NodeProcess(tmp_path, settings(tmp_path, "mqtt", broker.port), HEAP, image) as node,
     ):
         await node.until(lambda: set(range(1, 101)) <= acknowledged(node), 60)
     gateway.check_chain()
@@ -42,7 +41,7 @@ async def test_over_coap(tmp_path: Path, image: Path) -> None:
     gateway = StandInGateway(CODE)
     async with (
         CoapGateway(gateway) as server,
-        NodeProcess(tmp_path, settings(tmp_path, "coap", server.port), HEAPS["coap"], image) as node,
+        NodeProcess(tmp_path, settings(tmp_path, "coap", server.port), HEAP, image) as node,
     ):
         await node.until(lambda: set(range(1, 101)) <= acknowledged(node), 60)
     gateway.check_chain()
