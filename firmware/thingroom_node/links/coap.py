@@ -78,7 +78,7 @@ class CoapLink:
         try:
             await self._transmit(exchange, coap_message.empty(coap_message.CON, exchange.message_id))
         except LinkError:
-            sockets.forget_address(self._host, self._port, socket.SOCK_DGRAM)
+            sockets.forget_address(host, port, socket.SOCK_DGRAM)
             self.close()
             raise
         finally:

@@ -13,6 +13,8 @@ from thingroom_node.links.sockets import forget_address, locate, open_socket, re
 from thingroom_node.memory import unload
 
 CONNECT_MS = 10_000
+# A small processor takes seconds for a handshake.
+CONNECT_TLS_MS = 20_000
 WRITE_MS = 10_000
 KEEPALIVE_S = 60
 PING_AFTER_MS = KEEPALIVE_S * 500
@@ -58,10 +60,11 @@ class MqttLink:
     async def connect(self):
         """Connect, go on with the session, subscribe, say that we are there. Raises LinkError."""
         self.close()
+        place = await locate(self._host, self._port, "_tcp")
         try:
-            await within(CONNECT_MS, self._connect(), "connect_timeout")
+            await within(CONNECT_MS if self._ca is None else CONNECT_TLS_MS, self._connect(place), "connect_timeout")
         except LinkError:
-            forget_address(self._host, self._port, socket.SOCK_STREAM)
+            forget_address(place[0], place[1], socket.SOCK_STREAM)
             self.close()
             if self._is_auto and self._awaited is self._packets.Connack:
                 # Brokers that do not know the version may also just close, or stay silent.
@@ -123,15 +126,15 @@ class MqttLink:
         self._max_packet = max_packet
         self._ping_after = min(PING_AFTER_MS, keepalive * 500) if keepalive else PING_AFTER_MS
 
-    async def _connect(self):
+    async def _connect(self, place):
         self._awaited = None
         self._pinged_at = None
-        host, port = await locate(self._host, self._port, "_tcp")
-        self._socket = open_socket(host, port, socket.SOCK_STREAM)
+        self._socket = open_socket(place[0], place[1], socket.SOCK_STREAM)
         if self._ca is not None:
             from thingroom_node.links import tls
 
-            self._socket = await tls.wrap(self._socket, self._host, self._ca)
+            # A gateway that was found has no name that anybody could vouch for but its address.
+            self._socket = await tls.wrap(self._socket, place[0] if self._host == "auto" else self._host, self._ca)
             unload("thingroom_node.links.tls")
         self._stream = asyncio.StreamReader(self._socket)
         self._reader = self._packets.PacketReader()
