@@ -40,6 +40,18 @@ def host_time():
     return time.time_ns() // 1_000_000
 
 
+def set_clock(unix):
+    """Set the chip's own clock to `unix` milliseconds: TLS looks at certificates' dates by it. Nothing on a host."""
+    if not hasattr(machine, "RTC"):
+        return
+    import time
+
+    # Some ports count from 2000.
+    seconds = unix // 1000 - (946_684_800 if time.gmtime(0)[0] == 2000 else 0)
+    year, month, day, hour, minute, second, weekday = time.gmtime(seconds)[:7]
+    machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
+
+
 def watchdog():
     """A function that feeds the chip's watchdog, which runs from now on; None where there is none."""
     if not hasattr(machine, "WDT"):

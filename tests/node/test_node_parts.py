@@ -296,7 +296,11 @@ def test_settings_and_their_defaults() -> None:
     "change",
     [
         {"colour": "red"},
-        {"host": ""},
+        {"tls": True},
+        {"tls": 1, "ca": "ca.pem"},
+        {"tls": True, "ca": "ca.pem", "link": "coap"},
+        {"mqtt_version": "4"},
+        {"ntp": "pool.ntp.org:soon"},
         {"host": 5},
         {"link": "pigeon"},
         {"baud": 1},

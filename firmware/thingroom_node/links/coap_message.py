@@ -6,7 +6,8 @@ What goes up is never in blocks: an envelope is at most 8192 bytes and usually s
 
 from collections import namedtuple
 
-MAX_MESSAGE = 9 * 1024
+# Of what comes in: the gateway sends what is longer in blocks, and a small heap has no more in one piece.
+MAX_MESSAGE = 2 * 1024
 MAX_OPTIONS = 32
 
 CON, NON, ACK, RST = 0, 1, 2, 3
