@@ -93,7 +93,9 @@ def make_runner(settings, emit, platform):
             )
         except WireError as error:
             raise SettingsError("The setting 'gateway' holds no usable keys: {}.".format(error.reason))
-    outbox = open_outbox(settings.directory + "/outbox", counters, *shape(settings.outbox_bytes))
+    outbox = open_outbox(
+        settings.directory + "/outbox", counters, *shape(settings.outbox_bytes), settings.full == "thin"
+    )
     newest = outbox.load_newest()
     numbering = Numbering(own.key_id, keys.base_name(platform.eui64(own.key_id)), counters, newest)
     strips = []
@@ -120,6 +122,13 @@ def make_runner(settings, emit, platform):
     runner = Runner(settings, own, gateway, clock, counters, outbox, numbering, sensors, linker, emit, commander)
     runner.wifi = platform.wifi(settings) if settings.link != "serial" else None
     _prepare_updates(runner, numbering.last + 1)
+    batched = settings.batch["samples"] > 1
+    if batched or durable.exists(settings.directory + "/batch"):
+        from thingroom_node.batch import open_batch
+
+        limits = settings.batch["samples"], settings.batch["seconds"] * 1000
+        runner.batch = open_batch(settings.directory + "/batch", *limits, newest)
+        runner.send_batch()
     if strips:
         from thingroom_node.equipment import animate
 

@@ -20,15 +20,28 @@ _NOTE_BYTES = 20
 MAX_BODY = 8192
 
 
+def ending(level):
+    """What the names of segments end with that were thinned `level` times."""
+    return "sg{}".format(level) if level else "seg"
+
+
+def _head(sequence, protected, payload):
+    head = struct.pack(_HEAD, len(protected) + len(payload), len(protected), sequence)
+    return head, struct.pack(">I", crc32(payload, crc32(protected, crc32(head))))
+
+
 class Segment:
-    """A segment on disk. `pending` is the interval list of unsettled numbers, `last` the newest number (0: none),
+    """A segment on disk. `pending` is the interval list of unsettled numbers, divided by 2**`level`: a segment that
+    was thinned holds multiples of that only. `first` and `last` are the oldest and the newest number (0: none),
     `sealed` whether half a record may be at its end, so that nothing can follow."""
 
-    def __init__(self, directory, number):
+    def __init__(self, directory, number, level=0):
         self.number = number
-        self.path = "{}/{:08x}.seg".format(directory, number)
+        self.level = level
+        self.path = "{}/{:08x}.{}".format(directory, number, ending(level))
         self.notes_path = "{}/{:08x}.ack".format(directory, number)
         self.pending = []
+        self.first = 0
         self.last = 0
         self.size = 0
         self.torn_bytes = 0
@@ -46,8 +59,7 @@ class Segment:
                 found = self._read(offset)
                 if found is None or found[0] <= self.last:
                     break
-                self.last = found[0]
-                intervals.add(self.pending, self.last)
+                self._hold(found[0])
                 offset += _FRAME_BYTES + len(found[1]) + len(found[2])
             self.torn_bytes = total - offset
             self.sealed = total > offset
@@ -60,26 +72,63 @@ class Segment:
         """
         if len(protected) + len(payload) > MAX_BODY:
             raise ValueError("a record is at most 8192 bytes")
-        head = struct.pack(_HEAD, len(protected) + len(payload), len(protected), sequence)
-        checksum = crc32(payload, crc32(protected, crc32(head)))
+        head, checksum = _head(sequence, protected, payload)
         if self._append_file is None:
             self._append_file = open(self.path, "ab")
         self.sealed = True
-        self._append_file.write(b"".join((head, struct.pack(">I", checksum), protected, payload)))
+        self._append_file.write(b"".join((head, checksum, protected, payload)))
         durable.sync(self._append_file)
         self.sealed = False
         offset = self.size
         self.size += _FRAME_BYTES + len(protected) + len(payload)
-        self.last = sequence
-        intervals.add(self.pending, sequence)
+        self._hold(sequence)
         return offset
 
     def settle(self, first, last):
         """Mark the numbers `first` to `last` as needing no more sending. Returns how many were unsettled."""
-        settled = intervals.subtract(self.pending, first, last)
+        settled = self._subtract(first, last)
         if settled:
             self._note(first, last)
         return settled
+
+    def next_after(self, number):
+        """The smallest unsettled number greater than `number`, or None."""
+        found = intervals.next_after(self.pending, number >> self.level)
+        return None if found is None else found << self.level
+
+    def ranges(self):
+        """(first, last) of the unsettled numbers, oldest first; in a thinned segment with others in between."""
+        return [(low << self.level, high << self.level) for low, high in self.pending]
+
+    def take(self, sources):
+        """Fill this new segment with every second number that is unsettled in `sources`; durable on return.
+
+        Raises OSError: then there is no such segment.
+        """
+        beside = self.path + ".new"
+        with open(beside, "wb") as file:
+            for source in sources:
+                sequence = source.next_after(0)
+                while sequence is not None:
+                    found = None
+                    if not sequence & (1 << self.level) - 1 and (offset := source.find(sequence)) is not None:
+                        found = source.load(offset)
+                    if found is not None:
+                        head, checksum = _head(*found)
+                        file.write(b"".join((head, checksum, found[1], found[2])))
+                        self.size += _FRAME_BYTES + len(found[1]) + len(found[2])
+                        self._hold(sequence)
+                    sequence = source.next_after(sequence)
+            durable.sync(file)
+        os.rename(beside, self.path)
+
+    def _hold(self, sequence):
+        self.first = self.first or sequence
+        self.last = sequence
+        intervals.add(self.pending, sequence >> self.level)
+
+    def _subtract(self, first, last):
+        return intervals.subtract(self.pending, -(-first >> self.level), last >> self.level)
 
     def find(self, sequence):
         """Offset of the record numbered `sequence`, or None. Cheap when asked in ascending order."""
@@ -114,6 +163,8 @@ class Segment:
         """Delete the files, the records first: notes without records say nothing and are swept at the next start."""
         self.close()
         durable.remove(self.path)
+        if self.level:
+            durable.remove(self.path + ".new")
         durable.remove(self.notes_path)
 
     def _read(self, offset):
@@ -161,7 +212,7 @@ class Segment:
                 if len(entry) < _NOTE_BYTES or crc32(entry[:16]) != struct.unpack_from(">I", entry, 16)[0]:
                     break
                 first, last = struct.unpack_from(">QQ", entry, 0)
-                intervals.subtract(self.pending, first, last)
+                self._subtract(first, last)
                 good += _NOTE_BYTES
         if good != durable.size_of(self.notes_path):
             self._cut_notes(good)

@@ -111,8 +111,8 @@ def parse_manifest(data: bytes) -> "Any":
         device,
         counter,
         require_unsigned(fields.get(_NUMBER), "number"),
-        _name(fields.get(_VERSION), "version"),
-        _name(fields.get(_ARCHITECTURE), "architecture"),
+        _short_text(fields.get(_VERSION), "version"),
+        _short_text(fields.get(_ARCHITECTURE), "architecture"),
         kind,
         size,
         digest,
@@ -177,7 +177,7 @@ def _decode(data: bytes, key: bytes, content: str) -> "dict[int, Any]":
     return fields
 
 
-def _name(value: "Any", what: str) -> str:
+def _short_text(value: "Any", what: str) -> str:
     if type(value) is not str or not 0 < len(value) <= MAX_NAME:
         raise WireError("bad_" + what, "The " + what + " is not a short text.")
     return value

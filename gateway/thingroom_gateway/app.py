@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,7 @@ from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
 from thingroom_gateway.storage.series import Recorder
 from thingroom_gateway.storage.upgrade import copy_before_upgrade
+from thingroom_gateway.updates.queue import Updates
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +183,18 @@ class Gateway:
     plain_link: PlainLink | None = None
     commands: CommandQueue | None = None
     dashboard: Dashboard | None = None
+    updates: Updates | None = None
+
+
+async def _advertise(config: GatewayConfig) -> Callable[[], Awaitable[None]]:
+    """Tell the network where we are; returns what takes it back."""
+    from thingroom_gateway.links import mdns
+
+    own = mdns.own_addresses()
+    found = await mdns.services(config.mqtt, config.coap, own)
+    advertiser = mdns.Advertiser(config.mdns.name or config.home_name or "Thingroom", found, own)
+    await advertiser.open()
+    return advertiser.close
 
 
 async def serve(config: GatewayConfig, events: EventsOut, read: Callable[[], GatewayConfig]) -> None:
@@ -291,6 +304,9 @@ async def running(
         queue = CommandQueue(database, registry, core.keys, core.counters, config.commands, now_ms)
         ingest.commands = commands.queue = queue
         ingest.watchers.append(queue.settled)
+        patience = config.updates.confirm_seconds
+        updates = Updates(database, registry, core.keys, core.counters, queue, patience, now_ms, outbox.kick)
+        ingest.examiner.updates = commands.updates = updates
         if plain is not None and plain_link is not None:
             queue.plain, queue.publish = plain, plain_link.send
             plain.observed.append(queue.observed)
@@ -353,7 +369,7 @@ async def running(
         if config.coap.enabled:
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
             coap = CoapLink(config.coap, ingest, registry, core.counters, database)
-            coap.commands = queue.attach
+            coap.commands = lambda device: queue.attach(device) + updates.attach(device)
             queue.pushers["coap"] = coap.down.send
             core.enrolment.changed.append(coap.enrolled)
             await coap.open()
@@ -361,6 +377,8 @@ async def running(
             if plain is not None:
                 plain.observed.append(coap.latest.seen)
             stack.push_async_callback(coap.close)
+        if config.mdns.enabled:
+            stack.push_async_callback(await _advertise(config))
         consoles = Consoles(config.directory / "serial", config.serial.console_bytes)
         stack.callback(consoles.close)
         serial = SerialLink(config.serial.ports, config.serial.baud, ingest, registry, core.counters, consoles)
@@ -410,6 +428,7 @@ async def running(
                 group.create_task(ingest.run(), name="ingest"),
                 group.create_task(batching.run(), name="batching"),
                 group.create_task(queue.run(), name="commands"),
+                group.create_task(updates.run(), name="updates"),
                 group.create_task(alerts.run(), name="alerts"),
                 group.create_task(bot.run(), name="bot"),
                 group.create_task(outbox.run(), name="outbox"),
@@ -444,6 +463,7 @@ async def running(
                     plain_link,
                     queue,
                     dashboard,
+                    updates,
                 )
                 await _finish(ingest, outbox)
             finally:

@@ -74,6 +74,7 @@ topic read thingroom/1/+/+/down
 
 pattern write thingroom/1/+/%u/up
 pattern write thingroom/1/+/%u/hello
+pattern write thingroom/1/+/%u/ask
 pattern write thingroom/1/+/%u/status
 pattern read thingroom/1/+/%u/down
 """
@@ -93,7 +94,7 @@ def may(user: str, gateway_user: str, action: Literal["read", "write"], topic: s
     kid, kind = parts[3], parts[4]
     if user == PAIRING_USER:
         return kind == "hello" if action == "write" else kind == "down"
-    return kid == user and (kind in ("up", "hello", "status") if action == "write" else kind == "down")
+    return kid == user and (kind in ("up", "hello", "ask", "status") if action == "write" else kind == "down")
 
 
 def mosquitto_configuration(
@@ -111,7 +112,7 @@ def mosquitto_configuration(
     `user`: the system account that Mosquitto becomes when root starts it; it must own the files. `window`: how many
     messages it may have under way to the gateway (for MQTT 3.1.1; a version 5 gateway says so itself). `largest`: the
     size of a message at most, in bytes; plain devices may send larger ones. Nothing is kept on disk: a device sends
-    again what was not acknowledged.
+    again what was not acknowledged. Without delay: an answer would wait for the acknowledgement of what it answers.
     """
     return f"""per_listener_settings false
 listener {port} {host}
@@ -125,6 +126,7 @@ message_size_limit {largest}
 max_inflight_messages {window}
 max_queued_messages 10000
 max_keepalive 600
+set_tcp_nodelay true
 log_dest stderr
 log_type error
 log_type warning

@@ -35,7 +35,7 @@ def test_the_demo_runs_from_the_wheel(tmp_path):
     shown = subprocess.run(
         [python, "-c", parts], check=True, capture_output=True, text=True, cwd=tmp_path
     ).stdout.split()
-    assert shown[1:3] == ["boot.py", "main.py"] and int(shown[0]) > 10 and int(shown[3]) > 50, shown
+    assert starters == ["boot.py", "main.py"] and int(boards) > 10 and int(modules) > 50, shown
     words = ["--board", "pico-w", "--port", "/dev/null", "--no-enrol", "--host", "x", "--name", "A", "--no-wifi"]
     dry = [python, "-m", "thingroom", "flash", "--dry-run", "--sensor", "bme280", *words]
     shown = subprocess.run(dry, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
