@@ -32,9 +32,8 @@ def test_the_demo_runs_from_the_wheel(tmp_path):
     # What goes onto a board travels in it as well.
     parts = "from thingroom.boards import load_boards; from thingroom_common.firmware_image import build, flash_files;"
     parts += " print(len(load_boards()), *flash_files(), len(build('rv32imc').files))"
-    shown = subprocess.run(
-        [python, "-c", parts], check=True, capture_output=True, text=True, cwd=tmp_path
-    ).stdout.split()
+    shown = subprocess.run([python, "-c", parts], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    boards, *starters, modules = shown.split()
     assert starters == ["boot.py", "main.py"] and int(boards) > 10 and int(modules) > 50, shown
     words = ["--board", "pico-w", "--port", "/dev/null", "--no-enrol", "--host", "x", "--name", "A", "--no-wifi"]
     dry = [python, "-m", "thingroom", "flash", "--dry-run", "--sensor", "bme280", *words]
