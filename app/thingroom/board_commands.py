@@ -34,7 +34,7 @@ def list_boards() -> None:
 @board_commands.command("show")
 @click.argument("name")
 def show_board(name: str) -> None:
-    """Show the board NAME (or the file NAME.toml): pins, buses, light, power, image."""
+    """Show the board NAME, or the file NAME.toml: pins, power, image."""
     try:
         board = find_board(name)
     except BoardError as error:

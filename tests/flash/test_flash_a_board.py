@@ -21,6 +21,7 @@ from thingroom.cli import main
 from thingroom.flashing import board_scripts, repl
 from thingroom.flashing.trouble import FlashError
 from thingroom_gateway.app import Gateway
+from thingroom_node import VERSION
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ async def test_a_board_is_in_its_room_after_one_command(tmp_path: Path, board: U
             (board.files / "app" / "a" / "stale.py").write_text("raise SystemExit")
             again = await say(*flash_words(wire.port, config))
             assert again.exit_code == 0, again.output
-            assert "Thingroom 0.1.0: 0 of" in again.output and f"Its key: {device.kid_hex}" in again.output
+            assert f"Thingroom {VERSION}: 0 of" in again.output and f"Its key: {device.kid_hex}" in again.output
             assert "It was enrolled already" in again.output and len(running.core.registry) == 1
             assert not (board.files / "app" / "a" / "stale.py").exists()
             looked = await say("devices", "--ask", "--port", wire.port, "--config", str(config))

@@ -29,6 +29,17 @@ def test_the_demo_runs_from_the_wheel(tmp_path):
     shown = subprocess.run([python, "-c", where], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert shown.count(str(home)) == 2, shown
 
+    # What goes onto a board travels in it as well.
+    parts = "from thingroom.boards import load_boards; from thingroom_common.firmware_image import build, flash_files;"
+    parts += " print(len(load_boards()), *flash_files(), len(build('rv32imc').files))"
+    shown = subprocess.run([python, "-c", parts], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    boards, *starters, modules = shown.split()
+    assert starters == ["boot.py", "main.py"] and int(boards) > 10 and int(modules) > 50, shown
+    words = ["--board", "pico-w", "--port", "/dev/null", "--no-enrol", "--host", "x", "--name", "A", "--no-wifi"]
+    dry = [python, "-m", "thingroom", "flash", "--dry-run", "--sensor", "bme280", *words]
+    shown = subprocess.run(dry, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "armv6m" in shown, shown
+
     async def demo():
         async with Running(tmp_path / "data", python=python, directory=tmp_path) as running:
             await running.until_printed("signature verified, mqtt")

@@ -97,8 +97,7 @@ def esptool_failed(output: str, port: str, board: BoardFile | None) -> str:
     ):
         return (
             f"The board on {port} stopped answering. Try again with --baud 115200; if it happens again, try"
-            " another cable"
-            " and a port without a hub."
+            " another cable and a port without a hub."
         )
     if any(words in lowered for words in ("disconnected", "input/output error", "device not configured")):
         return f"The board on {port} went away. Is the plug loose? Plug it in and say the same again."

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -189,7 +190,7 @@ class Work:
 
     def _copy(self) -> None:
         board = self._wanted.board
-        image = firmware_image.build(board.mpy_arch)
+        image = _built(board.mpy_arch)
         self._version = image.version
         starters = firmware_image.flash_files()
         self._main = starters["main.py"]
@@ -276,6 +277,15 @@ def event_of(line: str) -> dict[str, object]:
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
+
+
+@cache
+def _built(architecture: str) -> firmware_image.Image:
+    """Compiled once, however many boards are flashed. Raises FlashError."""
+    try:
+        return firmware_image.build(architecture)
+    except firmware_image.ImageError as error:
+        raise FlashError(str(error)) from error
 
 
 def _digest(data: bytes) -> str:
