@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from tests.federation.federated_house import eventually
 from tests.flows.gateway_stack import Device
+from tests.free_port import free_port
 from tests.homeserver.running import MatrixClient, RunningHomeserver, make_config, running_homeserver
+from tests.patience import PATIENCE_SECONDS
 from tests.watch.owners_house import Command, House, keep_account, lines_of, run
 from tests.watch.signed_room import damaged
 
@@ -233,3 +235,38 @@ async def test_what_came_while_nobody_watched_is_told_in_order(
         counted = auditor.devices[kitchen.kid.hex()]
         assert (counted.verdicts, counted.late) == ({"valid": told}, 0)
         assert watcher.verifier.gaps(kitchen.kid.hex()) == []
+
+
+async def test_a_homeserver_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+    config, kitchen, port = make_config(tmp_path / "homeserver"), Device("Kitchen"), free_port()
+    home, file = tmp_path / "home", tmp_path / "out.jsonl"
+    async with running_homeserver(config, port=port) as server:
+        reader, bot = await server.register("reader"), await server.register("thingroom")
+        bot.sends_odd_events = True
+        house = await House.build(bot)
+        await house.invite(reader)
+        await house.device(kitchen)
+        keep_account(home, reader)
+        words = ("watch", house.room_id, "--home", str(home), "--to", f"jsonl:{file}")
+        command = await Command(*words).start()
+        await eventually(lambda: lines_of(file) != [])
+    try:
+        assert command.process.stderr is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while b"cannot be reached, trying again" not in (line := await command.process.stderr.readline()):
+                assert line, "it ended"
+        async with running_homeserver(config, port=port) as server:
+            house.bot.http = server.http
+            await house.readings(kitchen, kitchen.climate(214, 45))
+            await eventually(lambda: lines_of(file)[-1]["verdict"] == "valid")
+    finally:
+        command.process.kill()
+        await command.finish()
+
+
+async def test_nobody_there_to_log_in_at_is_said(tmp_path: Path) -> None:
+    there = ("--user", "@me:example.org", "--homeserver", f"http://127.0.0.1:{free_port()}")
+    async with Command("watch", "Kitchen", "--home", str(tmp_path), *there) as command:
+        code, _, complaints = await command.finish()
+    assert code == 1
+    assert "Cannot connect" in complaints

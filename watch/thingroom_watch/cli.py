@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiohttp
 import click
 
 from thingroom_watch.audit import Auditor, in_words, report_of
@@ -150,8 +151,8 @@ def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
     except WatchEnded as ended:
         click.echo(str(ended), err=True)
         sys.exit(3)
-    except (SinkUnusable, OSError, sqlite3.Error) as error:
-        raise click.ClickException(str(error)) from None
+    except (SinkUnusable, OSError, sqlite3.Error, aiohttp.ClientError) as error:
+        raise click.ClickException(str(error) or type(error).__name__) from None
     except KeyboardInterrupt:
         sys.exit(130)
 

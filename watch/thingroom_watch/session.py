@@ -70,7 +70,8 @@ async def login(homeserver: str, user: str, password: str) -> Account:
 
 
 def _config() -> nio.AsyncClientConfig:
-    return nio.AsyncClientConfig(encryption_enabled=False, request_timeout=LONG_POLL_MS // 1000 + 30)
+    # Without a limit of timeouts matrix-nio tries again by itself for ever, and nobody hears of it.
+    return nio.AsyncClientConfig(encryption_enabled=False, max_timeouts=0, request_timeout=LONG_POLL_MS // 1000 + 30)
 
 
 class Session:
