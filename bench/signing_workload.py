@@ -8,7 +8,8 @@ import sys
 import time
 
 from thingroom_wire import ed25519
-from thingroom_wire.sha512 import sha512, sha512_portable
+from thingroom_wire.sha512 import sha512
+from thingroom_wire.sha512_portable import sha512_portable
 
 P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493

@@ -15,6 +15,9 @@ except ImportError:
 
 from thingroom_wire import keys
 
+# What a program on a host ends with that wants to be started again.
+RESTART = 75
+
 
 def eui64(key_id):
     """The board's EUI-64: from its Wi-Fi MAC, or from `key_id` (8 bytes) where it has none."""
@@ -28,6 +31,13 @@ def open_hardware(config):
     from thingroom_node.hardware import Hardware
 
     return Hardware(config, machine, __import__)
+
+
+def host_time():
+    """Unix time in milliseconds where an operating system keeps it."""
+    import time
+
+    return time.time_ns() // 1_000_000
 
 
 def watchdog():
@@ -55,5 +65,9 @@ def pause(milliseconds):
 
 
 def reset():
-    """Start again, as after a loss of power."""
-    machine.reset()
+    """Start again, as after a loss of power; on a host the program ends, and whoever started it starts it again."""
+    if hasattr(machine, "reset"):
+        machine.reset()
+    import sys
+
+    sys.exit(RESTART)

@@ -5,8 +5,8 @@ counter is stored with the result "interrupted" before anything is done, so a re
 the result says so. May import thingroom_wire and durable. See docs/wire_format.md, "Commands"; commander.py acts.
 """
 
-from thingroom_node import durable
-from thingroom_wire import cbor, command, ed25519, envelope, keys
+from thingroom_node import durable, memory
+from thingroom_wire import cbor, envelope
 from thingroom_wire.errors import WireError
 from thingroom_wire.limits import MAX_RESULTS
 
@@ -34,10 +34,17 @@ class Judge:
 
         `gateway_key` is the pinned Ed25519 key, `highest` the greatest counter taken, `moment` a clock.Moment.
         """
+        # Commands are rare, and checking one takes the memory of many readings.
+        from thingroom_wire import command, ed25519, keys
+
         try:
-            signed = command.parse_command(data)
+            return self._judge(command.parse_command(data), gateway_key, keys, ed25519, highest, moment)
         except WireError as error:
             return self._drop(error.reason)
+        finally:
+            memory.unload("thingroom_wire.command", "thingroom_wire.ed25519_points")
+
+    def _judge(self, signed, gateway_key, keys, ed25519, highest, moment):
         found = signed.command
         if found.device != self._key_id:
             return self._drop("other_device")

@@ -7,23 +7,22 @@ and `light()` (a callable that takes True for on, or None). runner.py is what co
 """
 
 import asyncio
-import sys
 import time
 from binascii import hexlify
 
-from thingroom_node import durable, identity
+from thingroom_node import board, durable, identity, memory
 from thingroom_node.actuators import Actuator, Actuators
 from thingroom_node.clock import Clock, Uptime
 from thingroom_node.commander import Commander
 from thingroom_node.commands import open_journal
 from thingroom_node.configuration import open_configuration
 from thingroom_node.counters import open_counters
+from thingroom_node.errors import SettingsError
 from thingroom_node.linker import Linker
 from thingroom_node.node import Numbering
 from thingroom_node.outbox import open_outbox, shape
 from thingroom_node.runner import Runner
 from thingroom_node.sensors import Sensors
-from thingroom_node.settings import SettingsError
 from thingroom_wire import keys
 from thingroom_wire.errors import WireError
 
@@ -120,6 +119,7 @@ def make_runner(settings, emit, platform):
     linker = Linker(settings, own.kid, uptime, platform.port_opener(settings) if settings.link == "serial" else None)
     runner = Runner(settings, own, gateway, clock, counters, outbox, numbering, sensors, linker, emit, commander)
     runner.wifi = platform.wifi(settings) if settings.link != "serial" else None
+    _prepare_updates(runner, numbering.last + 1)
     if strips:
         from thingroom_node.equipment import animate
 
@@ -132,12 +132,21 @@ def make_runner(settings, emit, platform):
     return runner
 
 
-def unload(*modules):
-    """Take modules of the package out of memory: what is needed at the start only. They can be imported again."""
-    package = sys.modules["thingroom_node"]
-    for name in modules:
-        if sys.modules.pop("thingroom_node." + name, None) is not None and hasattr(package, name):
-            delattr(package, name)
+def _prepare_updates(runner, first):
+    """What the runner has to know of updates; `first` is the number of the first reading of this run."""
+    from thingroom_node.update import slots
+
+    place = slots.where()
+    if place is not None:
+        state = slots.read(*place)
+        runner.update = (slots.architecture(), state["counter"], state["outcome"])
+        if state["trial"] == place[1]:
+            from thingroom_node.update.trial import Trial
+
+            runner.trial = Trial(place[0], place[1], first)
+            runner.tasks.append(runner.trial.watch(asyncio.sleep_ms, board.reset))
+            return
+    memory.unload("thingroom_node.update.slots", "thingroom_node.update")
 
 
 def _is_pinned(gateway, settings):

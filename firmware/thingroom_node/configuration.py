@@ -4,13 +4,13 @@ The newest configuration is one file, replaced atomically; it counts from the mo
 `Sieve` are pure. May import thingroom_wire and durable. commander.py replaces it, runner.py asks it.
 """
 
-from thingroom_node import durable
-from thingroom_wire import command
+from thingroom_node import durable, memory
 from thingroom_wire.cbor import Decimal
+from thingroom_wire.configured import Configuration
 from thingroom_wire.errors import WireError
 from thingroom_wire.senml import Record
 
-NONE = command.Configuration(0, None, None, None, {}, {})
+NONE = Configuration(0, None, None, None, {}, {})
 # Without `longest_ms`: so many samples may go by without a reading.
 LONGEST_SAMPLES = 60
 _FAR = 40
@@ -28,7 +28,10 @@ class ConfigurationFile:
         """Returns the outcome, "done" or "old_version"; durable on return. Raises OSError: then nothing has changed."""
         if configuration.version <= self.current.version:
             return "old_version"
+        from thingroom_wire import command
+
         durable.write_atomic(self._path, command.encode_configuration(configuration))
+        memory.unload("thingroom_wire.command")
         self.current = configuration
         return "done"
 
@@ -38,10 +41,14 @@ def open_configuration(path):
     stored = durable.read_checked(path)
     if stored is None:
         return ConfigurationFile(path, NONE)
+    from thingroom_wire import command
+
     try:
         return ConfigurationFile(path, command.parse_configuration(stored))
     except WireError:
         raise durable.StorageError(path + " was written by another version.")
+    finally:
+        memory.unload("thingroom_wire.command")
 
 
 def calibrated(records, calibration):

@@ -1,11 +1,11 @@
 """Sensors and actuators as the settings list them: which driver, on which bus or pin of the board, with which options.
 
 The tables say what there is; a driver is only loaded into memory when it is asked for. `board` is a Hardware, or None
-where there are no pins. May import settings, durable, thingroom_wire. docs/boards.md tells what a maker writes.
+where there are no pins. May import errors, durable, thingroom_wire. docs/boards.md tells what a maker writes.
 """
 
 from thingroom_node import durable
-from thingroom_node.settings import SettingsError
+from thingroom_node.errors import SettingsError
 from thingroom_wire import cbor
 
 # Driver: (module in drivers/, class, what it is attached to, options).

@@ -1,13 +1,13 @@
 """Buses and pins of a board, out of its configuration (board.json, made from board_configs/*.toml), each with one user.
 
 `machine` is handed in: the module of that name by board.py, a fake one by tests. equipment.py asks for what sensors and
-actuators are attached to. May import settings for its exception.
+actuators are attached to. May import errors.
 """
 
 import asyncio
 import time
 
-from thingroom_node.settings import SettingsError
+from thingroom_node.errors import SettingsError
 
 I2C_HZ = 100_000
 

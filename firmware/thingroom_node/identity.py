@@ -5,12 +5,14 @@ so that a start needs no curve arithmetic. Both are CBOR in files written atomic
 runner.py pins; node.py signs with `Identity`.
 """
 
-import os
 from binascii import hexlify
 from collections import namedtuple
 
-from thingroom_node import durable
-from thingroom_wire import cbor, ed25519, hkdf, keys, x25519
+from thingroom_node import durable, memory
+from thingroom_wire import cbor, hkdf, keys
+
+# What a node needs when its key is made and when it is paired, and then no more.
+RARE = ("thingroom_node.enrolment", "thingroom_wire.x25519", "thingroom_wire.ed25519_points")
 
 # The device's secrets and names: `seed` and `agreement_private` never leave the board; `kid` is `key_id` in hex.
 Identity = namedtuple("Identity", ("seed", "public", "agreement_private", "agreement_public", "key_id", "kid"))
@@ -29,10 +31,11 @@ def open_identity(directory):
     path = identity_path(directory)
     stored = durable.read_checked(path)
     if stored is None:
-        seed = os.urandom(32)
-        private = os.urandom(32)
-        stored = cbor.encode({1: seed, 2: ed25519.public_key(seed), 3: private, 4: x25519.public_key(private)})
+        from thingroom_node.enrolment import make_identity
+
+        stored = make_identity()
         durable.write_atomic(path, stored)
+        memory.unload(*RARE)
     made = cbor.decode(stored)
     key_id = keys.key_id(made[2])
     return Identity(made[1], made[2], made[3], made[4], key_id, hexlify(key_id).decode())
@@ -52,8 +55,10 @@ def pin_gateway(directory, identity, public, agreement_public, code_mark):
 
     Raises WireError when the agreement key is no usable point, OSError.
     """
-    shared = x25519.shared_secret(identity.agreement_private, agreement_public)
-    downlink_key = keys.downlink_key(shared, identity.key_id, keys.key_id(public))
+    from thingroom_node.enrolment import agree
+
+    downlink_key = agree(identity, public, agreement_public)
+    memory.unload(*RARE)
     stored = cbor.encode({1: public, 2: agreement_public, 3: downlink_key, 4: code_mark})
     durable.write_atomic(directory + "/gateway", stored)
     return Gateway(public, agreement_public, downlink_key, code_mark)

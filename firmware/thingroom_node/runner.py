@@ -8,7 +8,7 @@ May import the rest of the node; asyncio is MicroPython's. The decisions: window
 import asyncio
 import os
 
-from thingroom_node import VERSION, identity, node, signs
+from thingroom_node import VERSION, identity, memory, node, signs
 from thingroom_node.answers import Judge
 from thingroom_node.linker import random_below
 from thingroom_node.links import LinkError, Refused
@@ -16,12 +16,10 @@ from thingroom_node.links.backoff import Backoff
 from thingroom_node.watchdog import Watchdog
 from thingroom_node.window import Window
 from thingroom_wire import hello, keys
-from thingroom_wire.errors import WireError
 from thingroom_wire.limits import MAX_HELD
 
 HELLO_EVERY_MS = 3600_000
 HELLO_AGAIN_MS = (30_000, 600_000)
-PAIRING_MS = (3_000, 60_000)
 RECONNECT_MS = (1_000, 60_000)
 # What no attempt to connect, no measurement and no message takes: a loop that is away for longer hangs.
 PATIENCE_MS = 300_000
@@ -51,11 +49,15 @@ class Runner:
         self._judge = Judge(own.key_id)
         self._news = asyncio.Event()
         self._reconfigured = asyncio.Event()
-        self._pairing_keys = keys.pairing_keys(settings.pairing_code) if settings.pairing_code else None
+        self._pairing = None
         self._reconnect = Backoff(random_below, RECONNECT_MS[0], RECONNECT_MS[1])
         self._ask_again = Backoff(random_below, HELLO_AGAIN_MS[0], HELLO_AGAIN_MS[1])
         self._next_hello = 0
         self._quiet_until = 0
+        # What the hello says of updates, a Trial of this version, and a Session that fetches the next: None mostly.
+        self.update = None
+        self.trial = None
+        self._session = None
         self.watchdog = Watchdog(clock.uptime)
         self.signs = signs.Signs()
         self.wifi = None
@@ -112,8 +114,7 @@ class Runner:
     async def _link_forever(self):
         while True:
             if self._is_to_be_paired():
-                link = self._make_link("pairing", self._pairing_keys.broker_password, self._on_answer, True)
-                await self._keep(link, self._pair, self._is_to_be_paired)
+                await self._be_paired()
             elif self._gateway is not None:
                 password = keys.broker_password(self._gateway.downlink_key)
                 link = self._make_link(self._own.kid, password, self._on_answer, False)
@@ -130,6 +131,68 @@ class Runner:
         if not code or self._settings.gateway_key is not None:
             return False
         return self._gateway is None or self._gateway.code_mark != identity.code_mark(code)
+
+    async def _be_paired(self):
+        """Keep a link until a gateway is pinned; what that takes is in memory meanwhile only."""
+        from thingroom_node.pairing import Pairing
+
+        self._pairing = Pairing(self._settings, self._own, self._emit)
+        link = self._make_link("pairing", self._pairing.keys.broker_password, self._on_answer, True)
+        await self._keep(link, self._pair, self._is_to_be_paired)
+        self._pairing = None
+        memory.unload("thingroom_node.pairing")
+
+    async def _go_on_updating(self, link, now):
+        """The next step of the update, after all readings. Returns False while it waits for the gateway."""
+        from thingroom_node.update.steps import step
+
+        self.watchdog.promise("link", PATIENCE_MS)
+        try:
+            more = await step(self._session, link, now, self._emit)
+        except Refused as error:
+            self._emit({"event": "update", "not_taken": error.reason})
+            return False
+        except OSError as error:
+            self._session.outcome = "storage_failed"
+            self._emit({"event": "storage_failed", "reason": str(error)})
+            more = None
+        if more is None:
+            self._end_update()
+        return more is not False
+
+    def _end_update(self):
+        """The update under way has failed; the gateway hears of it at once."""
+        counter, outcome = self._session.manifest.counter, self._session.outcome
+        self._session.close()
+        self._session = None
+        self.update = (self.update[0], counter, outcome)
+        self._emit({"event": "update", "outcome": outcome})
+        self._next_hello = self._clock.uptime()
+
+    def _take_manifest(self, data):
+        if self.update is None:
+            return
+        from thingroom_node.update.steps import begin
+
+        begun = begin(data, self._session, self._own.key_id, self._gateway, self._emit)
+        if begun is not None:
+            self._session, counter, outcome = begun
+            if outcome:
+                self.update = (self.update[0], counter, outcome)
+                self._next_hello = self._clock.uptime()
+
+    async def _pair(self, link):
+        await self._pairing.ask(link, self._hello, self._is_to_be_paired, self._wait_for_pairing)
+
+    async def _wait_for_pairing(self, milliseconds):
+        self.watchdog.promise("link", milliseconds + PATIENCE_MS)
+        until = self._clock.uptime() + milliseconds
+        while self._is_to_be_paired() and (left := until - self._clock.uptime()) > 0:
+            try:
+                await asyncio.wait_for_ms(self._news.wait(), left)
+            except asyncio.TimeoutError:
+                return
+            self._news.clear()
 
     def _is_always(self):
         return True
@@ -149,6 +212,8 @@ class Runner:
                     self.signs.state = signs.WELL
                 self._next_hello = 0
                 self._window.new_link()
+                if self._session is not None:
+                    self._session.retry()
                 await _until_lost(link.serve(), work(link))
                 await link.leave()
             except LinkError as error:
@@ -168,7 +233,8 @@ class Runner:
                 continue
             place = self._window.choose(self._outbox, now) if now >= self._quiet_until else None
             if place is None:
-                await self._wait_for_news(now)
+                if self._session is None or not await self._go_on_updating(link, now):
+                    await self._wait_for_news(now)
             else:
                 await self._send(link, place)
                 await asyncio.sleep_ms(0)
@@ -208,6 +274,8 @@ class Runner:
     async def _wait_for_news(self, now):
         wait_ms = self._next_hello - now
         repeat_ms = self._window.wait_ms(now)
+        if self._session is not None:
+            wait_ms = min(wait_ms, self._session.wait_ms(now))
         if now < self._quiet_until:
             repeat_ms = self._quiet_until - now
         if repeat_ms is not None:
@@ -218,28 +286,6 @@ class Runner:
         except asyncio.TimeoutError:
             return
         self._news.clear()
-
-    async def _pair(self, link):
-        """Ask again and again, less and less often, until the gateway proves that it knows the code."""
-        again = Backoff(random_below, PAIRING_MS[0], PAIRING_MS[1])
-        while self._is_to_be_paired():
-            signed = hello.encode_hello(self._own.seed, self._hello(True))
-            self.watchdog.promise("link", PATIENCE_MS)
-            try:
-                await link.send_hello(hello.encode_pairing_hello(self._pairing_keys.device, self._own.key_id, signed))
-            except Refused as error:
-                self._emit({"event": "pairing_refused", "reason": error.reason})
-            if self._is_to_be_paired():
-                await self._wait_for_pairing(again.next_ms())
-
-    async def _wait_for_pairing(self, milliseconds):
-        until = self._clock.uptime() + milliseconds
-        while self._is_to_be_paired() and (left := until - self._clock.uptime()) > 0:
-            try:
-                await asyncio.wait_for_ms(self._news.wait(), left)
-            except asyncio.TimeoutError:
-                return
-            self._news.clear()
 
     def _hello(self, pairing):
         nonce = os.urandom(8)
@@ -259,12 +305,15 @@ class Runner:
             self._settings.name or None if pairing else None,
             self._commander.highest,
             self._outbox.held(MAX_HELD),
+            None if pairing else self.update,
         )
 
     def _on_answer(self, data):
-        pairing = self._is_to_be_paired()
-        key = self._pairing_keys.gateway if pairing else self._gateway.downlink_key
+        pairing = self._pairing if self._is_to_be_paired() else None
+        key = pairing.keys.gateway if pairing else self._gateway.downlink_key
         now = self._clock.uptime()
+        if self._session is not None and self._take_block(data):
+            return
         believed = self._judge.judge(data, key, self._numbering.last, now)
         if believed is None:
             self._tell_dropped()
@@ -273,11 +322,18 @@ class Runner:
         if believed.time is not None:
             self._learn_time(believed, now)
         if pairing:
-            self._pin(believed)
+            self._gateway = pairing.pin(believed, self._judge) or self._gateway
+            if self._is_to_be_paired():
+                self._tell_dropped()
+            else:
+                self._emit({"event": "enrolled"})
         else:
             self._settle(believed, now)
             for command in believed.commands:
-                self._take_command(command)
+                if b"manifest+cbor" in command:
+                    self._take_manifest(command)
+                else:
+                    self._take_command(command)
         self._news.set()
 
     def _learn_time(self, believed, now):
@@ -285,23 +341,6 @@ class Runner:
             self._ask_again.reset()
             self._next_hello = now + HELLO_EVERY_MS
             self._emit({"event": "clock", "state": "synchronised", "round_trip_ms": now - believed.asked_at})
-
-    def _pin(self, believed):
-        if believed.gateway_key is None or believed.agreement_key is None:
-            self._judge.drop("no_gateway_keys")
-            self._tell_dropped()
-            return
-        mark = identity.code_mark(self._settings.pairing_code)
-        directory = self._settings.directory
-        try:
-            self._gateway = identity.pin_gateway(
-                directory, self._own, believed.gateway_key, believed.agreement_key, mark
-            )
-        except WireError as error:
-            self._judge.drop(error.reason)
-            self._tell_dropped()
-            return
-        self._emit({"event": "enrolled"})
 
     def _take_command(self, data):
         before = self._commander.configuration
@@ -325,6 +364,8 @@ class Runner:
         for first, last in believed.acknowledged:
             settled += self._outbox.settle(first, last)
             self._window.heard(first, last, now)
+            if self.trial is not None:
+                self._confirm(last, now)
         if settled:
             self._emit({"event": "acknowledged", "ranges": [list(entry) for entry in believed.acknowledged]})
         for first, last, reason in believed.refused:
@@ -335,6 +376,29 @@ class Runner:
             settled += count
         if not settled and believed.time is None and not believed.commands and not believed.pause:
             self._judge.drop("nothing_new")
+
+    def _confirm(self, last, now):
+        try:
+            if not self.trial.acknowledged(last):
+                return
+        except OSError as error:
+            self._emit({"event": "storage_failed", "reason": str(error)})
+            return
+        self.trial = None
+        self.update = (self.update[0], self.update[1], "done")
+        self._emit({"event": "confirmed", "version": VERSION})
+        self._next_hello = now
+
+    def _take_block(self, data):
+        try:
+            is_block = self._session.take(data)
+        except OSError as error:
+            self._session.outcome = "storage_failed"
+            self._emit({"event": "storage_failed", "reason": str(error)})
+            is_block = True
+        if is_block:
+            self._news.set()
+        return is_block
 
     def _tell_dropped(self):
         """Say so at the 1st, 2nd, 4th, 8th ... time: whoever floods us must not flood the log."""

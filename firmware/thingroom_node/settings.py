@@ -1,11 +1,13 @@
 """`node.json`: what the owner says about this node. Parsed once, checked, unknown keys refused. Pure.
 
-May import nothing but the standard library. unix_node.py builds the node from the Settings.
+May import errors. composition.py builds the node from the Settings.
 """
 
 import json
 from binascii import unhexlify
 from collections import namedtuple
+
+from thingroom_node.errors import SettingsError
 
 Settings = namedtuple(
     "Settings",
@@ -69,10 +71,6 @@ ACTUATOR_DEFAULTS = {
 }
 REQUIRED = ("profile",)
 MIN_OUTBOX_BYTES = 16 * 1024
-
-
-class SettingsError(Exception):
-    """node.json cannot be used; the message is one sentence for the person who wrote it."""
 
 
 def parse_settings(text):

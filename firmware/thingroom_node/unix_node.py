@@ -1,25 +1,18 @@
 """The node on MicroPython's unix port: no pins, the host's files, clock and serial lines.
 
-Prints one JSON object a line for every event. Being killed is the normal way to stop. unix_main.py is the file to run;
-composition.py puts the node together: read it next.
+Being killed is the normal way to stop. unix_main.py is the file to run, and forgets this module once the node is put
+together; composition.py does that: read it next.
 """
 
-import asyncio
-import gc
-import json
 import os
 import sys
-import time
 
 from thingroom_node import board, composition, durable
-from thingroom_node.settings import SettingsError, parse_settings
+from thingroom_node.console import emit
+from thingroom_node.errors import SettingsError
+from thingroom_node.settings import parse_settings
 
 MAX_SETTINGS = 4096
-
-
-def emit(event):
-    """Print an event as one line of JSON."""
-    print(json.dumps(event))
 
 
 class Host:
@@ -28,10 +21,7 @@ class Host:
     def __init__(self, hardware=None):
         self.hardware = hardware
         self.eui64 = board.eui64
-
-    def host_time(self):
-        """Unix time in milliseconds, of the operating system."""
-        return time.time_ns() // 1_000_000
+        self.host_time = board.host_time
 
     def make_private(self, directory):
         """For the owner's eyes only: MicroPython's files have no mode argument."""
@@ -40,14 +30,9 @@ class Host:
 
     def port_opener(self, settings):
         """The function that a serial link opens its line with: `host` is the line's path."""
-        from thingroom_node.links.serial_port import SerialPort
+        from thingroom_node.links.serial_port import opener
 
-        path, baud = settings.host, settings.baud
-
-        def open_port():
-            return SerialPort(path, baud)
-
-        return open_port
+        return opener(settings.host, settings.baud)
 
     def wifi(self, settings):
         """The host's network is there."""
@@ -67,19 +52,15 @@ def make_runner(settings, emit, hardware=None):
     return composition.make_runner(settings, emit, Host(hardware))
 
 
-def main(arguments):
-    """Run the node. Returns the exit status, when there is one."""
+def start(arguments):
+    """The Runner of the settings that `arguments` name, or None after saying why not."""
     if len(arguments) != 2:
         print("usage: unix_main.py NODE.JSON", file=sys.stderr)
-        return 2
+        return None
     try:
         with open(arguments[1]) as file:
             settings = parse_settings(file.read(MAX_SETTINGS))
-        runner = make_runner(settings, emit)
+        return make_runner(settings, emit)
     except (SettingsError, durable.StorageError, OSError) as error:
         print("{}: {}".format(arguments[1], error), file=sys.stderr)
-        return 2
-    # From here on nothing is compiled any more.
-    gc.threshold(-1)
-    asyncio.run(runner.run())
-    return 1
+        return None

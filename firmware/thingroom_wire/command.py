@@ -8,6 +8,7 @@ from collections import namedtuple
 
 from thingroom_wire import cose, ed25519
 from thingroom_wire.cbor import Decimal, decode, encode
+from thingroom_wire.configured import Configuration
 from thingroom_wire.downlink import require_nonce
 from thingroom_wire.envelope import check_signature_header, require_unsigned
 from thingroom_wire.errors import WireError
@@ -24,13 +25,6 @@ Command = namedtuple(
 milliseconds; nonce: that of a hello of the device, or None; within: for how many milliseconds after that hello the
 command may be carried out, None without a nonce. Either actuator (a name) and value (bool, int, Decimal or str), or
 configuration (a Configuration); the others are None."""
-
-Configuration = namedtuple(
-    "Configuration", ("version", "interval_ms", "longest_ms", "name", "thresholds", "calibration")
-)
-"""version: grows; interval_ms: from sample to sample; longest_ms: the longest time without a reading while nothing
-changes by its threshold; name: str; each None: as before enrolment. thresholds: dict of quantity to the least change
-worth a reading; calibration: dict of quantity to (factor, offset), both int or Decimal."""
 
 SignedCommand = namedtuple("SignedCommand", ("command", "key_id", "signed_bytes", "signature"))
 """A parsed command whose signature nobody has checked yet; key_id: the kid of the key that it claims."""

@@ -13,7 +13,7 @@ from thingroom_wire.envelope import check_signature_header, require_key_id, requ
 from thingroom_wire.errors import WireError
 from thingroom_wire.keys import ED25519, X25519, cose_key_map, parse_key_on
 from thingroom_wire.keys import key_id as key_id_of
-from thingroom_wire.limits import MAX_HELD, MAX_TEXT
+from thingroom_wire.limits import MAX_HELD, MAX_NAME, MAX_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,21 +34,22 @@ Hello = namedtuple(
         "name",
         "commanded",
         "held",
+        "update",
     ),
 )
 """key_id, nonce: 8 bytes each; boot, uptime (ms), waiting (envelopes in the outbox): int; firmware, profile: str;
 device_key, agreement_key: 32-byte public keys, in pairing only, else None; name: str or None; commanded: the counter of
 the last command that was taken, or None for none; held: (newest number in the outbox, list of the (first, last) that
-wait there, oldest first, at most MAX_HELD), or None where the device does not say."""
+wait there, oldest first, at most MAX_HELD), or None where the device does not say; update: (architecture, counter of
+the last update that was taken, 0 for none, what came of it or ""), or None where the device cannot be updated."""
 
 SignedHello = namedtuple("SignedHello", ("hello", "signed_bytes", "signature"))
 """A parsed hello whose signature nobody has checked yet; signed_bytes is what the signature covers."""
 
 CONTENT_HELLO = "application/vnd.thingroom.hello+cbor"
 
-_NONCE, _BOOT, _UPTIME, _WAITING, _FIRMWARE, _PROFILE, _DEVICE_KEY, _AGREEMENT_KEY, _NAME, _COMMANDED, _HELD = range(
-    1, 12
-)
+_NONCE, _BOOT, _UPTIME, _WAITING, _FIRMWARE, _PROFILE, _DEVICE_KEY, _AGREEMENT_KEY, _NAME = range(1, 10)
+_COMMANDED, _HELD, _UPDATE = range(10, 13)
 _UNDERSTOOD = (cose.ALGORITHM, cose.CRITICAL, cose.CONTENT_TYPE, cose.KEY_ID)
 _TAG_17_HEADS = (b"\xd1", b"\xd8\x11", b"\xd9\0\x11", b"\xda\0\0\0\x11", b"\xdb\0\0\0\0\0\0\0\x11")
 
@@ -79,6 +80,8 @@ def hello_parts(hello: "Any") -> "tuple[bytes, bytes]":
     if hello.held is not None:
         newest, waiting = hello.held
         fields[_HELD] = [newest, [list(span) for span in waiting]]
+    if hello.update is not None:
+        fields[_UPDATE] = list(hello.update)
     return encode(protected), encode(fields)
 
 
@@ -113,6 +116,7 @@ def parse_hello(data: bytes) -> "Any":
         _short_text(fields[_NAME], "name") if _NAME in fields else None,
         require_unsigned(fields[_COMMANDED], "commanded") if _COMMANDED in fields else None,
         _held(fields[_HELD]) if _HELD in fields else None,
+        _update(fields[_UPDATE]) if _UPDATE in fields else None,
     )
     if hello.device_key is not None and key_id_of(hello.device_key) != hello.key_id:
         raise WireError("key_id_mismatch", "The key id is not that of the device key.")
@@ -167,6 +171,15 @@ def _short_text(value: "Any", what: str) -> str:
     if type(value) is not str or len(value) > MAX_TEXT:
         raise WireError("bad_" + what, "The " + what + " is not a short text.")
     return value
+
+
+def _update(value: "Any") -> "tuple[str, int, str]":
+    if type(value) is not list or len(value) != 3:
+        raise WireError("bad_update", "What the hello says of updates is not an array of three.")
+    for text in (value[0], value[2]):
+        if type(text) is not str or len(text) > MAX_NAME:
+            raise WireError("bad_update", "An architecture or an outcome is not a short text.")
+    return value[0], require_unsigned(value[1], "update"), value[2]
 
 
 def _held(value: "Any") -> "tuple[int, list[tuple[int, int]]]":

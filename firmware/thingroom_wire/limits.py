@@ -35,3 +35,12 @@ MAX_QUANTITIES = 16
 
 MAX_HELD = 16
 """Ranges of waiting numbers that one hello names."""
+
+MAX_MANIFEST = 512
+"""Bytes in the manifest of an update."""
+
+MAX_BUNDLE = 1 << 24
+"""Bytes of what an update brings."""
+
+MAX_BLOCK = 1024
+"""Bytes of it in one answer."""

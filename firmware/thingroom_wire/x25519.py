@@ -1,9 +1,9 @@
-"""X25519 (RFC 7748): the key agreement of enrolment, used once per pairing. Imports ed25519's field and errors.
+"""X25519 (RFC 7748): the key agreement of enrolment, used once per pairing. Imports ed25519_points, errors.
 
-Montgomery's ladder in integers of any size; not constant-time, as ed25519 says of itself. Next: keys.downlink_key.
+Montgomery's ladder in integers of any size; not constant-time, as ed25519_points. Next: keys.downlink_key.
 """
 
-from thingroom_wire.ed25519 import P, invert
+from thingroom_wire.ed25519_points import P, invert
 from thingroom_wire.errors import WireError
 
 _A24 = 121665

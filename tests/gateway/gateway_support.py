@@ -100,8 +100,9 @@ class Thing:
         pairing: bool = False,
         held: tuple[int, list[tuple[int, int]]] | None = None,
         uptime: int = 5000,
+        update: tuple[str, int, str] | None = None,
     ) -> bytes:
-        """`held` is what its outbox holds, as in thingroom_wire.hello."""
+        """`held` is what its outbox holds, `update` what it says of updates, as in thingroom_wire.hello."""
         hello = Hello(
             self.kid,
             nonce,
@@ -115,6 +116,7 @@ class Thing:
             self.name if pairing else None,
             None,
             held,
+            update,
         )
         protected, payload = hello_parts(hello)
         signature = self.signing.sign(cose.sig_structure(protected, payload)).signature

@@ -23,6 +23,9 @@ def valid_messages() -> Iterator[tuple[str, bytes]]:
     yield "pairing", samples.sample_pairing_hello()
     yield "command", samples.sample_command()
     yield "command", samples.sample_configuration()
+    yield "manifest", samples.sample_manifest()
+    yield "ask", samples.sample_ask()
+    yield "block", samples.sample_block()
     packs = json.loads((VECTORS / "senml.json").read_text())
     for row in packs["accepted"] + packs["refused"]:
         yield "pack", bytes.fromhex(row["hex"])

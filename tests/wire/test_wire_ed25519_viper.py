@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thingroom_wire import ed25519
+from thingroom_wire import ed25519, ed25519_comb, ed25519_points
 
 SOURCE = Path(ed25519.__file__).with_name("ed25519_viper.py")
-ORDER = ed25519.ORDER
+ORDER = ed25519_points.ORDER
 scalars = st.integers(0, 2**255 - 1).map(lambda number: number.to_bytes(32, "little"))
 
 
@@ -91,9 +91,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(sys.modules, "micropython", micropython)
     namespace: dict[str, Any] = dict(kinds)
     exec(compile("from __future__ import annotations\n" + SOURCE.read_text(), str(SOURCE), "exec"), namespace)
-    if not ed25519._comb:
-        ed25519._build_comb()
-    return namespace["Secrets"](ed25519._comb)
+    return namespace["Secrets"](ed25519_comb.TABLES)
 
 
 @pytest.mark.parametrize("scalar", [ORDER - 1, 2**255 - 1])
@@ -135,7 +133,7 @@ def test_the_largest_limbs_stay_in_a_word(secrets: Any) -> None:
         namespace["_run"](0, scratch, registers, namespace["_program"](text), 1)
         result = registers[9 * 20 : 10 * 20]
         assert result[0] < 10_100 and max(result[1:]) < 8192 + 64
-        assert (sum(limb << 13 * place for place, limb in enumerate(result)) - expected) % ed25519.P == 0
+        assert (sum(limb << 13 * place for place, limb in enumerate(result)) - expected) % ed25519_points.P == 0
 
 
 def test_a_word_is_held_to_its_width() -> None:

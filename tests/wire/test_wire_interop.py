@@ -21,7 +21,20 @@ from pycose.messages import Mac0Message, Sign1Message
 from tests.wire import wire_samples as samples
 from tests.wire.wire_checks import reason_of
 
-from thingroom_wire import cbor, cose, ed25519, envelope, hkdf, keys, senml, sha512, x25519
+from thingroom_wire import (
+    cbor,
+    cose,
+    ed25519,
+    ed25519_comb,
+    ed25519_points,
+    envelope,
+    hkdf,
+    keys,
+    senml,
+    sha512,
+    sha512_portable,
+    x25519,
+)
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 SECRETS = st.binary(min_size=32, max_size=32)
@@ -32,7 +45,7 @@ SECRETS = st.binary(min_size=32, max_size=32)
 
 @given(st.binary(max_size=600))
 def test_sha512_is_hashlibs(data: bytes) -> None:
-    assert sha512.sha512_portable(data) == sha512.sha512(data) == hashlib.sha512(data).digest()
+    assert sha512_portable.sha512_portable(data) == sha512.sha512(data) == hashlib.sha512(data).digest()
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
@@ -88,16 +101,16 @@ def test_libsodium_refuses_what_we_refuse() -> None:
 def test_a_key_with_a_component_of_small_order_is_judged_as_libsodium_does() -> None:
     """Such keys are not refused as keys; the signature counts only where the equation holds without the cofactor."""
     scalar, nonce = 12345678901234567890, 98765432109876543210
-    torsion = ed25519._decode_point((ed25519.P - 1).to_bytes(32, "little"))  # (0, -1), of order two
+    torsion = ed25519_points._decode_point((ed25519_points.P - 1).to_bytes(32, "little"))  # (0, -1), of order two
     assert torsion is not None
-    mixed = ed25519._encode_point(ed25519._add(ed25519._multiply_base(scalar), torsion))
-    commitment = ed25519._encode_point(ed25519._multiply_base(nonce))
+    mixed = ed25519_points._encode_point(ed25519_points._add(ed25519_points._multiply_base(scalar), torsion))
+    commitment = ed25519_points._encode_point(ed25519_points._multiply_base(nonce))
     verdicts = []
     for number in range(12):
         message = b"message %d" % number
         digest = hashlib.sha512(commitment + mixed + message).digest()
-        challenge = int.from_bytes(digest, "little") % ed25519.ORDER
-        response = ((nonce + challenge * scalar) % ed25519.ORDER).to_bytes(32, "little")
+        challenge = int.from_bytes(digest, "little") % ed25519_points.ORDER
+        response = ((nonce + challenge * scalar) % ed25519_points.ORDER).to_bytes(32, "little")
         verdict = ed25519.verify(mixed, message, commitment + response)
         assert verdict is (challenge % 2 == 0)
         assert verdict is libsodium_accepts(mixed, message, commitment + response)
@@ -112,12 +125,13 @@ def test_a_secret_of_wrong_length_is_the_callers_bug(length: int) -> None:
             function(bytes(length))
 
 
-def test_the_comb_is_small_and_built_once() -> None:
-    ed25519.public_key(bytes(32))
-    tables = list(ed25519._comb)
-    ed25519.public_key(bytes(32))
-    assert [id(table) for table in tables] == [id(table) for table in ed25519._comb]
-    assert sum(map(len, tables)) == 6144
+def test_the_comb_is_small_and_what_it_should_be() -> None:
+    assert list(ed25519_comb.TABLES) == ed25519_points.build_comb()
+    assert sum(map(len, ed25519_comb.TABLES)) == 6144
+
+
+def test_what_machine_code_is_held_against_is_known() -> None:
+    assert ed25519._known_results(ed25519_points.PortableSecrets()) == ed25519._KNOWN
 
 
 @given(SECRETS, SECRETS)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from tests.wire import wire_samples as samples
 from tests.wire.wire_checks import identical, parse_with, reason_of
 
-from thingroom_wire import cbor, command, cose, downlink, envelope, hello, senml
+from thingroom_wire import cbor, command, cose, downlink, ed25519, envelope, hello, manifest, senml
 from thingroom_wire.errors import WireError
 from thingroom_wire.hkdf import hmac_sha256
+from thingroom_wire.limits import MAX_BLOCK, MAX_BUNDLE, MAX_MANIFEST
 
 SAMPLES = {
     "envelope": samples.sample_envelope(),
@@ -19,6 +20,9 @@ SAMPLES = {
     "pairing": samples.sample_pairing_hello(),
     "command": samples.sample_command(),
     "configuration": samples.sample_configuration(),
+    "manifest": samples.sample_manifest(),
+    "ask": samples.sample_ask(),
+    "block": samples.sample_block(),
 }
 
 
@@ -102,6 +106,55 @@ def test_the_digest_covers_header_and_payload(header: Any, payload: bytes, other
     assert len(envelope.digest(protected, payload)) == 8
     assert (envelope.digest(protected, payload) == envelope.digest(protected, other)) == (payload == other)
     assert (envelope.digest(protected, payload) == envelope.digest(later, payload)) == (protected == later)
+
+
+@given(samples.MANIFESTS)
+@settings(max_examples=30)
+def test_a_manifest_comes_back(plain: Any) -> None:
+    data = manifest.encode_manifest(samples.SEED, samples.KEY_ID, plain)
+    parsed = manifest.parse_manifest(data)
+    assert parsed.manifest == plain and parsed.key_id == samples.KEY_ID and len(data) <= MAX_MANIFEST
+    assert ed25519.verify(samples.PUBLIC, parsed.signed_bytes, parsed.signature)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"size": 0}, "bad_size"),
+        ({"size": MAX_BUNDLE + 1}, "bad_size"),
+        ({"counter": 0}, "bad_counter"),
+        ({"counter": -1}, "bad_counter"),
+        ({"number": 2**53}, "bad_number"),
+        ({"kind": 2}, "bad_kind"),
+        ({"patience": 0}, "bad_patience"),
+        ({"digest": bytes(31)}, "bad_digest"),
+        ({"device": bytes(7)}, "bad_key_id"),
+        ({"version": ""}, "bad_version"),
+        ({"version": "1" * 33}, "bad_version"),
+        ({"architecture": 5}, "bad_architecture"),
+        ({"version": "1" * 600}, "too_large"),
+    ],
+)
+def test_a_manifest_out_of_range_is_refused(change: dict[str, Any], reason: str) -> None:
+    plain = manifest.parse_manifest(samples.sample_manifest()).manifest._replace(**change)
+    data = manifest.encode_manifest(samples.SEED, samples.KEY_ID, plain)
+    assert reason_of(manifest.parse_manifest, data) == reason
+
+
+@given(samples.COUNTERS, samples.COUNTERS, st.integers(1, MAX_BLOCK), st.binary(min_size=32, max_size=32))
+def test_an_ask_and_a_block_come_back_under_their_key_only(counter: int, at: int, length: int, key: bytes) -> None:
+    ask = manifest.Ask(counter, at, length)
+    data = manifest.encode_ask(key, samples.KEY_ID, ask)
+    assert manifest.parse_ask(data, key) == ask and manifest.ask_key_id(data) == samples.KEY_ID
+    assert reason_of(manifest.parse_ask, data, b"another key") == "bad_tag"
+    for piece in (bytes(length), None):
+        block = manifest.Block(counter, at, piece)
+        data = manifest.encode_block(key, samples.KEY_ID, block)
+        assert manifest.parse_block(data, key) == block
+        assert reason_of(manifest.parse_block, data, b"another key") == "bad_tag"
+        # Neither passes for the other, nor for an answer.
+        assert reason_of(manifest.parse_ask, data, key) == "bad_content_type"
+        assert reason_of(downlink.parse_answer, data, key) == "bad_content_type"
 
 
 @given(samples.ANSWERS, st.binary(max_size=40), samples.EIGHT_BYTES)

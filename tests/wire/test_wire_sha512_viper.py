@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thingroom_wire import sha512
+from thingroom_wire import sha512_portable
 
-SOURCE = Path(sha512.__file__).with_name("sha512_viper.py")
+SOURCE = Path(sha512_portable.__file__).with_name("sha512_viper.py")
 
 
 class Memory:
@@ -83,7 +83,7 @@ def load(bits: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], bytes]
     monkeypatch.setitem(sys.modules, "micropython", micropython)
     namespace: dict[str, Any] = dict(kinds)
     exec(compile("from __future__ import annotations\n" + SOURCE.read_text(), str(SOURCE), "exec"), namespace)
-    native = namespace["Sha512"](sha512._INITIAL, sha512._ROUND).hash
+    native = namespace["Sha512"](sha512_portable.INITIAL, sha512_portable.ROUND).hash
     return lambda data: bytes(native(data))
 
 

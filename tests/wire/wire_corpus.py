@@ -8,7 +8,7 @@ import json
 import sys
 from binascii import hexlify, unhexlify
 
-from thingroom_wire import cbor, command, downlink, envelope, hello, keys, senml
+from thingroom_wire import cbor, command, downlink, envelope, hello, keys, manifest, senml
 from thingroom_wire.errors import WireError
 
 
@@ -27,6 +27,12 @@ def parse(parser, data, key):
         return command.parse_command(data)
     if parser == "key":
         return keys.parse_cose_key(data)
+    if parser == "manifest":
+        return manifest.parse_manifest(data)
+    if parser == "ask":
+        return manifest.parse_ask(data, key)
+    if parser == "block":
+        return manifest.parse_block(data, key)
     assert parser == "pairing"
     return hello.parse_pairing_hello(data, key)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from thingroom_wire import cbor, command, cose, downlink, envelope, hello, keys, senml
+from thingroom_wire import cbor, command, cose, downlink, envelope, hello, keys, manifest, senml
 from thingroom_wire.ed25519 import sign
-from thingroom_wire.limits import MAX_HELD, MAX_SEQUENCE
+from thingroom_wire.limits import MAX_BUNDLE, MAX_HELD, MAX_SEQUENCE
 
 SEED = bytes(range(32))
 PUBLIC = bytes.fromhex("03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8")
@@ -76,6 +76,9 @@ def held(draw: st.DrawFn) -> Any:
     return draw(st.integers(waiting[-1][1] if waiting else 0, MAX_SEQUENCE)), waiting
 
 
+NAMES = st.text("abcxyz019_", min_size=1, max_size=32)
+
+
 @st.composite
 def hellos(draw: st.DrawFn, pairing: bool | None = None) -> Any:
     if pairing is None:
@@ -93,10 +96,10 @@ def hellos(draw: st.DrawFn, pairing: bool | None = None) -> Any:
         draw(st.none() | TEXT),
         draw(st.none() | COUNTERS),
         draw(st.none() | held()),
+        draw(st.none() | st.tuples(NAMES, COUNTERS, NAMES)),
     )
 
 
-NAMES = st.text("abcxyz019_", min_size=1, max_size=32)
 NUMBERS = st.integers(-(2**31) + 1, 2**31 - 1)
 NUMBERS = NUMBERS | st.builds(cbor.Decimal, NUMBERS, st.integers(-9, 9))
 CONFIGURATIONS = st.builds(
@@ -140,6 +143,36 @@ def sample_configuration() -> bytes:
     return command.encode_command(SEED, KEY_ID, plain)
 
 
+MANIFESTS = st.builds(
+    manifest.Manifest,
+    EIGHT_BYTES,
+    SEQUENCES,
+    COUNTERS,
+    NAMES,
+    NAMES,
+    st.sampled_from((manifest.FILES, manifest.IMAGE)),
+    st.integers(1, MAX_BUNDLE),
+    st.binary(min_size=32, max_size=32),
+    st.integers(1, manifest.MAX_PATIENCE),
+)
+
+
+def sample_manifest() -> bytes:
+    """A manifest with every label that the format has."""
+    plain = manifest.Manifest(KEY_ID, 7, 2_000, "0.2.0", "armv6m", manifest.FILES, 100_000, bytes(range(32)), 600)
+    return manifest.encode_manifest(SEED, KEY_ID, plain)
+
+
+def sample_ask() -> bytes:
+    """A question for a block, under KEY."""
+    return manifest.encode_ask(KEY, KEY_ID, manifest.Ask(7, 512, 512))
+
+
+def sample_block() -> bytes:
+    """A block, under KEY."""
+    return manifest.encode_block(KEY, KEY_ID, manifest.Block(7, 512, bytes(range(256))))
+
+
 def sample_envelope(algorithm: int = cose.ALGORITHM_ED25519) -> bytes:
     """A signed envelope with every header parameter that the format has."""
     header = envelope.Header(KEY_ID, 7, (6, bytes(range(8))), envelope.Clock(envelope.DRIFTING, 2, 61_000))
@@ -169,7 +202,19 @@ def sample_hello() -> bytes:
     return hello.encode_hello(
         SEED,
         hello.Hello(
-            KEY_ID, bytes(8), 1, 2, 3, "0.1.0", "bme280", PUBLIC, bytes(range(32)), "Kitchen", 7, (9, [(2, 4), (9, 9)])
+            KEY_ID,
+            bytes(8),
+            1,
+            2,
+            3,
+            "0.1.0",
+            "bme280",
+            PUBLIC,
+            bytes(range(32)),
+            "Kitchen",
+            7,
+            (9, [(2, 4), (9, 9)]),
+            ("armv6m", 9, "done"),
         ),
     )
 

@@ -127,6 +127,10 @@ class CoapLink:
             return
         self._conclude(response, await self._whole(response))
 
+    async def send_ask(self, data):
+        """POST a question for a block of an update; as `send_envelope`."""
+        await self._post("ask", COSE_MAC0, data)
+
     def close(self):
         """Close the socket."""
         if self._socket is not None:

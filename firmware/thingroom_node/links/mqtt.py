@@ -93,6 +93,10 @@ class MqttLink:
         """Publish a hello; its answer comes through `on_answer`. Raises LinkError."""
         await self._publish("hello", data)
 
+    async def send_ask(self, data):
+        """Publish a question for a block of an update. Raises LinkError."""
+        await self._publish("ask", data)
+
     def close(self):
         """Drop the connection; the broker then publishes the will. Publications without PUBACK are kept."""
         if self._socket is not None:

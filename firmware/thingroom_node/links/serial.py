@@ -69,6 +69,10 @@ class SerialLink:
         """Send a hello; as `send_envelope`."""
         await self._deliver(frames.HELLO, data, self._repeat_ms, REPEATS)
 
+    async def send_ask(self, data):
+        """Send a question for a block of an update; as `send_envelope`."""
+        await self._deliver(frames.ASK, data, self._repeat_ms, REPEATS)
+
     def close(self):
         if self._port is not None:
             self._port.close()

@@ -17,6 +17,15 @@ _VTIME, _VMIN = 5, 6
 _SPEEDS = {9600: "B9600", 57600: "B57600", 115200: "B115200", 230400: "B230400", 460800: "B460800", 921600: "B921600"}
 
 
+def opener(path, baud):
+    """The function that opens the line at `path`."""
+
+    def open_port():
+        return SerialPort(path, baud)
+
+    return open_port
+
+
 class SerialPort:
     """The line at `path`, raw, eight bits, no parity, one stop bit, at `baud`. Raises LinkError."""
 

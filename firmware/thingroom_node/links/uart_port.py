@@ -39,6 +39,15 @@ class UartPort:
         """The line stays as it is: it is opened once."""
 
 
+def uart_opener(uart):
+    """The function that gives a UartPort on `uart`."""
+
+    def open_port():
+        return UartPort(uart)
+
+    return open_port
+
+
 class UsbPort:
     """The USB cable, or whatever else the board's console is."""
 
