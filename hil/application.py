@@ -1,4 +1,4 @@
-"""What is frozen into the emulated board: the whole firmware, compiled for its architecture, as a board has it in flash."""
+"""What is frozen into the emulated board: the whole firmware, compiled, as a board has it in flash."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""Stories that every board lives through: known by code or by key, told what to do, cut off from the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hil.boards.board import Cannot
+from hil.conftest import Bench
+from hil.flows.house import LAMP, SECONDS, THERMOMETER, House
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_known_by_its_key(house: House, bench: Bench) -> None:
+    """The owner reads the board's keys from its console, and gives it the gateway's; no code, no pairing."""
+    board, record = bench.board, bench.record
+    board.configure(house.settings(board, "Attic", "serial", **THERMOMETER, pairing_code=""))
+    await board.power_on()
+    key = await board.console.event("key")
+    await board.console.event("waiting")
+    await board.console.event("sampled")
+    await board.power_off()
+    keys = {"device_key": key["key"], "agreement_key": key["agreement_key"]}
+    known = await house.gateway.ask("enrol", name="Attic", profile="lm75", **keys)
+    assert known["device"] == key["kid"], known
+    gateway = {"key": known["gateway_key"], "agreement_key": known["gateway_agreement_key"]}
+    board.configure(house.settings(board, "Attic", "serial", **THERMOMETER, pairing_code="", gateway=gateway))
+    mark = board.console.mark()
+    await board.power_on()
+    await board.console.event("acknowledged", SECONDS, mark)
+    readings = await house.settle(board, record, await house.owner.room("Attic"), key["kid"])
+    assert readings[0].sequence == min(record.sampled)
+
+
+async def test_a_lamp_is_switched(house: House, bench: Bench) -> None:
+    """Somebody says so in the room; the pin moves; the room has the board's signed word for it."""
+    board, record, owner = bench.board, bench.record, house.owner
+    board.configure(house.settings(board, "Lamp", "serial", **LAMP, interval_ms=60_000))
+    await board.power_on()
+    kid = (await board.console.event("key"))["kid"]
+    await board.console.event("enrolled")
+    await board.console.event("clock")
+    room = await owner.room("Lamp")
+    for value, shown in (("on", True), ("off", False)):
+        said = await owner.ask(room, f"!lamp {value}")
+        record.note("said", said)
+        assert said.endswith("Done."), said
+        try:
+            assert await board.read_actuator("led0") == value
+        except Cannot as cannot:
+            record.note("not looked at", str(cannot))
+        readings = await house.readings(owner.client, room, kid)
+        assert readings[-1].records[0][4] is shown
+    await house.settle(board, record, room, kid)
+
+
+async def test_the_cable_comes_loose(house: House, bench: Bench) -> None:
+    """Readings wait on the board while nothing gets through, and arrive afterwards, each once."""
+    board, record = bench.board, bench.record
+    board.configure(house.settings(board, "Porch", "serial", **THERMOMETER))
+    await board.power_on()
+    kid = (await board.console.event("key"))["kid"]
+    await board.console.event("acknowledged")
+    for _ in range(2):
+        record.note("cable loose")
+        bench.wire.is_broken = True
+        before = len(record.sampled)
+        async with asyncio.timeout(SECONDS):
+            while len(record.sampled) < before + 4:
+                await asyncio.sleep(0.1)
+        record.note("cable mended")
+        bench.wire.is_broken = False
+        mark = board.console.mark()
+        await board.console.event("acknowledged", SECONDS, mark)
+    await house.settle(board, record, await house.owner.room("Porch"), kid)
+
+
+async def test_the_reset_button(house: House, bench: Bench) -> None:
+    """A reset is a power cut that only the chip notices."""
+    board, record = bench.board, bench.record
+    board.configure(house.settings(board, "Hall", "serial", **THERMOMETER))
+    await board.power_on()
+    kid = (await board.console.event("key"))["kid"]
+    await board.console.event("acknowledged")
+    mark = board.console.mark()
+    await board.reset()
+    assert (await board.console.event("key", SECONDS, mark))["kid"] == kid
+    await board.console.event("acknowledged", SECONDS, mark)
+    await house.settle(board, record, await house.owner.room("Hall"), kid)
