@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
+BOARD ?=
+CUTS ?= 2000
 
-.PHONY: run test lint bench clean
+.PHONY: run test hil hil-soak lint bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/thingroom run --demo --data $(DATA)
@@ -11,6 +13,12 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m tests.prepare
 	$(BIN)/pytest -n 2 --dist loadfile
+
+hil: $(VENV)/.installed-test
+	$(BIN)/python -m hil $(if $(BOARD),--board $(BOARD))
+
+hil-soak: $(VENV)/.installed-test
+	THINGROOM_HIL_CUTS=$(CUTS) $(BIN)/python -m hil $(if $(BOARD),--board $(BOARD))
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -22,7 +30,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) .synapse .bridges .rust_sdk .pytest_cache .mypy_cache .ruff_cache .hypothesis bench_results \
+	rm -rf $(VENV) .synapse .bridges .rust_sdk .pytest_cache .mypy_cache .ruff_cache .hypothesis bench_results hil_results \
 		tests/browser/node_modules
 
 $(VENV)/bin/python:

@@ -17,6 +17,7 @@ from hil import build
 from hil.application import application
 from hil.boards.board import Board
 from hil.boards.cortex_m3 import CortexM3
+from hil.boards.unix_port import UnixPort
 from hil.boards.wire import Wire
 from hil.flows.house import House, running_house
 from hil.record import Record
@@ -40,6 +41,10 @@ class Bench:
     wire: Wire
     record: Record
 
+    def called(self, name: str) -> str:
+        """The name that the board has in this house: other boards live through the same story."""
+        return name + self.record.board.replace("-", "")
+
 
 def cortex_m3(folder: Path, wire: Wire) -> Board:
     try:
@@ -48,13 +53,23 @@ def cortex_m3(folder: Path, wire: Wire) -> Board:
         pytest.fail(str(error), pytrace=False)
 
 
-KINDS: dict[str, Callable[[Path, Wire], Board]] = {"cortex-m3": cortex_m3}
+def unix(folder: Path, wire: Wire) -> Board:
+    return UnixPort(folder, wire=wire)
+
+
+KINDS: dict[str, Callable[[Path, Wire], Board]] = {"cortex-m3": cortex_m3, "unix": unix}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Stories run on every board that there is, unless they ask for one."""
+    if "bench" in metafunc.fixturenames and metafunc.definition.get_closest_marker("parametrize") is None:
+        metafunc.parametrize("bench", list(KINDS), indirect=True)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def bench(request: pytest.FixtureRequest, tmp_path: Path, house: House) -> AsyncIterator[Bench]:
     """A board of the kind that the test is parametrised with, off, and in the house."""
-    kind = getattr(request, "param", "cortex-m3")
+    kind = request.param
     wire = house.wires.pop()
     board = KINDS[kind](tmp_path, wire)
     record = Record(request.node.name, kind)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 READ_BYTES = 4096
 
@@ -23,6 +24,7 @@ class Wire:
         self._gateways: set[asyncio.StreamWriter] = set()
         self._board: asyncio.StreamWriter | None = None
         self._carrying: asyncio.Task[None] | None = None
+        self._let_go: Callable[[], object] = lambda: None
 
     async def __aenter__(self) -> Wire:
         self._server = await asyncio.start_server(self._from_gateway, "127.0.0.1", 0)
@@ -38,9 +40,12 @@ class Wire:
             writer.close()
         await self._server.wait_closed()
 
-    def plug(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Connect the board's end."""
+    def plug(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, let_go: Callable[[], object] = lambda: None
+    ) -> None:
+        """Connect the board's end; `let_go` is called when it is taken out again."""
         self._board = writer
+        self._let_go = let_go
         self._carrying = asyncio.create_task(self._from_board(reader))
 
     async def unplug(self) -> None:
@@ -53,6 +58,7 @@ class Wire:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._carrying
             self._carrying = None
+            self._let_go()
 
     def _put(self, writer: asyncio.StreamWriter | None, data: bytes) -> None:
         if writer is None or self.is_broken or writer.is_closing():

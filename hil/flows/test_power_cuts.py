@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.timeout(300 + 20 * CUTS)
 async def test_power_cuts_at_any_instant(house: House, bench: Bench) -> None:
     board, record, chance = bench.board, bench.record, random.Random(CUTS)
-    board.configure(house.settings(board, "Cellar", "serial", **THERMOMETER, interval_ms=200))
+    board.configure(house.settings(board, bench.called("Cellar"), "serial", **THERMOMETER, interval_ms=200))
     await board.power_on()
     kid = (await board.console.event("key"))["kid"]
     await board.console.event("enrolled")
@@ -41,7 +41,7 @@ async def test_power_cuts_at_any_instant(house: House, bench: Bench) -> None:
     await board.console.event("acknowledged", SECONDS, mark)
     key = board.console.events()
     assert {event["kid"] for event in key if event["event"] == "key"} == {kid}
-    room = await house.owner.room("Cellar")
+    room = await house.owner.room(bench.called("Cellar"))
     readings = await house.settle(board, record, room, kid)
     assert len(readings) >= CUTS // 3
     assert readings[-1].records[0][2] == Decimal("4.5")
