@@ -20,6 +20,7 @@ _GROUPS = {
     "history": ("thingroom_gateway.series.commands", "history", "What a device measured, as a table."),
     "export": ("thingroom_gateway.series.commands", "export", "Readings as CSV, JSON lines or SenML."),
     "chart": ("thingroom_gateway.series.commands", "chart", "What a device measured, as a picture."),
+    "update": ("thingroom_gateway.updates.command_line", "update", "Bring boards to a new version."),
     "board": ("thingroom.board_commands", "board_commands", "Boards: list, read, check."),
     "profile": (
         "thingroom_gateway.profile_commands",
@@ -34,7 +35,7 @@ _GROUPS = {
 _SECTIONS = (
     ("Begin", ("run", "service", "config")),
     ("See", ("status", "history", "chart", "export")),
-    ("Look after", ("reload", "gateway", "profile", "board", "homeserver")),
+    ("Look after", ("reload", "update", "gateway", "profile", "board", "homeserver")),
 )
 
 

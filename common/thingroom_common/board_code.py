@@ -1,18 +1,18 @@
-"""Makes the firmware's sources small before they are compiled for a board, whose heap holds whatever a module names.
+"""Makes the firmware's sources small before they are compiled for a board, whose heap holds what a module names.
 
-`slim` takes all modules of the firmware at once and drops what only the gateway or a reader needs: functions and methods
-that nothing on the board calls, docstrings, annotations, sentences of exceptions that have a reason, names of private
-things and of arguments, and the names of constants, whose values take their places. What the code does stays the same.
-Pure. May import the standard library only. Whoever compiles firmware calls it before mpy-cross.
+`slim` takes all modules of the firmware at once and drops what only the gateway or a reader needs: functions and
+methods that nothing on the board calls, docstrings, annotations, sentences of exceptions that have a reason, names of
+private things and of arguments, and the names of constants, whose values take their places. What it does stays the
+same. Pure. May import the standard library only. firmware_image.py calls it before mpy-cross.
 """
 
 from __future__ import annotations
 
 import ast
 import string
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
-_OPERATORS = {
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: lambda one, two: one + two,
     ast.Sub: lambda one, two: one - two,
     ast.Mult: lambda one, two: one * two,
@@ -32,7 +32,7 @@ def slim(sources: Mapping[str, str], roots: Collection[str]) -> dict[str, str]:
     `roots` are names that are used from outside, such as a main function; a name in a string of the code counts as
     used. Raises SyntaxError.
     """
-    modules = {name: ast.parse(text) for name, text in sources.items()}
+    modules = {name: ast.parse(text, name) for name, text in sources.items()}
     for tree in modules.values():
         _strip(tree)
     _inline_constants(modules, roots)
@@ -121,7 +121,9 @@ def _integers(tree: ast.Module, known: Mapping[str, int]) -> Iterator[tuple[str,
         if isinstance(target, ast.Name) and (number := _number(value, known)) is not None:
             yield target.id, number
         elif isinstance(target, ast.Tuple) and all(isinstance(part, ast.Name) for part in target.elts):
-            yield from zip((part.id for part in target.elts if isinstance(part, ast.Name)), _row(value, known))
+            yield from zip(
+                (part.id for part in target.elts if isinstance(part, ast.Name)), _row(value, known), strict=False
+            )
 
 
 def _row(value: ast.expr, known: Mapping[str, int]) -> list[int]:
@@ -315,8 +317,8 @@ def _is_private(name: str) -> bool:
 
 
 def _rename_private(modules: Mapping[str, ast.Module]) -> None:
-    """Give each private name a short one. A module's own, and what a class says of `self`, are counted from the start in
-    each: the interpreter keeps one table of names for all. The others have the same name everywhere.
+    """Give each private name a short one. A module's own, and what a class says of `self`, are counted from the start
+    in each: the interpreter keeps one table of names for all. The others have the same name everywhere.
     """
     texts = _texts(modules.values())
     taken = {name for tree in modules.values() for node in ast.walk(tree) for name in _identifiers(node)}
@@ -343,7 +345,7 @@ def _rename_private(modules: Mapping[str, ast.Module]) -> None:
 
 def _numbered(names: set[str], pool: list[str]) -> dict[str, str]:
     # A short name may be what another private one was called before; there is none left by then.
-    return dict(zip(sorted(names), pool))
+    return dict(zip(sorted(names), pool, strict=False))
 
 
 def _is_self(node: ast.expr) -> bool:
@@ -435,8 +437,8 @@ def _rename(node: ast.AST, names: Mapping[str, str]) -> None:
         case ast.alias():
             if node.name in names:
                 node.name = names[node.name]
-            if node.asname in names:
-                node.asname = names[node.asname]
+            if node.asname is not None:
+                node.asname = names.get(node.asname, node.asname)
         case ast.Global() | ast.Nonlocal():
             node.names = [names.get(name, name) for name in node.names]
 

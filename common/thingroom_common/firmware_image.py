@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from thingroom_common.board_code import slim
+
 PACKAGES: Final = ("thingroom_wire", "thingroom_node")
 ARCHITECTURES: Final = (
     "armv6m",
@@ -37,6 +39,7 @@ MAX_VERSION: Final = 32
 
 _VERSION = re.compile(r'^VERSION = "([^"\n]*)"$', re.MULTILINE)
 _NUMBERS = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[-+][A-Za-z0-9.+-]*)?", re.ASCII)
+_WORDS = re.compile(r"[A-Za-z_]\w+")
 _WORKERS = 4
 
 
@@ -77,10 +80,16 @@ def build(architecture: str, version: str | None = None, folder: Path | None = N
     sources = _sources(folder, architecture in HOST_ARCHITECTURES)
     version = _set_version(sources, version)
     release_number(version)
+    sources = _slim(sources)
     with ThreadPoolExecutor(_WORKERS) as pool:
         compiled = {path: pool.submit(_compile, path, text, architecture) for path, text in sorted(sources.items())}
         files = {f"{path.removesuffix('.py')}.mpy": future.result() for path, future in compiled.items()}
     return Image(version, architecture, files)
+
+
+def version_of(folder: Path | None = None) -> str:
+    """The version that the sources name. Raises ImageError."""
+    return _set_version(_sources(folder, False), None)
 
 
 def release_number(version: str) -> int:
@@ -123,6 +132,17 @@ def _sources(folder: Path | None, is_host: bool) -> dict[str, str]:
             if is_host or path not in HOST_MODULES:
                 sources[path] = source.read_text(encoding="utf-8")
     return sources
+
+
+def _slim(sources: dict[str, str]) -> dict[str, str]:
+    """The sources without what no board needs. What boot.py, main.py and the unix port's main file name is needed."""
+    modules = {path.removesuffix(".py").replace("/", "."): path for path in sources}
+    roots = set(_WORDS.findall(b" ".join(flash_files().values()).decode())) | {"start", "main"}
+    try:
+        slimmed = slim({module: sources[path] for module, path in modules.items()}, roots)
+    except SyntaxError as error:
+        raise ImageError(f"{modules[str(error.filename)]} does not compile: {error}") from error
+    return {modules[module]: text for module, text in slimmed.items()}
 
 
 def _set_version(sources: dict[str, str], version: str | None) -> str:

@@ -69,7 +69,7 @@ def choose():
         write(state)
         return slot
     except OSError as error:
-        sys.print_exception(error)
+        sys.print_exception(error, sys.stderr)
         return state["active"]
 
 
@@ -91,9 +91,8 @@ def start():
     slot = choose()
     sys.path.insert(0, ROOT + "/app/" + slot)
     if sys.platform in ("linux", "darwin"):
-        from thingroom_node import unix_node
-
-        sys.exit(unix_node.start(ROOT + "/node.json"))
+        sys.argv.append(ROOT + "/node.json")
+        from thingroom_node import unix_main  # noqa: F401 - it does not return
     if read()["trial"]:
         guard()
     from thingroom_node import board_main
@@ -104,7 +103,7 @@ def start():
 try:
     start()
 except Exception as error:
-    sys.print_exception(error)
+    sys.print_exception(error, sys.stderr)
     if sys.platform in ("linux", "darwin"):
         sys.exit(1)
     import time

@@ -70,9 +70,12 @@ class Commander:
         return configuration.calibrated(measured, self._file.current.calibration) + self._actuators.records()
 
     def is_worth(self, records, interval_ms, uptime):
-        """Whether to keep a sample: not when nothing in it has changed by its threshold and nothing is to report."""
+        """Whether to keep a sample: not when nothing in it has changed by its threshold and nothing is to report.
+
+        configuration.URGENT when it is to go out at once.
+        """
         if self._journal.results:
-            return True
+            return configuration.URGENT
         return self._sieve.is_worth(records, self._file.current, interval_ms, uptime)
 
     def kept(self, records, uptime, results):

@@ -120,6 +120,13 @@ def make_runner(settings, emit, platform):
     runner = Runner(settings, own, gateway, clock, counters, outbox, numbering, sensors, linker, emit, commander)
     runner.wifi = platform.wifi(settings) if settings.link != "serial" else None
     _prepare_updates(runner, numbering.last + 1)
+    batched = settings.batch["samples"] > 1
+    if batched or durable.exists(settings.directory + "/batch"):
+        from thingroom_node.batch import open_batch
+
+        limits = settings.batch["samples"], settings.batch["seconds"] * 1000
+        runner.batch = open_batch(settings.directory + "/batch", *limits, newest)
+        runner.send_batch()
     if strips:
         from thingroom_node.equipment import animate
 

@@ -13,6 +13,8 @@ from thingroom_wire.senml import Record
 NONE = Configuration(0, None, None, None, {}, {})
 # Without `longest_ms`: so many samples may go by without a reading.
 LONGEST_SAMPLES = 60
+# Of a sample that shows a change, where others are worth keeping only.
+URGENT = 2
 _FAR = 40
 _LIMIT = 1 << 62
 
@@ -92,7 +94,7 @@ class Sieve:
     def is_worth(self, records, configuration, interval_ms, uptime):
         """Whether to keep `records`: no thresholds, long silence, or a change that reaches its threshold.
 
-        A quantity without a threshold counts when it is no number and has changed.
+        A quantity without a threshold counts when it is no number and has changed. URGENT: somebody waits for that.
         """
         if not configuration.thresholds or self._kept_at is None:
             return True
@@ -105,9 +107,9 @@ class Sieve:
                 return True
             if type(record.value) not in (int, Decimal) or type(before) not in (int, Decimal):
                 if record.value != before:
-                    return True
+                    return URGENT
             elif threshold is not None and _difference_reaches(record.value, before, threshold):
-                return True
+                return URGENT
         return False
 
     def kept(self, records, uptime):

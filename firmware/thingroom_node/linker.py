@@ -32,6 +32,7 @@ class Linker:
         self._kid = kid
         self._uptime = uptime
         self._open_port = open_port
+        self._mqtt = settings.mqtt_version, settings.ca if settings.tls else None
 
     def __call__(self, username, password, on_answer, pairing):
         """A link that is not connected yet."""
@@ -39,7 +40,9 @@ class Linker:
             return self._class(self._host, self._port, on_answer, random_below)
         if self._kind == "serial":
             return self._class(self._open_port, on_answer, self._uptime)
-        return self._class(self._host, self._port, self._kid, username, password, on_answer, self._uptime, pairing)
+        return self._class(
+            self._host, self._port, self._kid, username, password, on_answer, self._uptime, pairing, *self._mqtt
+        )
 
 
 def random_below(limit):

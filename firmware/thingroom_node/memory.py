@@ -7,10 +7,10 @@ import sys
 
 # What puts a node together.
 FOR_THE_START = (
-    "thingroom_node.unix_node",
     "thingroom_node.board_start",
     "thingroom_node.composition",
     "thingroom_node.settings",
+    "thingroom_node.hardware",
     "thingroom_node.equipment",
     "thingroom_wire.sha512_portable",
 )

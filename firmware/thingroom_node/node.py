@@ -37,8 +37,10 @@ class Numbering:
         """The greatest number that may have been used."""
         return self._next - 1
 
-    def number(self, records, moment, results=()):
+    def number(self, records, moment, results=(), boot=None):
         """Make the next envelope from SenML `records` taken at `moment` (a clock.Moment), and `results` of commands.
+
+        `boot` counts the start that `moment` is of; None: this one.
 
         Call `chain` once it is stored; if storing fails, its number is skipped. Raises OSError when no numbers can be
         reserved.
@@ -47,7 +49,7 @@ class Numbering:
         if sequence > self._counters.reserved:
             self._counters.reserve(sequence, self._predecessor)
         self._next = sequence + 1
-        clock = envelope.Clock(moment.state, self._counters.boot, moment.uptime)
+        clock = envelope.Clock(moment.state, self._counters.boot if boot is None else boot, moment.uptime)
         header = envelope.Header(self._key_id, sequence, self._predecessor, clock)
         protected = envelope.protected_header(header, results)
         return Numbered(sequence, protected, senml.encode_pack(self._base_name, moment.unix, records))

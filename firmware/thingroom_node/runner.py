@@ -10,6 +10,7 @@ import os
 
 from thingroom_node import VERSION, identity, memory, node, signs
 from thingroom_node.answers import Judge
+from thingroom_node.configuration import URGENT
 from thingroom_node.linker import random_below
 from thingroom_node.links import LinkError, Refused
 from thingroom_node.links.backoff import Backoff
@@ -30,7 +31,8 @@ class Runner:
 
     `own` is the Identity; `gateway` the pinned Gateway or None; `sensors` is a Sensors; `emit` takes event dicts;
     `make_link(username, password, on_answer, pairing)` gives a link (see links/__init__.py); `commander` is a
-    Commander. `wifi` has `async connect()`, or is None; `tasks` are more coroutines that run as long as the node.
+    Commander. `wifi` has `async connect()`, or is None; `batch` a Batch where samples go
+    out together, else None; `tasks` are more coroutines that run as long as the node.
     """
 
     def __init__(self, settings, own, gateway, clock, counters, outbox, numbering, sensors, make_link, emit, commander):
@@ -62,10 +64,12 @@ class Runner:
         self.signs = signs.Signs()
         self.wifi = None
         self.tasks = []
+        self.batch = None
+        self._is_urgent = False
 
     async def run(self):
         """Sample and send. Ends only with an exception that is a bug."""
-        self.tasks += [self._sample_forever(), self._link_forever(), self._sensors.watch(self._reconfigured.set)]
+        self.tasks += [self._sample_forever(), self._link_forever(), self._sensors.watch(self._wake)]
         await asyncio.gather(*self.tasks)
 
     async def _sample_forever(self):
@@ -91,25 +95,66 @@ class Runner:
     def _sample(self, measured):
         records = self._commander.complete(measured)
         moment = self._clock.now()
-        if not records or not self._commander.is_worth(records, self._interval_ms(), moment.uptime):
+        worth = self._commander.is_worth(records, self._interval_ms(), moment.uptime) if records else 0
+        is_urgent, self._is_urgent = self._is_urgent or worth == URGENT, False
+        if not worth:
             return
+        if self.batch is None:
+            self._store(records, records, moment, self._counters.boot, 1)
+            return
+        if not self.batch.has_room(records):
+            self.send_batch()
+        try:
+            self.batch.add(self._counters.boot, moment, records)
+            self._commander.kept(records, moment.uptime, ())
+        except OSError as error:
+            self._storage_failed(error)
+            is_urgent = True
+        if is_urgent or self.batch.is_due(self._interval_ms()):
+            self.send_batch()
+        else:
+            self._emit({"event": "kept", "samples": self.batch.count})
+
+    def send_batch(self):
+        """Make an envelope of the samples that wait."""
+        batch = self.batch
+        if batch.count and self._store(batch, (), batch.moment, batch.boot, batch.count):
+            try:
+                batch.clear()
+            except OSError as error:
+                self._storage_failed(error)
+
+    def _store(self, records, fresh, moment, boot, samples):
+        """Number and keep an envelope; the sieve has not heard of `fresh`. Returns whether it is stored."""
         results = self._commander.results
         try:
-            numbered = self._numbering.number(records, moment, results)
+            numbered = self._numbering.number(records, moment, results, boot)
             loss = self._outbox.append(numbered.sequence, numbered.protected, numbered.payload)
         except OSError as error:
-            self._emit({"event": "storage_failed", "reason": str(error)})
-            self.signs.show(signs.ERROR)
-            return
+            self._storage_failed(error)
+            return False
         self._numbering.chain(numbered)
         try:
-            self._commander.kept(records, moment.uptime, results)
+            self._commander.kept(fresh, moment.uptime, results)
         except OSError as error:
             self._emit({"event": "storage_failed", "reason": str(error)})
         if loss is not None:
             self._emit({"event": "lost", "range": list(loss)[:2], "count": loss.count, "total": self._counters.lost})
-        self._emit({"event": "sampled", "sequence": numbered.sequence})
+        event = {"event": "sampled", "sequence": numbered.sequence}
+        if self.batch is not None:
+            event["samples"] = samples
+        self._emit(event)
         self._news.set()
+        return True
+
+    def _storage_failed(self, error):
+        self._emit({"event": "storage_failed", "reason": str(error)})
+        self.signs.show(signs.ERROR)
+
+    def _wake(self):
+        """Something has changed that is to be measured and told at once."""
+        self._is_urgent = True
+        self._reconfigured.set()
 
     async def _link_forever(self):
         while True:

@@ -28,18 +28,29 @@ Settings = namedtuple(
         "actuators",
         "clock",
         "outbox_bytes",
+        "mqtt_version",
+        "tls",
+        "ca",
+        "ntp",
         "uart",
         "wifi",
+        "batch",
     ),
 )
 
 DEFAULT_PORTS = {"mqtt": 1883, "coap": 5683, "serial": 0}
+MQTTS_PORT = 8883
 BAUDS = (9600, 57600, 115200, 230400, 460800, 921600)
 DEFAULTS = {
     "directory": "/state",
     "host": "",
     "uart": None,
     "wifi": [],
+    "mqtt_version": "3.1.1",
+    "tls": False,
+    "ca": "",
+    "ntp": "",
+    "batch": {},
     "name": "",
     "link": "mqtt",
     "port": 0,
@@ -89,12 +100,15 @@ def parse_settings(text):
             raise SettingsError("The setting {!r} is missing.".format(key))
     merged = DEFAULTS.copy()
     merged.update(data)
-    for key in ("directory", "name", "profile", "link", "host", "pairing_code", "clock"):
+    for key in ("directory", "name", "profile", "link", "host", "pairing_code", "clock", "ca", "ntp"):
         _require(isinstance(merged[key], str), key, "must be a text")
     for key in ("directory", "profile"):
         _require(merged[key] != "", key, "must not be empty")
     _require(merged["link"] in DEFAULT_PORTS, "link", "is one of mqtt, coap, serial")
-    _require(merged["host"] != "" or merged["link"] == "serial", "host", "must not be empty")
+    _require(merged["mqtt_version"] in ("3.1.1", "5", "auto"), "mqtt_version", "is one of 3.1.1, 5, auto")
+    _require(isinstance(merged["tls"], bool), "tls", "is true or false")
+    _require(not merged["tls"] or merged["link"] == "mqtt", "tls", "is for the link mqtt")
+    _require(not merged["tls"] or merged["ca"] != "", "ca", "is missing: a board trusts nobody by itself")
     _require(merged["uart"] is None or type(merged["uart"]) in (int, str), "uart", "is a UART's number or name")
     _require(isinstance(merged["wifi"], list), "wifi", "is a list of objects")
     _require(merged["clock"] in ("gateway", "host"), "clock", "is one of gateway, host")
@@ -118,8 +132,8 @@ def parse_settings(text):
         merged["name"],
         merged["profile"],
         merged["link"],
-        merged["host"],
-        merged["port"] or DEFAULT_PORTS[merged["link"]],
+        merged["host"] or "auto",
+        merged["port"] or (MQTTS_PORT if merged["tls"] else DEFAULT_PORTS[merged["link"]]),
         merged["baud"],
         parse_code(merged["pairing_code"]),
         gateway_key,
@@ -130,8 +144,13 @@ def parse_settings(text):
         [_actuator(entry) for entry in merged["actuators"]],
         merged["clock"],
         merged["outbox_bytes"],
+        merged["mqtt_version"],
+        merged["tls"],
+        merged["ca"],
+        merged["ntp"],
         merged["uart"],
         merged["wifi"],
+        _batch(merged["batch"]),
     )
 
 
@@ -139,6 +158,16 @@ def parse_code(text):
     """The 16 bytes of a pairing code: 32 hex digits, groups and case do not matter. b"" for none. SettingsError."""
     digits = text.replace(" ", "").replace("-", "")
     return _hex("pairing_code", digits, 16) if digits else b""
+
+
+def _batch(value):
+    """How many samples go into an envelope, and for how many seconds the first of them waits at most."""
+    _require(isinstance(value, dict) and set(value) <= {"samples", "seconds"}, "batch", "has samples and seconds")
+    merged = {"samples": 1, "seconds": 3600}
+    merged.update(value)
+    _integer(merged, "samples", 1, 1000)
+    _integer(merged, "seconds", 1, 86_400)
+    return merged
 
 
 def _actuator(entry):

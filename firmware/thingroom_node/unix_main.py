@@ -4,7 +4,6 @@ Finds the firmware folder from its own place, so no MICROPYPATH is needed, and m
 CPython leaves with 0 after an uncaught exception. The composition root is unix_node.py: read it next.
 """
 
-import asyncio
 import gc
 import sys
 
@@ -20,18 +19,14 @@ from thingroom_wire import ed25519  # noqa: E402 - the path had to be set first
 gc.threshold(16_384)
 ed25519.prepare()
 
-from thingroom_node import memory, unix_node  # noqa: E402 - it comes after what needs the most memory
+from thingroom_node import unix_node  # noqa: E402 - it comes after what needs the most memory
 
+if len(sys.argv) != 2:
+    print("usage: unix_main.py NODE.JSON", file=sys.stderr)
+    sys.exit(2)
 try:
-    runner = unix_node.start(sys.argv)
-    if runner is None:
-        sys.exit(2)
-    del unix_node
-    memory.unload(*memory.FOR_THE_START)
-    gc.collect()
-    # From here on nothing is compiled any more.
-    gc.threshold(-1)
-    asyncio.run(runner.run())
+    status = unix_node.start(sys.argv[1])
 except Exception as error:
     sys.print_exception(error, sys.stderr)
-sys.exit(1)
+    status = 1
+sys.exit(status)

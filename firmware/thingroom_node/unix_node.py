@@ -1,16 +1,17 @@
 """The node on MicroPython's unix port: no pins, the host's files, clock and serial lines.
 
-Being killed is the normal way to stop. unix_main.py is the file to run, and forgets this module once the node is put
-together; composition.py does that: read it next.
+Being killed is the normal way to stop. unix_main.py is the file to run; composition.py puts the node together:
+read it next.
 """
 
+import asyncio
+import gc
 import os
 import sys
 
-from thingroom_node import board, composition, durable
+from thingroom_node import board, durable, memory
 from thingroom_node.console import emit
 from thingroom_node.errors import SettingsError
-from thingroom_node.settings import parse_settings
 
 MAX_SETTINGS = 4096
 
@@ -49,18 +50,28 @@ class Host:
 
 def make_runner(settings, emit, hardware=None):
     """Open everything and put the node together. Raises StorageError, SettingsError, OSError."""
+    from thingroom_node import composition
+
     return composition.make_runner(settings, emit, Host(hardware))
 
 
-def start(arguments):
-    """The Runner of the settings that `arguments` name, or None after saying why not."""
-    if len(arguments) != 2:
-        print("usage: unix_main.py NODE.JSON", file=sys.stderr)
-        return None
+def start(path):
+    """Run the node of the settings at `path`. Returns the exit status, when there is one."""
     try:
-        with open(arguments[1]) as file:
-            settings = parse_settings(file.read(MAX_SETTINGS))
-        return make_runner(settings, emit)
+        runner = make_runner(_settings(path), emit)
     except (SettingsError, durable.StorageError, OSError) as error:
-        print("{}: {}".format(arguments[1], error), file=sys.stderr)
-        return None
+        print("{}: {}".format(path, error), file=sys.stderr)
+        return 2
+    memory.unload(*memory.FOR_THE_START)
+    gc.collect()
+    # From here on nothing is compiled any more.
+    gc.threshold(-1)
+    asyncio.run(runner.run())
+    return 1
+
+
+def _settings(path):
+    from thingroom_node.settings import parse_settings
+
+    with open(path) as file:
+        return parse_settings(file.read(MAX_SETTINGS))

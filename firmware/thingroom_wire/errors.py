@@ -8,9 +8,10 @@ at its own door; the reason is stable and meant for counters, the sentence is me
 class WireError(Exception):
     """Bytes from outside are not what the format allows.
 
-    `reason` is a short snake_case string that does not change between versions; `str(error)` is a sentence.
+    `reason` is a short snake_case string that does not change between versions; `str(error)` is a sentence, which is
+    left out on boards.
     """
 
-    def __init__(self, reason: str, sentence: str) -> None:
+    def __init__(self, reason: str, sentence: str = "") -> None:
         super().__init__(sentence)
         self.reason = reason

@@ -6,12 +6,13 @@ pack's base time, in milliseconds, as the sensor node counts it. Next: envelope.
 
 from collections import namedtuple
 
-from thingroom_wire.cbor import Decimal, decode, encode
+from thingroom_wire.cbor import Decimal, decode, encode, encode_head
 from thingroom_wire.errors import WireError
 from thingroom_wire.limits import MAX_SEQUENCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 Record = namedtuple("Record", ("name", "unit", "value", "time"))
@@ -26,6 +27,7 @@ relative to the instant at which it was made; records: list of Record."""
 _VERSION, _BASE_NAME, _BASE_TIME, _BASE_UNIT, _BASE_VALUE, _BASE_SUM = -1, -2, -3, -4, -5, -6
 _NAME, _UNIT, _VALUE, _STRING, _BOOLEAN, _SUM, _TIME, _UPDATE_TIME, _DATA = range(9)
 
+_ARRAY = 4
 _SUPPORTED_VERSION = 10
 _FIRST_ABSOLUTE_MS = (1 << 28) * 1000
 _NAME_STARTS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -35,21 +37,24 @@ _NAME_CHARACTERS = _NAME_STARTS + "-:./_"
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def encode_pack(base_name: str, base_time_ms: "int | None", records: "list[Any]") -> bytes:
-    """Return the SenML-CBOR pack of `records` (a list of Record, at least one).
+def encode_pack(base_name: str, base_time_ms: "int | None", records: "Collection[Any]") -> bytes:
+    """Return the SenML-CBOR pack of `records` (Records, at least one; anything with a length that can be gone through).
 
     The first record carries the base name and, unless `base_time_ms` is None, the base time. Times are written as
     integers or decimal fractions of seconds. Raises ValueError for an empty list or a name that RFC 8428 section 4.5.1
     forbids, TypeError for a value that is none of the types of Record.
     """
-    if not records:
+    if not len(records):
         raise ValueError("a pack has at least one record")
-    entries: list[Any] = []
+    # Record by record: a board has no room for a batch as objects.
+    out = bytearray(encode_head(_ARRAY, len(records)))
+    is_first = True
     for record in records:
         if not is_name(base_name + record.name):
             raise ValueError("not a SenML name: " + base_name + record.name)
         entry: dict[int, Any] = {}
-        if not entries:
+        if is_first:
+            is_first = False
             entry[_BASE_NAME] = base_name
             if base_time_ms is not None:
                 entry[_BASE_TIME] = _seconds(base_time_ms)
@@ -60,8 +65,8 @@ def encode_pack(base_name: str, base_time_ms: "int | None", records: "list[Any]"
         if record.time:
             entry[_TIME] = _seconds(record.time)
         entry[_value_label(record.value)] = record.value
-        entries.append(entry)
-    return encode(entries)
+        out.extend(encode(entry))
+    return bytes(out)
 
 
 def _value_label(value: "Any") -> int:

@@ -74,6 +74,7 @@ from thingroom_gateway.storage.devices import load_devices
 from thingroom_gateway.storage.schema import MIGRATIONS
 from thingroom_gateway.storage.series import Recorder
 from thingroom_gateway.storage.upgrade import copy_before_upgrade
+from thingroom_gateway.updates.queue import Updates
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +183,7 @@ class Gateway:
     plain_link: PlainLink | None = None
     commands: CommandQueue | None = None
     dashboard: Dashboard | None = None
+    updates: Updates | None = None
 
 
 async def serve(config: GatewayConfig, events: EventsOut, read: Callable[[], GatewayConfig]) -> None:
@@ -291,6 +293,9 @@ async def running(
         queue = CommandQueue(database, registry, core.keys, core.counters, config.commands, now_ms)
         ingest.commands = commands.queue = queue
         ingest.watchers.append(queue.settled)
+        patience = config.updates.confirm_seconds
+        updates = Updates(database, registry, core.keys, core.counters, queue, patience, now_ms, outbox.kick)
+        ingest.examiner.updates = commands.updates = updates
         if plain is not None and plain_link is not None:
             queue.plain, queue.publish = plain, plain_link.send
             plain.observed.append(queue.observed)
@@ -353,7 +358,7 @@ async def running(
         if config.coap.enabled:
             check_listening("CoAP", "gateway.coap", config.coap.host, config.coap.port, socket.SOCK_DGRAM)
             coap = CoapLink(config.coap, ingest, registry, core.counters, database)
-            coap.commands = queue.attach
+            coap.commands = lambda device: queue.attach(device) + updates.attach(device)
             queue.pushers["coap"] = coap.down.send
             core.enrolment.changed.append(coap.enrolled)
             await coap.open()
@@ -410,6 +415,7 @@ async def running(
                 group.create_task(ingest.run(), name="ingest"),
                 group.create_task(batching.run(), name="batching"),
                 group.create_task(queue.run(), name="commands"),
+                group.create_task(updates.run(), name="updates"),
                 group.create_task(alerts.run(), name="alerts"),
                 group.create_task(bot.run(), name="bot"),
                 group.create_task(outbox.run(), name="outbox"),
@@ -444,6 +450,7 @@ async def running(
                     plain_link,
                     queue,
                     dashboard,
+                    updates,
                 )
                 await _finish(ingest, outbox)
             finally:

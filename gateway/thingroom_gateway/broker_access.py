@@ -74,6 +74,7 @@ topic read thingroom/1/+/+/down
 
 pattern write thingroom/1/+/%u/up
 pattern write thingroom/1/+/%u/hello
+pattern write thingroom/1/+/%u/ask
 pattern write thingroom/1/+/%u/status
 pattern read thingroom/1/+/%u/down
 """
@@ -93,7 +94,7 @@ def may(user: str, gateway_user: str, action: Literal["read", "write"], topic: s
     kid, kind = parts[3], parts[4]
     if user == PAIRING_USER:
         return kind == "hello" if action == "write" else kind == "down"
-    return kid == user and (kind in ("up", "hello", "status") if action == "write" else kind == "down")
+    return kid == user and (kind in ("up", "hello", "ask", "status") if action == "write" else kind == "down")
 
 
 def mosquitto_configuration(

@@ -109,9 +109,11 @@ def devices(context: click.Context, config_path: Path) -> None:
     answer = _said(_ask_or_do(_load(config_path), {"command": "devices"}))
     for device in answer["devices"]:
         status = device["status"].replace("_", " ")
+        runs = f", runs {device['firmware']}" if device["firmware"] else ""
+        update = f", update to {device['update']}" if device["update"] else ""
         put_off = f", {device['deferred']} put off (above its quota)" if device["deferred"] else ""
         click.echo(
-            f"{device['device']}  {device['name']} ({device['profile']}, {device['place']}, {status})"
+            f"{device['device']}  {device['name']} ({device['profile']}, {device['place']}, {status}{runs}{update})"
             f"  received {device['received']}, last {device['last_sequence'] or '-'},"
             f" missing: {device['gaps'] or 'nothing'}{put_off}"
         )

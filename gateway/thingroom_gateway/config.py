@@ -133,6 +133,17 @@ class CommandsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     waiting: Annotated[Positive, Meta(description="Commands that may wait for one device.")] = 32
 
 
+class UpdatesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    confirm_seconds: Annotated[
+        Positive,
+        Meta(
+            le=86_400,
+            description="How long a device with a new version has for a reading that the gateway acknowledges, in "
+            "seconds; after that it goes back to the version before by itself.",
+        ),
+    ] = 600
+
+
 class HistoryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     readings_days: Annotated[
         int, Meta(ge=0, description="How long every single reading is kept, in days; 0: for ever, also below.")
@@ -330,6 +341,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     batch: BatchConfig = BatchConfig()
     history: HistoryConfig = HistoryConfig()
     commands: CommandsConfig = CommandsConfig()
+    updates: UpdatesConfig = UpdatesConfig()
     limits: Limits = Limits()
 
     @property

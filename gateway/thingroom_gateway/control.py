@@ -35,6 +35,10 @@ from thingroom_gateway.reload import Reload
 from thingroom_gateway.status import Overview
 from thingroom_gateway.storage import figures, outbox, received
 from thingroom_gateway.storage.missing import gaps_of
+from thingroom_gateway.updates.control import CancelUpdate, RequestUpdate, ShowUpdates
+from thingroom_gateway.updates.control import carry_out as carry_out_update
+from thingroom_gateway.updates.queue import Updates
+from thingroom_gateway.updates.update import sentence as sentence_of_update
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +136,9 @@ Command = (
     | Adopt
     | SendCommand
     | Configure
+    | RequestUpdate
+    | ShowUpdates
+    | CancelUpdate
     | ShowStatus
     | ReadAgain
     | Stop
@@ -167,6 +174,7 @@ class Commands:
         self.reload: Reload | None = None
         # Set where links run: without them nothing can be sent.
         self.queue: CommandQueue | None = None
+        self.updates: Updates | None = None
 
     async def run(self, command: Command) -> Answer:
         """Carry out one command. Raises sqlite3.Error."""
@@ -212,6 +220,10 @@ class Commands:
                 if self.queue is None:
                     return {"ok": False, "error": "no gateway runs that could send it"}
                 return await carry_out(self.queue, self._registry, command)
+            case RequestUpdate() | ShowUpdates() | CancelUpdate():
+                if self.updates is None:
+                    return {"ok": False, "error": "no gateway runs that could update it"}
+                return await carry_out_update(self.updates, self._registry, command)
             case Stop():
                 self._stop()
                 return {"ok": True}
@@ -307,10 +319,19 @@ class Commands:
             "missing": [msgspec.to_builtins(gap) for gap in holes[-MAX_GAPS:]],
             "online": presence.status,
             "firmware": presence.firmware,
+            "update": self._update_of(device),
             "waiting": presence.waiting,
             "deferred": presence.deferred,
             "gaps": summary(holes),
         }
+
+    def _update_of(self, device: Device) -> str:
+        """What is to be said of its newest update: that it goes on, or that it failed; empty where all is well."""
+        found = self.updates.of_device(device) if self.updates is not None else None
+        if found is None or found[0].state in ("done", "cancelled"):
+            return ""
+        update = found[0]
+        return f"{update.version} {update.state}" + (f": {why}" if (why := sentence_of_update(update)) else "")
 
 
 class ControlServer:

@@ -30,6 +30,8 @@ class Presence:
     waiting: int | None = None
     boot: int | None = None
     heard_at: int = 0
+    # Its architecture, where it can be updated.
+    architecture: str = ""
     # How many envelopes were put off because it was above its quota, and when the last one (Unix ms).
     deferred: int = 0
     deferred_at: int = 0

@@ -29,6 +29,7 @@ from thingroom_wire.envelope import SYNCHRONISED, UNSET, parse_envelope
 from thingroom_wire.errors import WireError
 from thingroom_wire.hello import is_pairing_hello, parse_hello
 from thingroom_wire.limits import MAX_HELD
+from thingroom_wire.manifest import Block, ask_key_id, encode_block, parse_ask
 from thingroom_wire.senml import decode_pack
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,18 @@ class CommandDoor(Protocol):
 
     def refused(self, device: Device, sequence: int, results: Sequence[Any]) -> None:
         """The same of an envelope whose readings are refused; it is not stored."""
+        ...
+
+
+class UpdateDoor(Protocol):
+    """The updates, as ingest sees them."""
+
+    def greeting(self, device: Device, hello: Any) -> list[bytes]:
+        """The manifest that goes among the commands in the answer to a hello."""
+        ...
+
+    def block(self, device: Device, ask: Any) -> Any:
+        """The Block that a device asks for (thingroom_wire.manifest)."""
         ...
 
 
@@ -111,6 +124,7 @@ class Examiner:
         self._other_core = ThreadPoolExecutor(1, thread_name_prefix="verify")
         self._boots: dict[int, Boot] = {}
         self.commands: CommandDoor | None = None
+        self.updates: UpdateDoor | None = None
 
     def close(self) -> None:
         self._other_core.shutdown()
@@ -241,6 +255,8 @@ class Examiner:
             now,
         )
         commands = self.commands.greeting(device, hello) if self.commands else []
+        if self.updates is not None:
+            commands += self.updates.greeting(device, hello)
         newest = self._database.read(lambda connection: received.intervals(connection, device.row.id, HELLO_INTERVALS))
         acknowledged = [(i.first, i.last) for i in newest]
         answer = Answer(acknowledged, now, hello.nonce, [], None, None, commands, None)
@@ -253,6 +269,21 @@ class Examiner:
         if hello.held is None and learnt is None:
             return greeted
         return Said(greeted, device, hello.boot, hello.uptime, _held(hello.held, now), learnt)
+
+    # --- blocks of updates -------------------------------------------------------------------------------------------
+
+    def ask(self, frame: Frame) -> Examined:
+        """The block that a device asks for; nothing is stored."""
+        try:
+            device = self._speaker(ask_key_id(frame.payload))
+            if isinstance(device, Rejected):
+                return device
+            ask = parse_ask(frame.payload, device.row.downlink_key)
+        except WireError as error:
+            return Rejected("bad_signature" if error.reason == "bad_tag" else error.reason)
+        kid = device.row.kid
+        block = self.updates.block(device, ask) if self.updates else Block(ask.counter, ask.offset, None)
+        return Greeted(kid, encode_block(device.row.downlink_key, kid, block))
 
 
 def _learnt(known: Boot, when: Stamp, uptime: int, now: int) -> Boot | None:

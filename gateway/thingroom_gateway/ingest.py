@@ -167,6 +167,8 @@ class Ingest:
             frames = [frame for frame, _ in taken]
             if frames[0].kind == "up":
                 examined = self.examiner.envelopes(frames, now)
+            elif frames[0].kind == "ask":
+                examined = [self.examiner.ask(frame) for frame in frames]
             else:
                 examined = [await self.examiner.hello(frame, now) for frame in frames]
             batch += [(frame, link, one) for (frame, link), one in zip(taken, examined, strict=True)]
@@ -339,7 +341,8 @@ class Ingest:
             self._counters.add(f"{transport}.deferred.over_quota")
         else:
             assert type(outcome) is Greeted
-            self._counters.add(f"{transport}.{'paired' if outcome.paired else 'greeted'}")
+            what = "block" if frame.kind == "ask" else "paired" if outcome.paired else "greeted"
+            self._counters.add(f"{transport}.{what}")
 
 
 def _samples(verified: Sequence[Verified], new: dict[bytes, set[int]]) -> Iterator[tuple[int, Sequence[SeriesReading]]]:

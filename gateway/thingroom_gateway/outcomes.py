@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Final, Literal, Protocol
 
 Transport = Literal["mqtt", "coap", "serial", "plain"]
-FrameKind = Literal["up", "hello"]
+FrameKind = Literal["up", "hello", "ask"]
 MAX_FRAME: Final = 8192
 
 
@@ -74,7 +74,10 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Greeted:
-    """A hello was understood; `reply` is the COSE_Mac0 for the device. `paired` if it enrolled the device just now."""
+    """A hello, or a question for a block, was understood; `reply` is the COSE_Mac0 for the device.
+
+    `paired` if it enrolled the device just now.
+    """
 
     kid: bytes
     reply: bytes

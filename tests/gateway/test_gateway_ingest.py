@@ -274,7 +274,8 @@ async def test_the_code_alone_is_not_enough(pairing: tuple[Gateway, Pairing, lis
     window = door.open(2)
     key = pairing_keys(bytes.fromhex(window.code.replace(" ", ""))).device
     thing, thief = Thing(1), SigningKey((99).to_bytes(32, "big"))
-    hello = Hello(thing.kid, b"12345678", 1, 1, 0, "", "climate", thing.public, thing.agreement_public, "K", None, None, None)
+    public = thing.public, thing.agreement_public
+    hello = Hello(thing.kid, b"12345678", 1, 1, 0, "", "climate", *public, "K", None, None, None)
     protected, payload = hello_parts(hello)
     stolen = cose.encode_sign1(protected, payload, thief.sign(cose.sig_structure(protected, payload)).signature)
     assert await door.greet(encode_pairing_hello(key, thing.kid, stolen)) == Rejected("bad_signature")

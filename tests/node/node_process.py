@@ -10,6 +10,8 @@ from typing import Any
 from tests.micropython_runner import FIRMWARE, command
 from tests.patience import PATIENCE_SECONDS
 
+from thingroom_common import firmware_image
+
 Event = dict[str, Any]
 
 
@@ -28,10 +30,23 @@ def node_settings(directory: Path, **changes: Any) -> Event:
     return {**settings, **changes}
 
 
-class NodeProcess:
-    """`async with NodeProcess(folder, settings) as node`: started on entry, SIGKILLed at the end."""
+def write_image(folder: Path) -> Path:
+    """Write the firmware's image for the unix port, with a main.py, into `folder`; returns it."""
+    for path, data in firmware_image.build("x64").files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    (folder / "main.py").write_text("import thingroom_node.unix_main\n")
+    return folder
 
-    def __init__(self, folder: Path, settings: Event, heap: str | None = None) -> None:
+
+class NodeProcess:
+    """`async with NodeProcess(folder, settings) as node`: started on entry, SIGKILLed at the end.
+
+    `image` is a folder with the compiled firmware (`write_image`); the sources run without it.
+    """
+
+    def __init__(self, folder: Path, settings: Event, heap: str | None = None, image: Path | None = None) -> None:
+        self._image = image
         self._file = folder / "node.json"
         self._settings = settings
         self._heap = heap
@@ -41,7 +56,8 @@ class NodeProcess:
 
     async def __aenter__(self) -> "NodeProcess":
         self._file.write_text(json.dumps(self._settings))
-        argv, environment = command(FIRMWARE / "thingroom_node" / "unix_main.py", str(self._file), heap=self._heap)
+        main = FIRMWARE / "thingroom_node" / "unix_main.py" if self._image is None else self._image / "main.py"
+        argv, environment = command(main, str(self._file), heap=self._heap)
         self.process = await asyncio.create_subprocess_exec(
             *argv, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

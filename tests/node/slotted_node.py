@@ -56,7 +56,9 @@ class SlottedNode(NodeProcess):
 
     async def _keep(self) -> None:
         while True:
+            before = self.stderr
             await self._read()
+            self.stderr = before + self.stderr
             self.ends.append(await self.process.wait())
             if not self._wanted:
                 return

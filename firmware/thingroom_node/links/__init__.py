@@ -1,8 +1,8 @@
 """Ways to a gateway: mqtt.py, coap.py and serial.py. All are the same to runner.py.
 
 A link has `connect()`, `serve()` (runs until the link is lost), `send_envelope(data)`, `send_hello(data)`,
-`send_ask(data)`, `leave()`, `close()`, and calls `on_answer(bytes)` for everything that comes down. Whatever goes wrong is a LinkError. The packet
-formats are pure and apart: mqtt_packets.py, coap_message.py, and thingroom_wire/frames.py.
+`send_ask(data)`, `leave()`, `close()`, and calls `on_answer(bytes)` for everything that comes down. Whatever goes wrong
+is a LinkError. The packet formats are pure and apart: mqtt_packets.py, coap_message.py, and thingroom_wire/frames.py.
 """
 
 

@@ -70,7 +70,8 @@ class CoapLink:
         """Open the socket and ping the gateway (4.3). Raises LinkError."""
         self.close()
         self._observed = self._failure = self._notified = None
-        self._socket = sockets.open_socket(self._host, self._port, socket.SOCK_DGRAM)
+        host, port = await sockets.locate(self._host, self._port, "_udp")
+        self._socket = sockets.open_socket(host, port, socket.SOCK_DGRAM)
         self._stream = asyncio.StreamReader(self._socket)
         exchange = self._begin(b"")
         listening = asyncio.create_task(self._listen(exchange))

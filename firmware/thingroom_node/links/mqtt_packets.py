@@ -16,6 +16,15 @@ Puback = namedtuple("Puback", ("packet_id",))
 Suback = namedtuple("Suback", ("packet_id", "codes"))
 Pingresp = namedtuple("Pingresp", ())
 
+_REASONS = (
+    "",
+    "unacceptable_protocol",
+    "client_id_refused",
+    "broker_unavailable",
+    "bad_user_or_password",
+    "not_authorised",
+)
+
 PINGREQ = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
 
@@ -28,6 +37,11 @@ class PacketError(Exception):
         self.reason = reason
 
 
+def reason_of(code):
+    """Short word for the code of a CONNACK that refuses."""
+    return _REASONS[code]
+
+
 def connect(client_id, username, password, keepalive, will):
     """CONNECT (3.1). Texts are str, `keepalive` seconds.
 
@@ -35,25 +49,25 @@ def connect(client_id, username, password, keepalive, will):
     """
     # Flags (3.1.2.3): user name, password; with a will: will retain, will QoS 1, will; without: clean session.
     flags = 0b1110_1100 if will else 0b1100_0010
-    variable = _text("MQTT") + bytes((4, flags)) + keepalive.to_bytes(2, "big")
-    will_fields = _text(will[0]) + _block(will[1]) if will else b""
-    return _packet(0x10, variable + _text(client_id) + will_fields + _text(username) + _text(password))
+    variable = text_field("MQTT") + bytes((4, flags)) + keepalive.to_bytes(2, "big")
+    will_fields = text_field(will[0]) + block_field(will[1]) if will else b""
+    return packet(0x10, variable + text_field(client_id) + will_fields + text_field(username) + text_field(password))
 
 
 def publish(topic, payload, packet_id, retain=False, dup=False):
     """PUBLISH (3.3) with QoS 1."""
     first = 0x32 | (0x08 if dup else 0) | (0x01 if retain else 0)
-    return _packet(first, _text(topic) + packet_id.to_bytes(2, "big") + payload)
+    return packet(first, text_field(topic) + packet_id.to_bytes(2, "big") + payload)
 
 
 def puback(packet_id):
     """PUBACK (3.4)."""
-    return _packet(0x40, packet_id.to_bytes(2, "big"))
+    return packet(0x40, packet_id.to_bytes(2, "big"))
 
 
 def subscribe(packet_id, topic):
     """SUBSCRIBE (3.8) to one topic filter with QoS 1."""
-    return _packet(0x82, packet_id.to_bytes(2, "big") + _text(topic) + b"\x01")
+    return packet(0x82, packet_id.to_bytes(2, "big") + text_field(topic) + b"\x01")
 
 
 class PacketReader:
@@ -75,11 +89,14 @@ class PacketReader:
             body, end = header
             if len(self._buffer) < end:
                 break
-            packets.append(_parse(self._buffer[start], bytes(memoryview(self._buffer)[body:end])))
+            packets.append(self._parse(self._buffer[start], bytes(memoryview(self._buffer)[body:end])))
             start = end
         if start:
             self._buffer = self._buffer[start:]
         return packets
+
+    def _parse(self, first, body):
+        return _parse(first, body)
 
     def _header(self, start):
         """`(start of the body, end of the packet)`, or None while the fixed header (2.2) is incomplete."""
@@ -100,7 +117,7 @@ class PacketReader:
 def _parse(first, body):
     kind, flags = first >> 4, first & 0x0F
     if kind == PUBLISH:
-        return _parse_publish(flags, body)
+        return parse_publish(flags, body)
     if flags:
         raise PacketError("bad_flags")
     if kind == CONNACK:
@@ -108,19 +125,20 @@ def _parse(first, body):
         return Connack(body[0] == 1, body[1])
     if kind == PUBACK:
         _require(len(body) == 2)
-        return Puback(_packet_id(body, 0))
+        return Puback(packet_id_at(body, 0))
     if kind == SUBACK:
         _require(len(body) >= 3)
         for code in body[2:]:
             _require(code in (0, 1, 2, 0x80))
-        return Suback(_packet_id(body, 0), body[2:])
+        return Suback(packet_id_at(body, 0), body[2:])
     if kind == PINGRESP:
         _require(not body)
         return Pingresp()
     raise PacketError("unexpected_packet")
 
 
-def _parse_publish(flags, body):
+def parse_publish(flags, body):
+    """The Publish in `body`. Raises PacketError."""
     qos = flags >> 1 & 3
     # We subscribe with QoS 1, so QoS 2 is never delivered to us (3.8.4), and QoS 3 does not exist.
     _require(qos < 2 and len(body) >= 2)
@@ -135,13 +153,14 @@ def _parse_publish(flags, body):
     start = topic_end
     if qos:
         _require(topic_end + 2 <= len(body))
-        packet_id = _packet_id(body, topic_end)
+        packet_id = packet_id_at(body, topic_end)
         start += 2
     _require(qos or not flags & 8)
     return Publish(topic, body[start:], qos, flags & 1 == 1, flags & 8 == 8, packet_id)
 
 
-def _packet_id(body, start):
+def packet_id_at(body, start):
+    """The packet id at `start`; zero is none (2.3.1). Raises PacketError."""
     packet_id = int.from_bytes(body[start : start + 2], "big")
     _require(packet_id)
     return packet_id
@@ -152,7 +171,8 @@ def _require(condition):
         raise PacketError("malformed_packet")
 
 
-def _packet(first, body):
+def packet(first, body):
+    """A packet with its fixed header (2.2)."""
     length = len(body)
     header = bytearray((first,))
     while True:
@@ -163,9 +183,11 @@ def _packet(first, body):
             return bytes(header) + body
 
 
-def _text(text):
-    return _block(text.encode())
+def text_field(text):
+    """A text as a field (1.5.3)."""
+    return block_field(text.encode())
 
 
-def _block(data):
+def block_field(data):
+    """Bytes as a field."""
     return len(data).to_bytes(2, "big") + data

@@ -109,6 +109,7 @@ class Session:
         durable.make_directory(self._root + "/app")
         for _ in slots.wipe(self._root + "/app/" + slots.other(self._slot)):
             continue
+        durable.make_directory(self._root + "/state")
         durable.write_atomic(mark, digest)
 
     @property
@@ -212,9 +213,10 @@ class Session:
         yield from install.unpack(self._path, self._root + "/app/" + slots.other(self._slot), self)
         if self.outcome:
             return
-        install.put_on_trial(self._root, self._slot, self.manifest)
+        # First: after a cut here it is fetched again; the other way round the bundle would stay for good.
         durable.remove(self._path)
         durable.remove(self._root + "/state/update")
+        install.put_on_trial(self._root, self._slot, self.manifest)
 
 
 def refuse(root, slot, found, reason):

@@ -60,7 +60,8 @@ def architecture():
 
 def where():
     """`(root, slot)` of this program: the folder that /app is in, and a or b. None where it does not run in a slot."""
-    parts = __file__.rsplit("/", 4)
+    # unix_main.py names its own folder so.
+    parts = __file__.replace("/thingroom_node/..", "").rsplit("/", 4)
     if len(parts) < 5 or parts[1] not in ("a", "b") or not parts[0].endswith("/app"):
         return None
     return parts[0][:-4], parts[1]

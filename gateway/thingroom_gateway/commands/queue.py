@@ -306,6 +306,17 @@ class CommandQueue:
         if pusher(device.row.kid, encode_answer(device.row.downlink_key, device.row.kid, answer)):
             self._sent(lane, now)
 
+    def push(self, device: Device, message: bytes) -> bool:
+        """Send `message`, signed like a command, to `device` if it is there and we may speak first; whether it went."""
+        lane = self._lane(device.row.id)
+        pusher = self.pushers.get(lane.transport)
+        if pusher is None or (lane.transport == "mqtt" and device.presence.status == "offline"):
+            return False
+        if device.profile.sleeps and self._now_ms() - lane.word_at > AWAKE_MS:
+            return False
+        answer = Answer([], None, None, [], None, None, [message], None)
+        return pusher(device.row.kid, encode_answer(device.row.downlink_key, device.row.kid, answer))
+
     def settled(self, settled: Sequence[tuple[Frame, FrameOutcome]]) -> None:
         """Frames were dealt with: who sent one is awake, over that transport."""
         now = self._now_ms()

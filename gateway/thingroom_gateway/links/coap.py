@@ -164,6 +164,7 @@ class CoapLink:
         assemblies = Assemblies()
         site.add_resource(["up"], _Door(self, "up", assemblies))
         site.add_resource(["hello"], _Door(self, "hello", assemblies))
+        site.add_resource(["ask"], _Door(self, "ask", assemblies))
         site.add_resource(["down"], self.down)
         logging.getLogger("coap-server").addFilter(self._guard.heard_of)
         # aiocoap's simple transport needs one address, its full one needs IPv6 in the kernel.
@@ -300,7 +301,7 @@ def _refusal(reason: str) -> Message:
 
 
 class _Door(aiocoap.resource.Resource):  # type: ignore[misc]
-    """POST /up or POST /hello."""
+    """POST /up, POST /hello or POST /ask."""
 
     def __init__(self, link: CoapLink, kind: FrameKind, assemblies: Assemblies) -> None:
         super().__init__()

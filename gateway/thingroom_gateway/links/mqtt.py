@@ -13,6 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from paho.mqtt.client import MQTTMessage
 
@@ -25,6 +26,7 @@ from thingroom_gateway.outcomes import MAX_FRAME, Frame, FrameKind, Greeted, Out
 
 logger = logging.getLogger(__name__)
 
+KINDS: Final[dict[str, FrameKind]] = {"up": "up", "hello": "hello", "ask": "ask"}
 BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # A message of the largest envelope, its topic and a little.
 MAX_PACKET = MAX_FRAME + 512
@@ -87,8 +89,7 @@ class MqttLink:
         kind = topic[topic.rfind("/") + 1 :]
         if len(payload) > MAX_FRAME:
             self._counters.add("mqtt.rejected.too_large")
-        elif kind == "up" or kind == "hello":
-            frame_kind: FrameKind = "up" if kind == "up" else "hello"
+        elif (frame_kind := KINDS.get(kind)) is not None:
             return self._ingest.offer(Frame(frame_kind, payload, "mqtt", ticket), self)
         elif kind == "status":
             self._status(topic, payload)
@@ -166,4 +167,4 @@ def down_topic(kid: bytes) -> str:
 def filters(shards: str) -> list[str]:
     """What to subscribe to: everything below one `+`, or each shard of its own."""
     digits = ["+"] if len(set(shards)) == 16 else sorted(set(shards))
-    return [f"thingroom/1/{digit}/+/{kind}" for digit in digits for kind in ("up", "hello", "status")]
+    return [f"thingroom/1/{digit}/+/{kind}" for digit in digits for kind in (*KINDS, "status")]

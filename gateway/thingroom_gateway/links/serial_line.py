@@ -28,7 +28,7 @@ MAX_OUT: Final = 64 * 1024
 REPEAT_SECONDS: Final = (1.0, 2.0, 4.0)
 # A line that is silent for so long is not in the midst of a frame.
 SILENT_SECONDS: Final = 1.0
-_KINDS: Final[dict[int, FrameKind]] = {frames.UP: "up", frames.HELLO: "hello"}
+_KINDS: Final[dict[int, FrameKind]] = {frames.UP: "up", frames.HELLO: "hello", frames.ASK: "ask"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from thingroom_gateway.storage import (
     schema_operation,
     schema_plain,
     schema_series,
+    schema_updates,
 )
 
 MIGRATIONS: Final = [
@@ -114,4 +115,5 @@ CREATE TABLE transactions (txn_id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT
     *schema_ledger.MIGRATIONS,
     *schema_dashboard.MIGRATIONS,
     *schema_operation.MIGRATIONS,
+    *schema_updates.MIGRATIONS,
 ]
