@@ -10,7 +10,7 @@ import time
 from thingroom_wire import ed25519
 
 ed25519.prepare()
-from thingroom_node import board_main, node  # noqa: E402
+from thingroom_node import board_start, node  # noqa: E402
 from thingroom_wire.cbor import Decimal  # noqa: E402
 from thingroom_wire.senml import Record  # noqa: E402
 
@@ -23,7 +23,7 @@ def tell(name, ticks):
     print(name + "\t" + str(ticks * INSTRUCTIONS_A_TICK))
 
 
-runner = board_main.make_runner()
+runner = board_start.make_runner()
 tell("boot", time.ticks_cpu())
 for number in range(ROUNDS):
     records = [Record("temperature", "Cel", Decimal(2150 + number, -2), 0)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -63,6 +64,12 @@ class House:
     async def devices(self) -> dict[str, dict[str, Any]]:
         """What the gateway knows of each device, by its name."""
         return {device["name"]: device for device in (await self.gateway.ask("devices"))["devices"]}
+
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Rows of the gateway's database, as any program may read it."""
+        path = self.gateway.directory / "gateway.sqlite"
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, values).fetchall()
 
     async def readings(self, client: nio.AsyncClient, room: str, kid: str) -> list[Proven]:
         """The device's envelopes in the room, each checked, in the order of their numbers."""

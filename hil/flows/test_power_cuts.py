@@ -15,7 +15,7 @@ from hil.conftest import Bench
 from hil.flows.house import SECONDS, THERMOMETER, House
 
 CUTS = int(os.environ.get("THINGROOM_HIL_CUTS", "12"))
-LONGEST_LIFE = 2.5
+LONGEST_LIFE = 2.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
