@@ -2,7 +2,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
-BOARD ?=
 CUTS ?= 2000
 
 .PHONY: run test hil hil-soak lint bench clean
@@ -15,10 +14,10 @@ test: $(VENV)/.installed-test lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
 hil: $(VENV)/.installed-test
-	$(BIN)/python -m hil $(if $(BOARD),--board $(BOARD))
+	$(BIN)/python -m hil
 
 hil-soak: $(VENV)/.installed-test
-	THINGROOM_HIL_CUTS=$(CUTS) $(BIN)/python -m hil $(if $(BOARD),--board $(BOARD))
+	THINGROOM_HIL_CUTS=$(CUTS) $(BIN)/python -m hil
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`python -m hil [--board PORT]`: build what the bench needs, run its stories, and make the report.
+"""`python -m hil`: build what the bench needs, run its stories, and make the report.
 
 What is missing is said in one sentence. May import build, report and pytest.
 """
@@ -20,7 +20,6 @@ RESULTS = Path("hil_results")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hil")
-    parser.add_argument("--board", default="", help="the serial port of a real board with the firmware on it")
     parser.add_argument("arguments", nargs="*", help="for pytest")
     given = parser.parse_args()
     try:
@@ -31,10 +30,11 @@ def main() -> int:
     except build.BuildError as error:
         print(error, file=sys.stderr)
         return 2
+    RESULTS.mkdir(exist_ok=True)
     for old in RESULTS.glob("*.json"):
         old.unlink()
     argv = [str(Path(__file__).parent), "-v", f"--junitxml={RESULTS / 'junit.xml'}", f"--hil-results={RESULTS}"]
-    code = pytest.main([*argv, f"--board={given.board}", *given.arguments])
+    code = pytest.main([*argv, *given.arguments])
     page = report.write(RESULTS)
     print(f"\nThe report is in {page.resolve()}, JUnit's file beside it.")
     return int(code)

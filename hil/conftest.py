@@ -1,6 +1,6 @@
 """What the stories share: the house, the boards that they run on, and the record of each run.
 
-`--board PORT` adds a real board, `--hil-results FOLDER` keeps the records for report.py.
+`--hil-results FOLDER` keeps the records for report.py.
 """
 
 from __future__ import annotations

@@ -121,7 +121,12 @@ class UnixPort:
             lambda: asyncio.streams.FlowControlMixin(), os.fdopen(line, "wb", 0)
         )
         writer = asyncio.StreamWriter(writing, protocol, None, loop)
-        wire.plug(reader, writer, lambda: (reading.close(), os.close(end)))
+
+        def let_go() -> None:
+            reading.close()
+            os.close(end)
+
+        wire.plug(reader, writer, let_go)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
