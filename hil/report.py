@@ -22,12 +22,12 @@ COLUMNS = (
     ("in_room", "in the room"),
     ("lost", "declared lost"),
     ("duplicates", "duplicates"),
-    ("unsaid", "power went before the console said so"),
-    ("gaps", "gaps, each explained by the next reading"),
+    ("unsaid", "stored, never said"),
+    ("gaps", "explained gaps"),
 )
 STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:1080px;color:#222}"
-    "table{border-collapse:collapse}td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}"
+    "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:1150px;color:#222}"
+    "table{border-collapse:collapse}td,th{padding:.3em .5em;border-bottom:1px solid #ddd;text-align:right}"
     "td:first-child,th:first-child{text-align:left}.failed{color:#b00}svg{width:100%;background:#fafafa}"
 )
 
