@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
+CUTS ?= 2000
 
-.PHONY: run test soak lint bench clean
+.PHONY: run test soak hil hil-soak lint bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/thingroom run --demo --data $(DATA)
@@ -17,6 +18,12 @@ soak: $(VENV)/.installed-test
 	THINGROOM_SOAK=1 $(BIN)/pytest -s tests/flows/test_two_days_of_outage.py tests/flows/test_everything_at_once.py \
 		tests/flows/test_a_long_day.py
 
+hil: $(VENV)/.installed-test
+	$(BIN)/python -m hil
+
+hil-soak: $(VENV)/.installed-test
+	THINGROOM_HIL_CUTS=$(CUTS) $(BIN)/python -m hil
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,7 +34,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) .synapse .bridges .rust_sdk .pytest_cache .mypy_cache .ruff_cache .hypothesis bench_results \
+	rm -rf $(VENV) .synapse .bridges .rust_sdk .pytest_cache .mypy_cache .ruff_cache .hypothesis bench_results hil_results \
 		tests/browser/node_modules
 
 $(VENV)/bin/python:

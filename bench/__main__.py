@@ -20,6 +20,12 @@ def _signing() -> object:
     return signing.main()
 
 
+def _cortex_m3() -> object:
+    from bench import cortex_m3
+
+    return cortex_m3.main()
+
+
 def _ingest() -> object:
     from bench import ingest
 
@@ -78,6 +84,7 @@ def _end_to_end() -> object:
 # Each is imported when it is its turn: what one part lacks is no trouble for the others.
 PARTS: dict[str, Callable[[], object]] = {
     "signing": _signing,
+    "cortex_m3": _cortex_m3,
     "ingest": _ingest,
     "series": _series,
     "gateway": _gateway,

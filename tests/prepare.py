@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hil.application import application
+from hil.build import firmware
 from tests.bridges.bridge_environment import bridges_python
 from tests.rust_sdk.environment import rust_sdk_folder
 from tests.synapse_peer.environment import synapse_python
@@ -28,6 +30,8 @@ PROGRAMS = {
     "g++": "g++",
     "pg_ctlcluster": "postgresql",
     "redis-server": "redis-server",
+    "qemu-system-arm": "qemu-system-arm",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
 }
 
 
@@ -45,6 +49,9 @@ def main() -> None:
     synapse_python()
     print("preparing the bridges' environment (once; about half a minute) ...", flush=True)
     bridges_python()
+    print("preparing the emulated board's firmware (once; about half a minute) ...", flush=True)
+    firmware()
+    application()
     print("preparing the Rust SDK (once; 30 MB) ...", flush=True)
     rust_sdk_folder()
     if not _installed_as_locked():

@@ -78,6 +78,8 @@ class Segment:
         self.sealed = True
         self._append_file.write(b"".join((head, checksum, protected, payload)))
         durable.sync(self._append_file)
+        # On littlefs a file that is open for reading stays as it was when it was opened.
+        self.close_reader()
         self.sealed = False
         offset = self.size
         self.size += _FRAME_BYTES + len(protected) + len(payload)

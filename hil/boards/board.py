@@ -1,4 +1,4 @@
-"""What every board of the bench can do, emulated or real: power, reset, console, link, sensors, actuators.
+"""What every board of the bench can do, emulated or real: power, reset, console, settings, sensors, actuators.
 
 A story in hil/flows is written against this protocol alone. May import nothing of ours.
 """
@@ -42,8 +42,8 @@ class Board(Protocol):
         """Put node.json on it, while it is off."""
 
     @property
-    def serial_port(self) -> str:
-        """What `[gateway.serial] ports` names to reach it. Raises Cannot where it has no serial link."""
+    def own_settings(self) -> dict[str, Any]:
+        """What node.json says on this board whatever the story: where its state is, which line is its link."""
 
     async def set_sensor(self, sensor: str, quantity: str, value: Decimal) -> None:
         """Let `sensor` measure `value`, in the unit of its SenML record. Raises Cannot."""

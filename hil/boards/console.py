@@ -13,10 +13,11 @@ MAX_LINE = 16_384
 
 
 class Console:
-    """`feed` takes bytes as they come; `lines` are the newest MAX_LINES whole lines."""
+    """`feed` takes bytes as they come; `lines` are the newest whole lines; `listeners` are told every event."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=MAX_LINES)
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
         self._rest = b""
         self._total = 0
         self._changed = asyncio.Condition()
@@ -27,6 +28,10 @@ class Console:
         if len(self._rest) > MAX_LINE:
             whole.append(self._rest)
             self._rest = b""
+        for line in whole:
+            if event := event_of(line.decode("utf-8", "replace")):
+                for listener in self.listeners:
+                    listener(event)
         if whole:
             async with self._changed:
                 for line in whole:
@@ -53,6 +58,10 @@ class Console:
         except TimeoutError:
             newest = "\n".join(list(self.lines)[-30:])
             raise TimeoutError(f"not on the console within {seconds:g} s; its newest lines:\n{newest}") from None
+
+    def power_lost(self) -> None:
+        """What was begun on a line is not continued on it."""
+        self._rest = b""
 
     async def event(self, name: str, seconds: float = 60, since: int = 0) -> dict[str, Any]:
         """The first event of the node after `since` that is called `name`. Raises TimeoutError."""

@@ -1,8 +1,7 @@
 """The board that is MicroPython on a Cortex-M3 in QEMU (`mps2-an385`): real 32-bit code, UARTs, I2C parts, EEPROMs.
 
 The application is frozen beside the firmware (the port's archive); settings and state are on the EEPROMs. Sensors are
-QEMU's models on the fourth I2C bus, and their values are set over QMP. The second UART is a TCP server, which the
-gateway's serial link opens.
+QEMU's models on the fourth I2C bus, and their values are set over QMP. The second UART is the serial link.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import signal
 import tempfile
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
@@ -26,7 +24,9 @@ from hil import build
 from hil.boards.board import BoardError, Cannot
 from hil.boards.console import Console
 from hil.boards.eeproms import Eeproms
+from hil.boards.wire import Wire
 from hil.ports.mps2.archive import archive
+from thingroom.boards import board_json, find_board
 
 ARCHIVE_ADDRESS = 0x21000000
 SEED_ADDRESS = 0x21F00000
@@ -48,25 +48,33 @@ SENSORS: Mapping[str, tuple[str, Mapping[str, tuple[str, int]]]] = {
 class CortexM3:
     """A board whose files are below `folder`; `application` is what is frozen, by path, with a `main.mpy`.
 
-    `counted` lets each instruction take one nanosecond of the board's time, so that its clock counts instructions.
+    `board.json` is there already. `wire` is what its serial link is plugged into. `counted` lets each instruction take
+    one nanosecond of the board's time, so that its clock counts instructions.
     """
 
     def __init__(
-        self, folder: Path, application: Mapping[str, bytes], *, name: str = "cortex-m3", counted: bool = False
+        self,
+        folder: Path,
+        application: Mapping[str, bytes],
+        *,
+        name: str = "cortex-m3",
+        wire: Wire | None = None,
+        counted: bool = False,
     ) -> None:
         self.name = name
         self.console = Console()
         self.eeproms = Eeproms(folder, CHIPS)
         self._folder = folder
+        self._wire = wire
         self._counted = counted
         self._archive = folder / "archive.bin"
         self._archive.write_bytes(archive({**build.port_modules(), **application}))
+        self.eeproms.write("/board.json", board_json(find_board("mps2-an385")))
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._qmp: QMPClient | None = None
         # Sockets have short paths.
         self._sockets = tempfile.TemporaryDirectory(prefix="hil-")
-        self._port = 0
 
     async def power_on(self) -> None:
         """See Board."""
@@ -75,8 +83,8 @@ class CortexM3:
         monitor = Path(self._sockets.name) / "qmp"
         argv = ["qemu-system-arm", "-M", "mps2-an385", "-kernel", str(build.firmware()), "-display", "none"]
         argv += ["-semihosting", "-monitor", "none", "-serial", "stdio"]
-        link = f"socket,id=link,host=127.0.0.1,port={self._port},server=on,wait=off"
-        argv += ["-chardev", link, "-serial", "chardev:link"]
+        line = Path(self._sockets.name) / "line"
+        argv += ["-chardev", f"socket,id=link,path={line},server=on,wait=off", "-serial", "chardev:link"]
         argv += ["-qmp", f"unix:{monitor},server=on,wait=off"]
         argv += ["-device", f"loader,file={self._archive},addr={ARCHIVE_ADDRESS:#x},force-raw=on"]
         argv += ["-device", f"loader,file={seed},addr={SEED_ADDRESS:#x},force-raw=on"]
@@ -85,14 +93,15 @@ class CortexM3:
             argv += ["-device", device]
         if self._counted:
             argv += ["-icount", "shift=0"]
-        monitor.unlink(missing_ok=True)
+        for path in (monitor, line):
+            path.unlink(missing_ok=True)
         self._process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         self._reader = asyncio.create_task(self._listen(self._process))
         self._qmp = await self._connected(monitor)
-        # The system gave the first start a port, which the gateway is told: later starts keep it.
-        self._port = await self._link_port()
+        if self._wire is not None:
+            self._wire.plug(*await asyncio.open_unix_connection(line))
 
     async def power_off(self) -> None:
         """See Board."""
@@ -107,6 +116,9 @@ class CortexM3:
         await self._process.wait()
         if self._reader is not None:
             await self._reader
+        self.console.power_lost()
+        if self._wire is not None:
+            await self._wire.unplug()
         if self._qmp is not None:
             with contextlib.suppress(QMPError, EOFError, OSError):
                 await self._qmp.disconnect()
@@ -128,11 +140,10 @@ class CortexM3:
         self.eeproms.write("/node.json", json.dumps(settings).encode())
 
     @property
-    def serial_port(self) -> str:
-        """See Board. Known once it was on."""
-        if not self._port:
-            raise BoardError(f"{self.name} was never on, so its link has no port yet.")
-        return f"socket://127.0.0.1:{self._port}"
+    def own_settings(self) -> dict[str, Any]:
+        """See Board."""
+        # What is not needed of 512 KB is the node's outbox.
+        return {"directory": "/state", "host": "uart", "uart": 1, "outbox_bytes": 131_072}
 
     async def set_sensor(self, sensor: str, quantity: str, value: Decimal) -> None:
         """See Board."""
@@ -155,17 +166,13 @@ class CortexM3:
             raise BoardError(f"{self.name} is off.")
         return await self._qmp.execute(command, dict(arguments))
 
-    async def _link_port(self) -> int:
-        for entry in cast(list[dict[str, str]], await self._ask("query-chardev", {})):
-            if entry["label"] == "link" and (found := re.search(r"tcp:127\.0\.0\.1:(\d+)", entry["filename"])):
-                return int(found[1])
-        raise BoardError("QEMU does not say at which port the board's link is.")
-
     async def _connected(self, monitor: Path) -> QMPClient:
         client = QMPClient(self.name)
         deadline = asyncio.get_running_loop().time() + START_SECONDS
         while True:
             try:
+                if not monitor.exists():
+                    raise FileNotFoundError(monitor)
                 await client.connect(str(monitor))
             except (QMPError, OSError) as error:
                 assert self._process is not None
