@@ -20,10 +20,10 @@ def test_the_heap_is_flat_over_thousands_of_readings(tmp_path: Path) -> None:
 
 
 async def test_the_whole_node_runs_in_a_small_heap(tmp_path: Path) -> None:
-    """256 kB with sources compiled on the spot and 64-bit words; a board has 32-bit words and compiled modules."""
+    """320 kB with sources compiled on the spot and 64-bit words; a board has 32-bit words and compiled modules."""
     gateway = StandInGateway(CODE)
     async with Broker(tmp_path) as broker, gateway_on(broker, gateway):
         settings = node_settings(tmp_path, port=broker.port, pairing_code=CODE.hex(), interval_ms=20)
-        async with NodeProcess(tmp_path, settings, heap="256k") as node:
+        async with NodeProcess(tmp_path, settings, heap="320k") as node:
             await node.until(lambda: set(range(1, 101)) <= acknowledged(node))
     gateway.check_chain()
