@@ -41,6 +41,7 @@ files = Files(sys.argv[1])
 vfs.umount('/')
 vfs.mount(files, '/')
 os.chdir('/')
+sys.argv[:] = ['/main.py']
 sys.path[:] = ['', '.frozen', '/lib']
 def start():
     for name in ('/boot.py', '/main.py'):
