@@ -107,7 +107,7 @@ def parse_settings(text):
     for key in ("directory", "profile"):
         _require(merged[key] != "", key, "must not be empty")
     _require(merged["link"] in DEFAULT_PORTS, "link", "is one of mqtt, coap, serial")
-    _require((merged["ntp"].partition(":")[2] or "1").isdigit(), "ntp", "is a host, or host:port")
+    _require((merged["ntp"].split(":")[1:] or ["1"])[0].isdigit(), "ntp", "is a host, or host:port")
     _require(merged["mqtt_version"] in ("3.1.1", "5", "auto"), "mqtt_version", "is one of 3.1.1, 5, auto")
     _require(isinstance(merged["tls"], bool), "tls", "is true or false")
     _require(not merged["tls"] or merged["link"] == "mqtt", "tls", "is for the link mqtt")

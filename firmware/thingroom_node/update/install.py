@@ -33,7 +33,7 @@ def unpack(path, folder, session):
                 session.outcome = "bad_bundle"
                 return
             target = folder + "/" + name
-            durable.make_directory(target.rpartition("/")[0])
+            durable.make_directory(target[: target.rfind("/")])
             with open(target, "wb") as file:
                 while size:
                     piece = bundle.read(min(size, PIECE))
