@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import tempfile
 import threading
 import tty
 from dataclasses import replace
@@ -140,11 +141,17 @@ def test_permission_and_wrong_chip() -> None:
     assert "picocom (1) has it open" in trouble.busy("/dev/x", ["picocom (1)"])
 
 
-def test_no_permission_on_a_real_file(tmp_path: Path) -> None:
-    device = tmp_path / "ttyUSB0"
-    device.touch(mode=0)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
+def test_no_permission_on_a_real_file() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        device = Path(folder) / "ttyUSB0"
+        device.touch(mode=0)
+        refused(device)
+        with pytest.raises(FlashError, match="There is no port"):
+            ports.check_access(f"{folder}/none")
+
+
+def refused(device: Path) -> None:
     us = os.geteuid()
     if us == 0:
         # Root may use everything, so somebody else asks.
@@ -154,8 +161,6 @@ def test_no_permission_on_a_real_file(tmp_path: Path) -> None:
             ports.check_access(str(device))
     finally:
         os.seteuid(us)
-    with pytest.raises(FlashError, match="There is no port"):
-        ports.check_access(str(tmp_path / "none"))
 
 
 def test_the_node_takes_the_settings() -> None:
@@ -171,7 +176,7 @@ def test_the_node_takes_the_settings() -> None:
     ("changes", "said"),
     [
         ({"others": {"colour": 1}}, "There is no setting 'colour'"),
-        ({"address": GatewayAddress("mqtt")}, "host"),
+        ({"address": GatewayAddress("mqtt", "192.0.2.1", 70_000)}, "port"),
         ({"name": "x" * 5000}, "4000 bytes at most"),
     ],
 )
