@@ -42,7 +42,7 @@ async def test_a_node_and_a_browser_find_what_is_advertised(advertiser: Advertis
             argv, environment = command(FIND, "127.0.0.1", "5353", "auto", protocol)
             process = await asyncio.create_subprocess_exec(*argv, env=environment, stdout=asyncio.subprocess.PIPE)
             output, _ = await process.communicate()
-            if (found := output.decode().strip()) != "not_found":
+            if (found := output.decode().strip()) == expected:
                 break
         assert found == expected
 
