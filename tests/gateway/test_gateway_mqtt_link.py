@@ -299,5 +299,6 @@ def test_a_broker_that_talks_nonsense_is_left(version: str, let_in: bool, nonsen
 
 
 def test_filters_of_shards() -> None:
-    assert filters("0123456789abcdef") == [f"thingroom/1/+/+/{kind}" for kind in ("up", "hello", "status")]
-    assert filters("a0a") == [f"thingroom/1/{digit}/+/{kind}" for digit in "0a" for kind in ("up", "hello", "status")]
+    kinds = ("up", "hello", "ask", "status")
+    assert filters("0123456789abcdef") == [f"thingroom/1/+/+/{kind}" for kind in kinds]
+    assert filters("a0a") == [f"thingroom/1/{digit}/+/{kind}" for digit in "0a" for kind in kinds]
